@@ -1,0 +1,3 @@
+"""jobd: a self-hosted server for container jobs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,224 @@
+"""The executor contract: what jobd asks of the thing that runs containers.
+
+An executor is written by a third party as easily as by us. Its methods block; they get and give frozen
+dataclasses, never a database row; jobd calls them from the region's own threads, several at once, and each may be
+called again after a crash or a cut connection. One instance serves one region.
+
+The life of one run::
+
+    handle = executor.create(spec)      # nothing runs yet; ImageAbsent: pull(spec), then create again
+    ...the handle is committed...       # from here on a crash cannot lose the run
+    executor.start(handle)              # at most once for a handle
+    executor.statuses([handle])         # RUNNING ... ENDED
+    executor.logs(handle)
+    ...result and log are committed...
+    executor.remove(handle, force=False)
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+PullPolicy = Literal["always", "if_not_present", "never"]
+Stream = Literal["stdout", "stderr"]
+
+
+class State(Enum):
+    CREATED = "created"
+    RUNNING = "running"
+    ENDED = "ended"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class RegistryAuth:
+    """Credentials for the registry that an image comes from."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """An operator's mount: `source` on the region's host, `target` in the container."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All that an executor needs to know of one exec."""
+
+    installation: str
+    """Id of jobd's database: an executor touches and lists only what carries it."""
+    daemon: str
+    exec_id: str
+    job_id: int
+    namespace: str
+    image: str
+    """`repo:tag` or `repo@sha256:…`."""
+    argv: tuple[str, ...] | None
+    """None: the image's own command."""
+    environment: Mapping[str, str]
+    cpus: float
+    memory: int
+    """Bytes; swap is not granted on top."""
+    max_log: int
+    """Bytes of output that jobd keeps; the executor should hold several times that."""
+    pull_policy: PullPolicy = "if_not_present"
+    registry_auth: RegistryAuth | None = None
+    mounts: tuple[Mount, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Handle:
+    """Names one created run in its region, for ever: Docker's container id. At most 255 characters."""
+
+    id: str
+    image_digest: str | None = field(default=None, compare=False)
+    """Digest or id of the image that the run was created from, where known."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the region says of one handle. Times are the region's, with zone."""
+
+    state: State
+    exit_code: int | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    oom_killed: bool = False
+    message: str = ""
+    """Words of the engine's own, if it gave any."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of this installation that the region still holds, with its record's id."""
+
+    exec_id: str
+    handle: Handle
+    state: State
+
+
+@dataclass(frozen=True)
+class LogChunk:
+    """Output as the program wrote it. Chunks come in order; a chunk may hold part of a line or several lines."""
+
+    time: datetime
+    stream: Stream
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Health:
+    """`engine` says what answered ("Docker 20.10.24"); `message` why not, when `ok` is false."""
+
+    ok: bool
+    message: str = ""
+    engine: str = ""
+
+
+@dataclass(frozen=True)
+class Region:
+    """What an executor is built from: its region's name, its installation and its validated options."""
+
+    name: str
+    installation: str
+    options: BaseModel
+
+
+class Options(BaseModel):
+    """Base of an executor's INI keys. A key that is not declared stops the start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Executor:
+    """Base of all executors. `options` declares the INI keys of `[region:NAME]` beyond `executor` and `max_running`.
+
+    Any method may raise `RegionUnavailable`; other errors are named at the method. An executor translates its
+    libraries' errors: one that is not an `ExecutorError` is logged as a fault of the plugin and treated like
+    `StartFailed` in `create`, `pull` and `start`, like `RegionUnavailable` elsewhere.
+    """
+
+    options: ClassVar[type[BaseModel]] = Options
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+
+    def identity(self) -> str:
+        """Which engine this is, stable over restarts of the engine (Docker: `info.ID`)."""
+        raise NotImplementedError
+
+    def check(self) -> Health:
+        """Can the region run something now? Does not raise for a region that is down."""
+        raise NotImplementedError
+
+    def pull(self, spec: RunSpec) -> None:
+        """Fetch `spec.image`. jobd runs one pull at a time per image and calls this before `create` for
+        `always`, and after `create` raised `ImageAbsent` for `if_not_present`. May take minutes.
+
+        Raises ImageNotFound, ImagePullFailed.
+        """
+
+    def create(self, spec: RunSpec) -> Handle:
+        """Make the run without starting it. Called again for the same exec, it makes another.
+
+        Raises ImageAbsent, StartFailed.
+        """
+        raise NotImplementedError
+
+    def start(self, handle: Handle) -> None:
+        """Start it. On a run that was already started this does nothing.
+
+        Raises StartFailed (the engine refused; the run never ran), HandleGone.
+        """
+        raise NotImplementedError
+
+    def stop(self, handle: Handle, grace: float) -> None:
+        """SIGTERM, after `grace` seconds SIGKILL. Returns when it ended. On an ended or gone run it does nothing."""
+        raise NotImplementedError
+
+    def remove(self, handle: Handle, force: bool) -> None:
+        """Remove the run and its output. Gone already: nothing to do. Without `force` a running one is refused.
+
+        Raises StartFailed when it runs and `force` is false.
+        """
+        raise NotImplementedError
+
+    def statuses(self, handles: Iterable[Handle]) -> dict[Handle, Status]:
+        """The state of each, in one call for many; one that the region does not know is `GONE`."""
+        raise NotImplementedError
+
+    def watch(self, on_change: Callable[[Handle], None]) -> Callable[[], None] | None:
+        """Call `on_change(handle)`, from a thread of the executor's own, soon after a run of this installation
+        ended. Returns what stops the watch, or None when the executor has no push: jobd then asks `statuses` often.
+        The watch heals itself; what it misses meanwhile jobd finds by `statuses`.
+        """
+        return None
+
+    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> Iterator[LogChunk]:
+        """Output from the beginning (or from `since` on). With `follow` it goes on until the run ends.
+
+        Raises HandleGone.
+        """
+        raise NotImplementedError
+
+    def list(self) -> list[Run]:
+        """Every run of this installation that the region still holds, in any state."""
+        raise NotImplementedError
+
+    def was_started(self, handle: Handle) -> bool | None:
+        """Whether the engine ever started this handle, from the engine's own records; None: it cannot tell."""
+        return None
+
+    def close(self) -> None:
+        """Let go of connections and threads. Runs go on."""
