@@ -1,0 +1,58 @@
+"""Deleting records over several nouns: hidden at once, purged when no container of theirs is left."""
+
+from peewee import Expression, fn
+
+from jobd.store import execs, jobs
+from jobd.store.accounts import Caller
+from jobd.store.clock import now
+from jobd.store.execs import LIVE
+from jobd.store.tables import Exec, ExecLog, Job
+
+
+def delete_exec(caller: Caller, job_id: int, exec_id: str) -> None:
+    """Hide an exec, stop it if it is live, purge it if not. Raises NotFound."""
+    found = execs.get(caller, job_id, exec_id)
+    _delete(Exec.seq == found.seq, caller)
+
+
+def delete_job(caller: Caller, job_id: int) -> None:
+    """Hide a job and its execs, stop the live ones, purge the others. Raises NotFound."""
+    job = jobs.get(caller, job_id, lock=True)
+    Job.update(deleted_at=now(), next_fire_at=None).where(Job.id == job.id).execute()
+    _delete(Exec.job_id == job.id, caller)
+    _purge_empty_jobs(Job.id == job.id)
+
+
+def purge_exec(seq: int) -> None:
+    """Drop an exec that is deleted and has ended, with its log, and its job if that is deleted too."""
+    found = Exec.get_or_none(Exec.seq == seq)
+    if found is not None:
+        _purge(Exec.seq == seq)
+        _purge_empty_jobs(Job.id == found.job_id)
+
+
+def purge_all(limit: int = 1000) -> None:
+    """Drop what was deleted and has ended meanwhile, at most `limit` execs."""
+    _purge(Exec.seq.in_(Exec.select(Exec.seq).where(_purgeable()).limit(limit)))
+    _purge_empty_jobs(Job.deleted_at.is_null(False))
+
+
+def _delete(which: Expression, caller: Caller) -> None:
+    Exec.update(deleted_at=now()).where(which, Exec.deleted_at.is_null()).execute()
+    execs.request_stop(which, caller.username, "cancelled")
+    _purge(which)
+
+
+def _purgeable() -> Expression:
+    return Exec.deleted_at.is_null(False) & Exec.status.not_in(LIVE)
+
+
+def _purge(which: Expression) -> None:
+    gone = Exec.select(Exec.seq).where(which, _purgeable())
+    ExecLog.delete().where(ExecLog.exec_seq.in_(gone)).execute()
+    Exec.delete().where(which, _purgeable()).execute()
+
+
+def _purge_empty_jobs(which: Expression) -> None:
+    empty = Job.deleted_at.is_null(False) & ~fn.EXISTS(Exec.select(Exec.seq).where(Exec.job_id == Job.id))
+    Job.delete().where(which, empty).execute()

@@ -1,0 +1,157 @@
+"""Execs as users see them: made, read, stopped, deleted. How one moves from state to state is `lifecycle`'s."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from peewee import Expression, fn
+
+from jobd.errors import NotFound, StateConflict, TooManyRequests
+from jobd.store import jobs
+from jobd.store.accounts import Caller
+from jobd.store.clock import now
+from jobd.store.jobs import Page
+from jobd.store.tables import Exec, ExecLog, Job
+
+LIVE = ("W", "R")
+SNAPSHOT = (
+    "command",
+    "docker_image_repo",
+    "docker_image_tag",
+    "resource_size",
+    "region_name",
+    "namespace",
+    "runtime_vars",
+    "pull_policy",
+    "labels",
+    "timeout",
+    "max_retries",
+    "retry_delay",
+)
+"""What an exec copies from its job: later edits of the job change no exec that exists."""
+
+
+@dataclass(frozen=True)
+class ExecFilter:
+    namespace: str | None = None
+    job: int | None = None
+    status: str | None = None
+    region: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def snapshot(source: Job | Exec) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in SNAPSHOT}
+
+
+def create(caller: Caller, job_id: int, overrides: Mapping[str, Any], waiting_per_namespace: int) -> Exec:
+    """A manual exec of the job, waiting; `overrides` hold for this run alone, variables are merged.
+
+    Raises NotFound, TooManyRequests when the namespace has `waiting_per_namespace` execs waiting already.
+    """
+    job = jobs.get(caller, job_id, lock=True)
+    require_room(job.namespace, waiting_per_namespace)
+    values = {**snapshot(job), **overrides}
+    values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
+    return Exec.create(**fresh(job.id, "M", caller.username, now()), **values)
+
+
+def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int) -> Exec:
+    """The same snapshot again. Raises NotFound, TooManyRequests."""
+    jobs.get(caller, job_id, lock=True)
+    source = get(caller, job_id, exec_id)
+    require_room(source.namespace, waiting_per_namespace)
+    return Exec.create(**fresh(source.job_id, "M", caller.username, now()), **snapshot(source))
+
+
+def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict[str, Any]:
+    """The columns that every new waiting exec has."""
+    return {
+        "id": str(uuid.uuid4()),
+        "job_id": job_id,
+        "status": "W",
+        "trigger_mode": trigger_mode,
+        "created_by": created_by,
+        "created_at": at,
+    }
+
+
+def require_room(namespace: str, limit: int) -> None:
+    """Raises TooManyRequests."""
+    waiting = Exec.select(Exec.seq).where(Exec.namespace == namespace, Exec.status == "W", Exec.owner.is_null())
+    if waiting.limit(limit).count() >= limit:
+        raise TooManyRequests(f"{limit} execs of {namespace!r} are waiting already", retry_after=10)
+
+
+def get(caller: Caller, job_id: int, exec_id: str) -> Exec:
+    """Raises NotFound, also for an exec of another job or of a job that is not the caller's."""
+    found = Exec.get_or_none(Exec.id == exec_id, Exec.job_id == job_id, Exec.deleted_at.is_null())
+    if found is None or not caller.may_use(found.namespace):
+        raise NotFound(f"no exec {exec_id} of job {job_id}")
+    return found
+
+
+def with_job(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, Job]:
+    """An exec and its job as it is now. Raises NotFound."""
+    return get(caller, job_id, exec_id), jobs.get(caller, job_id)
+
+
+def listed(caller: Caller, wanted: ExecFilter, page: int, page_size: int) -> Page:
+    """Execs, newest first. Raises NotFound when a job is named that is not the caller's."""
+    query = Exec.select().where(Exec.deleted_at.is_null())
+    if wanted.job is not None:
+        jobs.get(caller, wanted.job)
+        query = query.where(Exec.job_id == wanted.job)
+    elif caller.namespaces is not None:
+        query = query.where(Exec.namespace.in_(sorted(caller.namespaces)))
+    if wanted.namespace is not None:
+        query = query.where(Exec.namespace == wanted.namespace)
+    if wanted.status is not None:
+        query = query.where(Exec.status == wanted.status)
+    if wanted.region is not None:
+        query = query.where(Exec.region_name == wanted.region)
+    if wanted.since is not None:
+        query = query.where(Exec.created_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(Exec.created_at < wanted.until)
+    return Page(query.count(), list(query.order_by(Exec.seq.desc()).paginate(page, page_size)))
+
+
+def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
+    """The newest exec of each job, slots that did not run left out."""
+    wanted = Exec.job_id.in_(list(job_ids)) & Exec.deleted_at.is_null() & (Exec.status != "N")
+    newest = Exec.select(fn.MAX(Exec.seq)).where(wanted).group_by(Exec.job_id)
+    return {row.job_id: row for row in Exec.select().where(Exec.seq.in_(newest))}
+
+
+def stop(caller: Caller, job_id: int, exec_id: str) -> Exec:
+    """Ask for the end of an exec. One that nobody owns is cancelled at once, otherwise its owner is told.
+
+    Raises NotFound, StateConflict when it has ended.
+    """
+    found = get(caller, job_id, exec_id)
+    if found.status not in LIVE:
+        raise StateConflict(f"exec {exec_id} has ended")
+    request_stop(Exec.seq == found.seq, caller.username, "cancelled")
+    return get(caller, job_id, exec_id)
+
+
+def request_stop(which: Expression, by: str, reason: str) -> None:
+    """Ask for the end of these execs, as far as they are live, on behalf of `by`; what was asked first stays."""
+    at = now()
+    Exec.update(stop_requested_at=at, stop_requested_by=by, stop_reason=reason).where(
+        which, Exec.status.in_(LIVE), Exec.stop_requested_at.is_null()
+    ).execute()
+    Exec.update(status="C", reason=Exec.stop_reason, ended_at=at).where(
+        which, Exec.status == "W", Exec.owner.is_null(), Exec.stop_requested_at.is_null(False)
+    ).execute()
+
+
+def log_of(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, bytes | None]:
+    """An exec and its stored frames; None while there are none. Raises NotFound."""
+    found = get(caller, job_id, exec_id)
+    stored = ExecLog.get_or_none(ExecLog.exec_seq == found.seq)
+    return found, None if stored is None else bytes(stored.frames)

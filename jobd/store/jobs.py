@@ -1,0 +1,111 @@
+"""Jobs: what a user described, and when its schedule is due next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from jobd import schedule
+from jobd.errors import InvalidArgs, NotFound
+from jobd.store.accounts import Caller, require_namespace
+from jobd.store.clock import now
+from jobd.store.tables import Job
+
+TICK = timedelta(microseconds=1)
+SCHEDULE_FIELDS = ("schedule_mode", "schedule_timezone")
+
+
+@dataclass(frozen=True)
+class Page:
+    """`count` rows in all, of which `rows` are this page's."""
+
+    count: int
+    rows: list[Any]
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    namespace: str | None = None
+    name: str | None = None
+    region: str | None = None
+    scheduled: bool | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+def create(caller: Caller, values: Mapping[str, Any]) -> Job:
+    """A job of these values, already checked one by one; `namespace` may be missing: the caller's own.
+
+    Raises PermissionDenied, InvalidArgs.
+    """
+    namespace = values.get("namespace") or caller.username
+    require_namespace(caller, namespace)
+    at = now()
+    job = Job(**{**values, "namespace": namespace}, created_by=caller.username, created_at=at, updated_at=at)
+    _arm(job, at, anew=True)
+    job.save(force_insert=True)
+    return job
+
+
+def get(caller: Caller, job_id: int, lock: bool = False) -> Job:
+    """Raises NotFound, also for a job that is not the caller's."""
+    query = Job.select().where(Job.id == job_id, Job.deleted_at.is_null())
+    if lock and Job._meta.database.for_update:
+        query = query.for_update()
+    job = query.get_or_none()
+    if job is None or not caller.may_use(job.namespace):
+        raise NotFound(f"no job {job_id}")
+    return job
+
+
+def listed(caller: Caller, wanted: JobFilter, page: int, page_size: int) -> Page:
+    """The caller's jobs, newest first. A foreign namespace is empty."""
+    query = Job.select().where(Job.deleted_at.is_null())
+    if caller.namespaces is not None:
+        query = query.where(Job.namespace.in_(sorted(caller.namespaces)))
+    if wanted.namespace is not None:
+        query = query.where(Job.namespace == wanted.namespace)
+    if wanted.name is not None:
+        query = query.where(Job.name == wanted.name)
+    if wanted.region is not None:
+        query = query.where(Job.region_name == wanted.region)
+    if wanted.scheduled is not None:
+        query = query.where(Job.is_schedule_active == wanted.scheduled)
+    for key, value in wanted.labels:
+        query = query.where(Job.labels[key] == value)
+    return Page(query.count(), list(query.order_by(Job.id.desc()).paginate(page, page_size)))
+
+
+def update(caller: Caller, job_id: int, changes: Mapping[str, Any]) -> Job:
+    """Change what is named and leave the rest. Raises NotFound, InvalidArgs."""
+    job = get(caller, job_id, lock=True)
+    before = {name: getattr(job, name) for name in (*SCHEDULE_FIELDS, "is_schedule_active")}
+    for name, value in changes.items():
+        setattr(job, name, value)
+    at = now()
+    job.updated_at = at
+    if any(getattr(job, name) != value for name, value in before.items()):
+        _arm(job, at, anew=any(getattr(job, name) != before[name] for name in SCHEDULE_FIELDS))
+    job.save()
+    return job
+
+
+def _arm(job: Job, at: datetime, anew: bool) -> None:
+    """Set the anchor and `next_fire_at` after the schedule, its zone or its switch changed.
+
+    Slots before `at` are past: they count but do not fire. A form without a start takes `at` as its slot 0, when it
+    is set and each time it is switched on; the other forms keep theirs.
+    """
+    job.schedule_error = None
+    if job.is_schedule_active and job.schedule_mode is None:
+        raise InvalidArgs("there is no schedule to switch on", {"is_schedule_active": ["needs a schedule_mode"]})
+    if job.schedule_mode is None:
+        if job.schedule_timezone is not None:
+            schedule.check_timezone(job.schedule_timezone)
+        job.schedule_anchor = job.next_fire_at = None
+        return
+    parsed = schedule.parse(job.schedule_mode, job.schedule_timezone, at)
+    if anew or (parsed.needs_anchor and job.is_schedule_active):
+        job.schedule_anchor = at
+    parsed = schedule.parse(job.schedule_mode, job.schedule_timezone, job.schedule_anchor)
+    slot = parsed.next_after(at - TICK) if job.is_schedule_active else None
+    job.next_fire_at = slot.at if slot else None

@@ -1,0 +1,254 @@
+"""The life of an exec: every arrow of its state machine is one conditional UPDATE.
+
+    (W) waiting -> (W) owned -> (W) with a handle -> (R) running -> (S) (F) (C)
+
+`owner` and `term` are the fence: a transition names the owner and term under which the exec was taken, and changes
+nothing if somebody else has it by now. A function that answers False says just that: let go of it.
+"""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from peewee import SQL, Expression, fn
+
+from jobd.executor import Handle
+from jobd.logs import Kept
+from jobd.store import execs
+from jobd.store.clock import now
+from jobd.store.execs import LIVE
+from jobd.store.tables import Exec, ExecLog, Region
+
+RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
+LONGEST_RETRY_DELAY = 3600
+"""Seconds."""
+MESSAGE_LENGTH = 2000
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an exec ended. `status` is S, F or C; times are the region's."""
+
+    status: str
+    reason: str | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+def claim(daemon: str, region: str, max_running: int, at_most: int) -> list[Exec]:
+    """Take waiting execs of a region, as many as it has running slots free, and give each of them a slot.
+
+    Oldest first within a namespace, round-robin over namespaces, starting anywhere. The region's row is locked, so
+    that `max_running` holds over all daemons.
+    """
+    _lock_region(region)
+    free = max_running - Exec.select().where(_live_in(region), Exec.holds_slot).count()
+    seqs = [row.seq for row in _next_in_turn(region, min(free, at_most))]
+    waiting = Exec.seq.in_(seqs) & (Exec.status == "W") & Exec.owner.is_null()
+    return _take(waiting, owner=daemon, holds_slot=True)
+
+
+def take_over(daemon: str, region: str, owners_alive: list[str]) -> list[Exec]:
+    """Take the live execs of a region whose owner is none of `owners_alive`; also those that this very daemon
+    owned before its last start, since `owners_alive` does not name it then.
+    """
+    _lock_region(region)
+    orphaned = _live_in(region) & Exec.owner.is_null(False) & Exec.owner.not_in(owners_alive)
+    return _take(orphaned, owner=daemon)
+
+
+def owned(daemon: str) -> list[Exec]:
+    """The live execs that this daemon owns, in order."""
+    return list(Exec.select().where(Exec.owner == daemon, Exec.status.in_(LIVE)).order_by(Exec.seq))
+
+
+def stops_requested(daemon: str) -> list[str]:
+    """Ids of this daemon's live execs whose end somebody asked for."""
+    asked = Exec.select(Exec.id).where(Exec.owner == daemon, Exec.status.in_(LIVE))
+    return [row.id for row in asked.where(Exec.stop_requested_at.is_null(False))]
+
+
+def give_back_slot(row: Exec) -> bool:
+    """The exec goes on without a running slot, while its image is pulled."""
+    return _move(row, "W", holds_slot=False)
+
+
+def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: bool | None = None) -> bool:
+    """Back to waiting, owned by nobody, for at least `delay` seconds."""
+    return _move(
+        row,
+        "W",
+        owner=None,
+        handle=None,
+        holds_slot=False,
+        pulled=row.pulled if pulled is None else pulled,
+        message=_clean(message),
+        not_before=now() + timedelta(seconds=delay) if delay else row.not_before,
+    )
+
+
+def set_handle(row: Exec, handle: Handle) -> bool:
+    """From here on a crash cannot lose the run; only now may it be started."""
+    return _move(row, "W", handle=handle.id, image_digest=handle.image_digest)
+
+
+def set_running(row: Exec, started_at: datetime | None) -> bool:
+    return _move(row, "W", status="R", started_at=started_at or now(), message=None)
+
+
+def set_message(row: Exec, message: str | None) -> bool:
+    """Say why a live exec does not go on."""
+    return _move(row, row.status, message=_clean(message))
+
+
+def set_timed_out(row: Exec) -> bool:
+    return _move(row, "R", timed_out_at=now())
+
+
+def end(row: Exec, result: Result, kept: Kept | None) -> bool:
+    """Store result and log, and in the same transaction the retry that follows a failure."""
+    ended = _move(
+        row,
+        row.status,
+        status=result.status,
+        reason=result.reason,
+        message=_clean(result.message),
+        exit_code=result.exit_code,
+        started_at=result.started_at or row.started_at,
+        ended_at=result.ended_at or now(),
+        log_bytes=kept.size if kept else 0,
+        owner=None,
+        holds_slot=False,
+    )
+    if not ended:
+        return False
+    if kept is not None and kept.size:
+        ExecLog.insert(exec_seq=row.seq, frames=kept.frames).execute()
+    if result.status == "F" and result.reason in RETRIED:
+        _retry(row)
+    return True
+
+
+def fail_overdue(region: str, queue_deadline: float) -> list[Exec]:
+    """End the unowned execs that waited for a region longer than `queue_deadline` seconds."""
+    at = now()
+    waiting = Exec.region_name == region, Exec.status == "W", Exec.owner.is_null()
+    late = list(Exec.select().where(*waiting, Exec.created_at < at - timedelta(seconds=queue_deadline)).limit(1000))
+    return [
+        row
+        for row in late
+        if (row.not_before or row.created_at) < at - timedelta(seconds=queue_deadline)
+        and _move(
+            row,
+            "W",
+            status="F",
+            reason="region_unavailable",
+            message=_clean(row.message) or f"the region {region} could not run it within its time to wait",
+            ended_at=at,
+        )
+    ]
+
+
+def by_id(exec_ids: list[str]) -> dict[str, Exec]:
+    """Those of these execs that the database knows, deleted ones too."""
+    return {row.id: row for row in Exec.select().where(Exec.id.in_(exec_ids))}
+
+
+def _retry(row: Exec) -> None:
+    if row.attempt > row.max_retries or row.stop_requested_at is not None or row.deleted_at is not None:
+        return
+    at = now()
+    delay = min(row.retry_delay * 2 ** (row.attempt - 1), LONGEST_RETRY_DELAY)
+    values = {**execs.fresh(row.job_id, "R", row.created_by, at), **execs.snapshot(row)}
+    Exec.create(
+        **values,
+        attempt=row.attempt + 1,
+        retry_of=row.id,
+        scheduled_for=row.scheduled_for,
+        not_before=at + timedelta(seconds=delay),
+    )
+
+
+def _lock_region(region: str) -> None:
+    Region.insert(name=region).on_conflict_ignore().execute()
+    if Region._meta.database.for_update:
+        Region.select().where(Region.name == region).for_update().execute()
+
+
+def _live_in(region: str) -> Expression:
+    return (Exec.region_name == region) & Exec.status.in_(LIVE)
+
+
+def _take(which: Expression, **changes: Any) -> list[Exec]:
+    """Become the owner of these under a new term, oldest first."""
+    taken = Exec.update(term=Exec.term + 1, **changes).where(which).returning(Exec).execute()
+    return sorted(taken, key=lambda row: row.seq)
+
+
+def _next_in_turn(region: str, at_most: int) -> list[Exec]:
+    """The execs to take, one of each namespace in turn."""
+    if at_most <= 0:
+        return []
+    queues = [_waiting(region, namespace, at_most) for namespace in _waiting_namespaces(region)]
+    taken: list[Exec] = []
+    while len(taken) < at_most and any(queues):
+        for queue in queues:
+            if queue and len(taken) < at_most:
+                taken.append(queue.pop(0))
+    return taken
+
+
+def _waiting_namespaces(region: str) -> list[str]:
+    """Who has something waiting, in one index probe a namespace however long the queues are; shuffled, so that
+    with fewer free slots than namespaces each has the same chance.
+    """
+    waiting = "region_name = ? AND status = 'W' AND owner IS NULL".replace("?", Exec._meta.database.param)
+    cursor = Exec._meta.database.execute_sql(
+        f"WITH RECURSIVE ns(name) AS (SELECT min(namespace) FROM execs WHERE {waiting} UNION ALL "  # noqa: S608
+        f"SELECT (SELECT min(namespace) FROM execs WHERE {waiting} AND namespace > ns.name) "
+        "FROM ns WHERE ns.name IS NOT NULL) SELECT name FROM ns WHERE name IS NOT NULL",
+        (region, region),
+    )
+    names = [name for (name,) in cursor.fetchall()]
+    random.shuffle(names)
+    return names
+
+
+def _waiting(region: str, namespace: str, at_most: int) -> list[Exec]:
+    at = now()
+    before = Exec.alias()
+    predecessor = before.select(SQL("1")).where(
+        before.job_id == Exec.job_id, before.seq < Exec.seq, before.status.in_(LIVE)
+    )
+    return list(
+        Exec.select()
+        .where(
+            Exec.region_name == region,
+            Exec.namespace == namespace,
+            Exec.status == "W",
+            Exec.owner.is_null(),
+            Exec.not_before.is_null() | (Exec.not_before <= at),
+            ~Exec.replaces | ~fn.EXISTS(predecessor),
+        )
+        .order_by(Exec.seq)
+        .limit(at_most)
+    )
+
+
+def _move(row: Exec, expected: str, **changes: Any) -> bool:
+    """The conditional update behind every arrow; the row in hand follows."""
+    owner = Exec.owner.is_null() if row.owner is None else Exec.owner == row.owner
+    fence = (Exec.seq == row.seq) & (Exec.status == expected) & (Exec.term == row.term) & owner
+    if not Exec.update(**changes).where(fence).execute():
+        return False
+    for name, value in changes.items():
+        setattr(row, name, value)
+    return True
+
+
+def _clean(message: str | None) -> str | None:
+    """Text of foreign origin, fit for every database."""
+    return None if message is None else message.replace("\x00", "\ufffd")[:MESSAGE_LENGTH]

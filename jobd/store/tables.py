@@ -1,0 +1,217 @@
+"""The tables as peewee models. No rules: each noun's module is the sole writer of its tables."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from peewee import (
+    SQL,
+    BigAutoField,
+    BigIntegerField,
+    BlobField,
+    BooleanField,
+    CharField,
+    IntegerField,
+    JSONField,
+    Model,
+    TextField,
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class InstantField(BigIntegerField):
+    """An aware datetime, kept as microseconds since the Unix epoch: exact, and the same on every database."""
+
+    def db_value(self, value: Any) -> Any:
+        return (value - EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value
+
+    def python_value(self, value: Any) -> Any:
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+class Table(Model):
+    class Meta:
+        legacy_table_names = False
+
+
+class Installation(Table):
+    """One row: which database this is. Containers carry its id."""
+
+    id = CharField(primary_key=True, max_length=36)
+    created_at = InstantField()
+
+
+class User(Table):
+    id = BigAutoField()
+    username = CharField(unique=True)
+    password_hash = CharField(null=True)
+    is_admin = BooleanField(default=False)
+    is_active = BooleanField(default=True)
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "users"
+
+
+class Namespace(Table):
+    name = CharField(primary_key=True)
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "namespaces"
+
+
+class Token(Table):
+    id = BigAutoField()
+    user_id = BigIntegerField(index=True)
+    name = CharField()
+    prefix = CharField(unique=True, max_length=16)
+    digest = CharField(max_length=64)
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "tokens"
+
+
+class Job(Table):
+    id = BigAutoField()
+    namespace = CharField()
+    name = CharField()
+    created_by = CharField()
+    created_at = InstantField()
+    updated_at = InstantField()
+    deleted_at = InstantField(null=True)
+
+    command = TextField(null=True)
+    docker_image_repo = CharField()
+    docker_image_tag = CharField()
+    resource_size = CharField()
+    region_name = CharField()
+    runtime_vars = JSONField()
+    pull_policy = CharField()
+    labels = JSONField()
+    timeout = IntegerField(null=True)
+    max_retries = IntegerField()
+    retry_delay = IntegerField()
+    execs_kept = IntegerField(null=True)
+
+    is_schedule_active = BooleanField()
+    schedule_mode = CharField(null=True)
+    schedule_timezone = CharField(null=True)
+    schedule_anchor = InstantField(null=True)
+    schedule_error = TextField(null=True)
+    missed_run_policy = CharField()
+    starting_deadline = IntegerField(null=True)
+    concurrency_policy = CharField()
+    next_fire_at = InstantField(null=True)
+
+    class Meta:
+        table_name = "jobs"
+
+
+class Exec(Table):
+    """`seq` is the order in which execs came to wait; `id` is what the API shows."""
+
+    seq = BigAutoField()
+    id = CharField(unique=True, max_length=36)
+    job_id = BigIntegerField()
+    namespace = CharField()
+    region_name = CharField()
+    status = CharField(max_length=1)
+    trigger_mode = CharField(max_length=1)
+    created_by = CharField()
+    created_at = InstantField()
+    started_at = InstantField(null=True)
+    ended_at = InstantField(null=True)
+    deleted_at = InstantField(null=True)
+
+    command = TextField(null=True)
+    docker_image_repo = CharField()
+    docker_image_tag = CharField()
+    resource_size = CharField()
+    runtime_vars = JSONField()
+    pull_policy = CharField()
+    labels = JSONField()
+    timeout = IntegerField(null=True)
+    max_retries = IntegerField()
+    retry_delay = IntegerField()
+
+    attempt = IntegerField(default=1)
+    retry_of = CharField(null=True, max_length=36)
+    scheduled_for = InstantField(null=True)
+    missed_count = BigIntegerField(null=True)
+    missed_from = InstantField(null=True)
+    missed_to = InstantField(null=True)
+    not_before = InstantField(null=True)
+    start_before = InstantField(null=True)
+
+    exit_code = IntegerField(null=True)
+    reason = CharField(null=True)
+    message = TextField(null=True)
+    image_digest = CharField(null=True)
+    log_bytes = BigIntegerField(default=0)
+    stop_requested_at = InstantField(null=True)
+    stop_requested_by = CharField(null=True)
+    stop_reason = CharField(null=True)
+    timed_out_at = InstantField(null=True)
+
+    owner = CharField(null=True, max_length=36)
+    term = IntegerField(default=0)
+    handle = CharField(null=True)
+    holds_slot = BooleanField(default=False)
+    replaces = BooleanField(default=False)
+    pulled = BooleanField(default=False)
+
+    class Meta:
+        table_name = "execs"
+
+
+class ExecLog(Table):
+    """Output of an ended exec, as `jobd.logs` frames; a row of its own so that lists of execs stay narrow."""
+
+    exec_seq = BigIntegerField(primary_key=True)
+    frames = BlobField()
+
+    class Meta:
+        table_name = "exec_logs"
+
+
+class Daemon(Table):
+    """`term` counts the starts of one daemon; a heartbeat under an older term changes nothing."""
+
+    id = CharField(primary_key=True, max_length=36)
+    term = IntegerField()
+    host = CharField()
+    pid = IntegerField()
+    regions = JSONField()
+    started_at = InstantField()
+    heartbeat_at = InstantField(null=True)
+
+    class Meta:
+        table_name = "daemons"
+
+
+class Region(Table):
+    """What is known of a region over all daemons; the row is also the lock under which `max_running` is counted."""
+
+    name = CharField(primary_key=True)
+    engine_identity = CharField(null=True)
+
+    class Meta:
+        table_name = "regions"
+
+
+Job.add_index(Job.namespace, Job.id, where=SQL("deleted_at IS NULL"), name="jobs_by_namespace")
+Job.add_index(Job.next_fire_at, where=SQL("next_fire_at IS NOT NULL"), name="jobs_due")
+Exec.add_index(Exec.job_id, Exec.seq, name="execs_by_job")
+Exec.add_index(Exec.namespace, Exec.seq, name="execs_by_namespace")
+Exec.add_index(
+    Exec.job_id, Exec.scheduled_for, unique=True, where=SQL("trigger_mode = 'S' AND status <> 'N'"), name="execs_slot"
+)
+Exec.add_index(
+    Exec.region_name, Exec.namespace, Exec.seq, where=SQL("status = 'W' AND owner IS NULL"), name="execs_waiting"
+)
+Exec.add_index(Exec.region_name, Exec.owner, where=SQL("status IN ('W', 'R')"), name="execs_live")
+Exec.add_index(Exec.ended_at, where=SQL("ended_at IS NOT NULL"), name="execs_ended")
+
+ALL: tuple[type[Table], ...] = (Installation, User, Namespace, Token, Job, Exec, ExecLog, Daemon, Region)
