@@ -60,15 +60,30 @@ def take_over(daemon: str, region: str, owners_alive: list[str]) -> list[Exec]:
     return _take(orphaned, owner=daemon)
 
 
-def owned(daemon: str) -> list[Exec]:
-    """The live execs that this daemon owns, in order."""
-    return list(Exec.select().where(Exec.owner == daemon, Exec.status.in_(LIVE)).order_by(Exec.seq))
+def owned(daemon: str, region: str) -> list[Exec]:
+    """The live execs of a region that this daemon owns by the record."""
+    return list(Exec.select(Exec.seq, Exec.id).where(_live_in(region), Exec.owner == daemon))
 
 
-def stops_requested(daemon: str) -> list[str]:
-    """Ids of this daemon's live execs whose end somebody asked for."""
-    asked = Exec.select(Exec.id).where(Exec.owner == daemon, Exec.status.in_(LIVE))
-    return [row.id for row in asked.where(Exec.stop_requested_at.is_null(False))]
+def retake(daemon: str, seqs: list[int]) -> list[Exec]:
+    """Take again, under a new term, what this daemon owns already."""
+    return _take(Exec.seq.in_(seqs) & Exec.status.in_(LIVE) & (Exec.owner == daemon))
+
+
+def stops_requested(daemon: str) -> list[Exec]:
+    """This daemon's live execs whose end somebody asked for."""
+    asked = Exec.select().where(Exec.owner == daemon, Exec.status.in_(LIVE), Exec.stop_requested_at.is_null(False))
+    return list(asked)
+
+
+def regions_waiting() -> list[str]:
+    """The regions in which an exec could be claimed now."""
+    at = now()
+    free = (Exec.status == "W") & Exec.owner.is_null() & (Exec.not_before.is_null() | (Exec.not_before <= at))
+    regions = Region.select(Region.name).where(
+        fn.EXISTS(Exec.select(Exec.seq).where(free, Exec.region_name == Region.name))
+    )
+    return [row.name for row in regions]
 
 
 def give_back_slot(row: Exec) -> bool:
@@ -132,24 +147,20 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     return True
 
 
-def fail_overdue(region: str, queue_deadline: float) -> list[Exec]:
-    """End the unowned execs that waited for a region longer than `queue_deadline` seconds."""
+def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
+    """End the unowned execs that have been ready for longer than `queue_deadline` seconds, in any region, served by
+    somebody or by nobody.
+    """
     at = now()
-    waiting = Exec.region_name == region, Exec.status == "W", Exec.owner.is_null()
-    late = list(Exec.select().where(*waiting, Exec.created_at < at - timedelta(seconds=queue_deadline)).limit(1000))
-    return [
-        row
-        for row in late
-        if (row.not_before or row.created_at) < at - timedelta(seconds=queue_deadline)
-        and _move(
-            row,
-            "W",
-            status="F",
-            reason="region_unavailable",
-            message=_clean(row.message) or f"the region {region} could not run it within its time to wait",
-            ended_at=at,
-        )
-    ]
+    limit_time = at - timedelta(seconds=queue_deadline)
+    ready = fn.COALESCE(Exec.not_before, Exec.created_at)
+    late = Exec.select().where(Exec.status == "W", Exec.owner.is_null(), ready < limit_time).limit(limit)
+    ended = []
+    for row in list(late):
+        message = _clean(row.message) or f"the region {row.region_name} could not run it in time"
+        if _move(row, "W", status="F", reason="region_unavailable", message=message, ended_at=at):
+            ended.append(row)
+    return ended
 
 
 def by_id(exec_ids: list[str]) -> dict[str, Exec]:
@@ -173,7 +184,6 @@ def _retry(row: Exec) -> None:
 
 
 def _lock_region(region: str) -> None:
-    Region.insert(name=region).on_conflict_ignore().execute()
     if Region._meta.database.for_update:
         Region.select().where(Region.name == region).for_update().execute()
 

@@ -36,10 +36,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class Fired:
-    """What one scan did: `execs` came to wait; `more` is true when there were more due jobs than one batch holds."""
+    """What one scan did: `execs` came to wait; `more`: there were more due jobs than one batch holds; `next_in`:
+    seconds until the next slot of any job comes due, None if there is none.
+    """
 
     execs: list[Exec]
     more: bool
+    next_in: float | None
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,12 @@ def fire_due(rules: Rules) -> Fired:
     for job in due:
         Job.update(next_fire_at=job.next_fire_at, schedule_error=job.schedule_error).where(Job.id == job.id).execute()
     waiting = [row["id"] for row in rows if row["status"] == "W"]
-    return Fired(_read(waiting), more=len(due) == rules.batch)
+    return Fired(_read(waiting), len(due) == rules.batch, _seconds_to_next())
 
 
-def next_due() -> datetime | None:
-    """When the next slot of any job comes due."""
+def _seconds_to_next() -> float | None:
     row = Job.select(Job.next_fire_at).where(Job.next_fire_at.is_null(False)).order_by(Job.next_fire_at).first()
-    return row.next_fire_at if row else None
+    return None if row is None else max((row.next_fire_at - now()).total_seconds(), 0.0)
 
 
 def _read(ids: list[str]) -> list[Exec]:

@@ -1,0 +1,99 @@
+"""What becomes of execs that somebody else left behind: an earlier start of this daemon, a daemon that died, or this
+one when it lost its connection between create and start.
+
+A run that the region still has is adopted, as if nothing had happened. One that was created and surely never started
+is removed and waits anew. Where nobody can tell, the exec is `lost`: never a guess, never a silent second run.
+"""
+
+import logging
+from datetime import UTC, datetime
+
+from jobd.engine import outcome
+from jobd.engine.ending import Endings
+from jobd.engine.live import LiveExec, LiveExecs
+from jobd.engine.regions import ServedRegion
+from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
+from jobd.executor import Handle, State, Status
+from jobd.store import lifecycle
+from jobd.store.database import Database
+from jobd.store.tables import Exec
+
+log = logging.getLogger(__name__)
+
+
+class Adoption:
+    def __init__(self, database: Database, live: LiveExecs, endings: Endings) -> None:
+        self._database = database
+        self._live = live
+        self._endings = endings
+
+    async def adopt(self, region: ServedRegion, rows: list[Exec]) -> None:
+        """These execs are this daemon's now: find out how each stands and go on from there."""
+        for row in rows:
+            live = LiveExec(row, region)
+            self._live.add(live)
+            self._endings.unsettled.add(live)
+        await self.settle(region)
+
+    async def settle(self, region: ServedRegion) -> None:
+        """Settle what is unsettled in a region that answers. Raises RegionUnavailable when it stops answering."""
+        waiting = [live for live in self._endings.unsettled if live.region is region]
+        handles = [live.handle for live in waiting if live.handle is not None]
+        statuses = await region.call(region.executor.statuses, handles) if handles else {}
+        for live in waiting:
+            async with live.lock:
+                try:
+                    if live in self._live:
+                        await self._settle(live, statuses)
+                    self._endings.unsettled.discard(live)
+                except ServiceUnavailable as error:
+                    log.warning("exec %s is not settled yet: %s", live.row.id, error)
+            if live in self._live and (live.row.stop_requested_at or live.row.timed_out_at or live.stopping.is_set()):
+                self._endings.stop(live)
+
+    async def _settle(self, live: LiveExec, statuses: dict[Handle, Status]) -> None:
+        handle = live.handle
+        if handle is None:
+            await self._wait_anew(live)
+            return
+        status = statuses.get(handle, Status(State.GONE))
+        if status.state is State.RUNNING:
+            await self._go_on(live, status)
+        elif status.state is State.ENDED or live.is_running:
+            await self._endings.finish_locked(live, status)
+        else:
+            await self._never_ran(live, handle, status)
+
+    async def _go_on(self, live: LiveExec, status: Status) -> None:
+        if not live.is_running and not await self._database.write(lifecycle.set_running, live.row, status.started_at):
+            self._live.drop(live)
+            return
+        began = live.row.started_at
+        self._endings.running(live, (datetime.now(UTC) - began).total_seconds() if began else 0.0)
+
+    async def _never_ran(self, live: LiveExec, handle: Handle, status: Status) -> None:
+        """The record says created, not running. Without force: whoever starts it meanwhile keeps it."""
+        region = live.region
+        try:
+            if status.state is State.CREATED:
+                await region.call(region.executor.remove, handle, False)
+            started = await region.call(region.executor.was_started, handle)
+        except RegionUnavailable:
+            raise
+        except ExecutorError:
+            fresh = await region.call(region.executor.statuses, [handle])
+            if fresh.get(handle, Status(State.GONE)).state is State.RUNNING:
+                await self._go_on(live, fresh[handle])
+            return
+        if started is False:
+            await self._wait_anew(live)
+        else:
+            words = "its daemon ended while it was being started, and nothing can tell whether it ran"
+            await self._endings.conclude(live, outcome.lost(words))
+
+    async def _wait_anew(self, live: LiveExec) -> None:
+        if live.row.stop_requested_at is not None:
+            await self._endings.conclude(live, outcome.cancelled(live.row))
+            return
+        await self._database.write(lifecycle.requeue, live.row)
+        self._live.drop(live)

@@ -1,0 +1,259 @@
+"""The engine as a whole: what is started in which order, what happens now and then, and how it stops."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import pluggy
+from tornado.ioloop import PeriodicCallback
+
+from jobd import logs
+from jobd.config import Settings
+from jobd.engine.adoption import Adoption
+from jobd.engine.dispatcher import Dispatcher
+from jobd.engine.ending import Endings
+from jobd.engine.leases import BEATS, Lease
+from jobd.engine.live import LiveExecs
+from jobd.engine.observers import Observers
+from jobd.engine.regions import PROBE_DELAYS, ServedRegion
+from jobd.engine.scheduler import Scheduler
+from jobd.engine.sweep import Sweep
+from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
+from jobd.executor import Executor
+from jobd.store import daemons, deletion, lifecycle
+from jobd.store.database import Database
+from jobd.store.slots import Rules
+from jobd.store.tables import Exec
+
+log = logging.getLogger(__name__)
+
+ASK_WITH_PUSH = 5.0
+ASK_WITHOUT_PUSH = 0.5
+"""Seconds between two `statuses` of a region, with and without an executor that tells of ends by itself."""
+SWEEP_EVERY = 60.0
+STOP_PATIENCE = 20.0
+
+
+class Engine:
+    """`on_lost_place` is called when another start of this daemon has taken its place: this one must end."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        plugins: pluggy.PluginManager,
+        executors: dict[str, Executor],
+        installation: str,
+        lease: Lease,
+        on_lost_place: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._lease = lease
+        self._on_lost_place = on_lost_place
+        self.regions = {name: ServedRegion(settings.regions[name], executor) for name, executor in executors.items()}
+        self._live = LiveExecs()
+        self._observers = Observers(plugins, database)
+        self._endings = Endings(database, settings, self._live, self._observers, self.wake, self._region_failed)
+        self._adoption = Adoption(database, self._live, self._endings)
+        self._sweep = Sweep(database)
+        self._dispatcher = Dispatcher(
+            database, settings, installation, lease, self.regions, self._live, self._endings, self._observers
+        )
+        rules = Rules(settings.scheduler.late_after, settings.limits.waiting_per_namespace)
+        self._scheduler = Scheduler(database, rules, settings.scheduler.tick, self.exec_created)
+        self._ticker = PeriodicCallback(self._tick, settings.scheduler.tick * 1000)
+        self._heart = PeriodicCallback(self._beat, lease.length / BEATS * 1000)
+        self._sweeper = PeriodicCallback(self._clear, SWEEP_EVERY * 1000)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to serve; each region is opened as soon as it answers, and none waits for another."""
+        await self._lease.begin(socket.gethostname(), os.getpid(), sorted(self.regions))
+        self._heart.start()
+        self._dispatcher.start()
+        for region in self.regions.values():
+            self._spawn(self._probe(region))
+        self._scheduler.start()
+        self._ticker.start()
+        self._sweeper.start()
+
+    async def stop(self) -> None:
+        """Take no more work, finish what is half done, leave running containers alone."""
+        for periodic in (self._ticker, self._sweeper):
+            periodic.stop()
+        await self._scheduler.stop()
+        await self._dispatcher.stop(STOP_PATIENCE)
+        await self._endings.drain(STOP_PATIENCE)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._heart.stop()
+        await self._lease.end()
+        await asyncio.gather(*(region.close() for region in self.regions.values()))
+        await self._observers.close()
+
+    def wake(self, region: str) -> None:
+        """An exec waits in this region."""
+        self._dispatcher.wake(region)
+
+    def exec_created(self, rows: Iterable[Exec]) -> None:
+        """These execs were committed: tell plugins, and run them."""
+        for row in rows:
+            self._observers.tell("jobd_exec_created", row)
+            self.wake(row.region_name)
+
+    def stop_requested(self) -> None:
+        """Somebody asked for the end of an exec: look now, not at the next tick."""
+        self._spawn(self._look_for_stops())
+
+    async def running_log(self, row: Exec) -> bytes | None:
+        """What a live exec has written so far, as `jobd.logs` frames; None when it is not this daemon's or has no
+        container. Raises RegionUnavailable.
+        """
+        live = self._live.named(row.id)
+        if live is None or live.handle is None or live.region.down is not None:
+            return None
+        read: Callable[[], bytes] = lambda: (
+            logs.keep(  # noqa: E731
+                live.region.executor.logs(live.handle), self._settings.execs.max_log
+            ).frames
+        )
+        return await live.region.call(read)
+
+    def _region_failed(self, region: ServedRegion, message: str) -> None:
+        if region.down is None:
+            region.down = message
+            self._spawn(self._probe(region))
+
+    async def _probe(self, region: ServedRegion) -> None:
+        """Ask a region that is down until it answers, then go on where it was left."""
+        attempt = 0
+        while not await self._open(region):
+            if attempt == 0:
+                log.warning("region %s is down: %s", region.name, region.down)
+            await asyncio.sleep(PROBE_DELAYS[min(attempt, len(PROBE_DELAYS) - 1)])
+            attempt += 1
+        log.info("region %s is served by %s", region.name, region.engine)
+        self.wake(region.name)
+        await self._guarded(region, self._sweep.sweep(region))
+
+    async def _open(self, region: ServedRegion) -> bool:
+        """Check a region, bind it to its engine, listen to it, and adopt what it runs. False: not yet."""
+        try:
+            health = await region.call(region.executor.check)
+            if not health.ok:
+                raise RegionUnavailable(health.message or "it gives no reason")
+            region.engine = health.engine
+            identity = await region.call(region.executor.identity)
+            bound = await self._database.write(daemons.bind_region, region.name, identity)
+            if bound != identity:
+                raise RegionUnavailable(f"it is bound to the engine {bound}, but {identity} answers")
+            await region.watch(lambda handle: self._endings.changed(region.name, handle))
+            region.down = None
+            await self._take_over(region)
+            await self._adoption.settle(region)
+            await self._endings.ask(region)
+        except (RegionUnavailable, ServiceUnavailable) as error:
+            region.down = error.message
+            return False
+        return True
+
+    async def _take_over(self, region: ServedRegion) -> None:
+        """Adopt what daemons own that do not live any more. Before a region was ever open nothing in it can be of
+        this start: what carries this daemon's id then is an earlier start's.
+        """
+        alive = await self._lease.others_alive()
+        if region.was_open:
+            alive.append(self._lease.daemon)
+        await self._adopt(
+            region, await self._database.write(lifecycle.take_over, self._lease.daemon, region.name, alive)
+        )
+        region.was_open = True
+
+    async def _adopt(self, region: ServedRegion, rows: list[Exec]) -> None:
+        if rows:
+            log.info("region %s: adopting %d execs", region.name, len(rows))
+            await self._adoption.adopt(region, rows)
+            self.wake(region.name)
+
+    async def _adopt_forgotten(self, region: ServedRegion) -> None:
+        """Execs that this daemon owns by the record, but does not know of since the last sweep or longer: their claim
+        was committed, and its answer never arrived.
+        """
+        owned = await self._database.read(lifecycle.owned, self._lease.daemon, region.name)
+        unknown = {row.seq for row in owned if self._live.named(row.id) is None}
+        forgotten, region.unknown = unknown & region.unknown, unknown
+        if forgotten:
+            await self._adopt(
+                region, await self._database.write(lifecycle.retake, self._lease.daemon, sorted(forgotten))
+            )
+
+    async def _beat(self) -> None:
+        try:
+            if not await self._lease.renew():
+                self._on_lost_place()
+                return
+        except ServiceUnavailable as error:
+            log.warning("no heartbeat: %s", error)
+            return
+        for region in self.regions.values():
+            if region.down is None and self._lease.may_take_over:
+                await self._guarded(region, self._take_over(region))
+
+    async def _tick(self) -> None:
+        """What is looked for now and then, whether or not somebody told of it."""
+        self._endings.check_deadlines()
+        try:
+            for name in await self._database.read(lifecycle.regions_waiting):
+                self._dispatcher.wake(name)
+            if len(self._live):
+                await self._look_for_stops()
+        except ServiceUnavailable as error:
+            log.debug("tick: %s", error)
+        time = asyncio.get_running_loop().time()
+        for region in self.regions.values():
+            if region.down is None and time >= region.ask_at:
+                region.ask_at = time + (ASK_WITH_PUSH if region.has_push else ASK_WITHOUT_PUSH)
+                self._spawn(self._guarded(region, self._look_at(region)))
+
+    async def _look_at(self, region: ServedRegion) -> None:
+        await self._endings.ask(region)
+        await self._adoption.settle(region)
+
+    async def _look_for_stops(self) -> None:
+        for row in await self._database.read(lifecycle.stops_requested, self._lease.daemon):
+            live = self._live.named(row.id)
+            if live is not None:
+                live.row.stop_requested_at, live.row.stop_reason = row.stop_requested_at, row.stop_reason
+                self._endings.stop(live)
+
+    async def _clear(self) -> None:
+        for region in self.regions.values():
+            if region.down is None:
+                await self._guarded(region, self._sweep.sweep(region))
+                await self._guarded(region, self._adopt_forgotten(region))
+        try:
+            ended = await self._database.write(lifecycle.fail_overdue, self._settings.execs.queue_deadline)
+            await self._database.write(deletion.purge_all)
+        except ServiceUnavailable as error:
+            log.warning("nothing purged: %s", error)
+            return
+        for row in ended:
+            self._observers.tell("jobd_exec_ended", row)
+
+    async def _guarded(self, region: ServedRegion, work: Awaitable[Any]) -> None:
+        try:
+            await work
+        except RegionUnavailable as error:
+            self._region_failed(region, error.message)
+        except (ExecutorError, ServiceUnavailable) as error:
+            log.warning("region %s: %s", region.name, error)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

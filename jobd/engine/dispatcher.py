@@ -1,0 +1,209 @@
+"""Waiting execs become running ones: claim, pull if need be, create, commit the handle, start.
+
+One task an exec, from its claim until it runs; from then on the exec costs no task and no thread, and its end comes
+as an event (`ending`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from jobd.config import Settings
+from jobd.engine import outcome, specs
+from jobd.engine.ending import Endings
+from jobd.engine.leases import Lease
+from jobd.engine.live import LiveExec, LiveExecs
+from jobd.engine.observers import Observers
+from jobd.engine.pulls import Pulls
+from jobd.engine.regions import ServedRegion
+from jobd.errors import ExecutorError, HandleGone, ImageAbsent, ImageNotFound, RegionUnavailable, ServiceUnavailable
+from jobd.executor import Handle, RunSpec
+from jobd.store import lifecycle
+from jobd.store.database import Database
+from jobd.store.tables import Exec
+
+log = logging.getLogger(__name__)
+
+CLAIMED_AT_ONCE = 64
+RETRY_AFTER_OUTAGE = 1.0
+"""Seconds until an exec is tried again whose region went away before it had a handle."""
+
+
+class Dispatcher:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        installation: str,
+        lease: Lease,
+        regions: dict[str, ServedRegion],
+        live: LiveExecs,
+        endings: Endings,
+        observers: Observers,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._installation = installation
+        self._lease = lease
+        self._regions = regions
+        self._live = live
+        self._endings = endings
+        self._observers = observers
+        self._pulls = Pulls()
+        self._wakes = {name: asyncio.Event() for name in regions}
+        self._servers: list[asyncio.Task[None]] = []
+        self._launches: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def start(self) -> None:
+        self._servers = [asyncio.create_task(self._serve(region)) for region in self._regions.values()]
+
+    def wake(self, region: str) -> None:
+        """Something may wait there, or a slot may have come free."""
+        if region in self._wakes:
+            self._wakes[region].set()
+
+    def wake_all(self) -> None:
+        for event in self._wakes.values():
+            event.set()
+
+    async def stop(self, patience: float) -> None:
+        """Claim nothing more; finish within `patience` seconds what is between claim and start, give back the rest."""
+        self._closing = True
+        for server in self._servers:
+            server.cancel()
+        await asyncio.gather(*self._servers, return_exceptions=True)
+        self._pulls.abandon()
+        if self._launches:
+            await asyncio.wait(self._launches, timeout=patience)
+
+    async def _serve(self, region: ServedRegion) -> None:
+        wake = self._wakes[region.name]
+        while True:
+            await wake.wait()
+            wake.clear()
+            if region.down is None and self._lease.held:
+                try:
+                    await self._claim(region)
+                except ServiceUnavailable as error:
+                    log.warning("region %s: nothing claimed: %s", region.name, error)
+
+    async def _claim(self, region: ServedRegion) -> None:
+        most = region.settings.max_running
+        while True:
+            rows = await self._database.write(
+                lifecycle.claim, self._lease.daemon, region.name, most, min(most, CLAIMED_AT_ONCE)
+            )
+            for row in rows:
+                live = LiveExec(row, region)
+                self._live.add(live)
+                self._spawn(self._launch(live))
+            if len(rows) < CLAIMED_AT_ONCE:
+                return
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._launches.add(task)
+        task.add_done_callback(self._launches.discard)
+
+    async def _launch(self, live: LiveExec) -> None:
+        """Bring one claimed exec to run, or to its end, or back to waiting."""
+        async with live.lock:
+            try:
+                await self._bring_up(live)
+            except ImageAbsent:
+                await self._pull(live)
+            except RegionUnavailable as error:
+                await self._postpone(live, error)
+            except ExecutorError as error:
+                await self._endings.conclude(live, outcome.refused(live.row, error))
+            except ServiceUnavailable as error:
+                # The record says how far it came; who owns it next goes on from there.
+                log.warning("exec %s: %s", live.row.id, error)
+                self._endings.unsettled.add(live)
+        if live.stopping.is_set():
+            self._endings.stop(live)
+
+    async def _bring_up(self, live: LiveExec) -> None:
+        row, region = live.row, live.region
+        spec = await self._spec(row)
+        if spec.pull_policy == "always" and not row.pulled:
+            raise ImageAbsent("to be pulled first")
+        handle = await region.make(region.executor.create, spec)
+        if not await self._database.write(lifecycle.set_handle, row, handle):
+            self._live.drop(live)
+            await self._discard(region, handle)
+            return
+        self._live.add(live)
+        if live.stopping.is_set() or row.stop_requested_at is not None:
+            await self._endings.conclude(live, outcome.cancelled(row))
+            return
+        await self._start(live, handle)
+
+    async def _start(self, live: LiveExec, handle: Handle) -> None:
+        """Start it, at most once for this handle, and only under a lease that still holds."""
+        if not self._lease.held:
+            self._live.drop(live)
+            return
+        try:
+            await live.region.make(live.region.executor.start, handle)
+        except HandleGone:
+            # Somebody removed it before it ran: whoever took it over, or a stranger. The record tells which.
+            self._endings.unsettled.add(live)
+            return
+        if not await self._database.write(lifecycle.set_running, live.row, None):
+            self._live.drop(live)
+            return
+        self._endings.running(live)
+        self._observers.tell("jobd_exec_started", live.row)
+
+    async def _spec(self, row: Exec) -> RunSpec:
+        spec = specs.build(row, self._settings, self._installation, self._lease.daemon)
+        return await self._observers.prepare_run(spec)
+
+    async def _pull(self, live: LiveExec) -> None:
+        """Have the image pulled without holding a running slot, then queue again; a stop does not wait for it."""
+        row, region = live.row, live.region
+        if row.pulled:
+            gone = ImageNotFound(f"{row.docker_image_repo}:{row.docker_image_tag} is gone again right after its pull")
+            await self._endings.conclude(live, outcome.refused(row, gone))
+            return
+        if not await self._database.write(lifecycle.give_back_slot, row):
+            self._live.drop(live)
+            return
+        self.wake(region.name)
+        try:
+            pulled = await self._pulls.pull(region, await self._spec(row), live.stopping)
+        except RegionUnavailable as error:
+            await self._postpone(live, error)
+            return
+        except ExecutorError as error:
+            await self._endings.conclude(live, outcome.refused(row, error))
+            return
+        if live.stopping.is_set():
+            await self._endings.conclude(live, outcome.cancelled(row))
+            return
+        await self._database.write(lifecycle.requeue, row, pulled=pulled)
+        self._live.drop(live)
+        self.wake(region.name)
+
+    async def _postpone(self, live: LiveExec, error: RegionUnavailable) -> None:
+        """The region went away. Without a handle the exec waits again; with one it may have been started."""
+        self._endings.region_failed(live.region, error.message)
+        if live.row.handle is not None:
+            await self._database.write(lifecycle.set_message, live.row, error.message)
+            self._endings.unsettled.add(live)
+            return
+        if live.stopping.is_set():
+            await self._endings.conclude(live, outcome.cancelled(live.row))
+            return
+        await self._database.write(lifecycle.requeue, live.row, error.message, RETRY_AFTER_OUTAGE)
+        self._live.drop(live)
+
+    async def _discard(self, region: ServedRegion, handle: Handle) -> None:
+        """A created run whose handle could not be committed was never started: remove it."""
+        try:
+            await region.call(region.executor.remove, handle, False)
+        except ExecutorError as error:
+            log.warning("region %s: %s stays until the next sweep: %s", region.name, handle.id, error)

@@ -1,0 +1,178 @@
+"""Running execs become ended ones: by the executor's events, by asking now and then, by stop and by timeout.
+
+Result and log are committed together; only then is the container removed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from jobd import logs
+from jobd.config import Settings
+from jobd.engine import outcome
+from jobd.engine.live import LiveExec, LiveExecs
+from jobd.engine.observers import Observers
+from jobd.engine.regions import ServedRegion
+from jobd.errors import ExecutorError, HandleGone, RegionUnavailable, ServiceUnavailable
+from jobd.executor import Executor, Handle, State, Status
+from jobd.logs import Kept
+from jobd.store import deletion, lifecycle
+from jobd.store.database import Database
+from jobd.store.lifecycle import Result
+
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """`on_slot_free(region)` is called when a running slot came free, `on_region_failed` when a region went away."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        live: LiveExecs,
+        observers: Observers,
+        on_slot_free: Callable[[str], None],
+        on_region_failed: Callable[[ServedRegion, str], None],
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._live = live
+        self._observers = observers
+        self._on_slot_free = on_slot_free
+        self.region_failed = on_region_failed
+        self.unsettled: set[LiveExec] = set()
+        """Execs with a handle of which it is not known whether they were started; `adoption` settles them."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def running(self, live: LiveExec, elapsed: float = 0.0) -> None:
+        """The exec has been running for `elapsed` seconds: its timeout counts."""
+        if live.row.timeout is not None:
+            live.deadline = asyncio.get_running_loop().time() + live.row.timeout - elapsed
+
+    def changed(self, region: str, handle: Handle) -> None:
+        """The executor says that a run ended."""
+        live = self._live.with_handle(region, handle)
+        if live is not None:
+            self._spawn(self.finish(live))
+
+    def stop(self, live: LiveExec) -> None:
+        """Stop what runs. Before it runs, whoever holds the exec sees `stopping` and ends it; safe to call again."""
+        live.stopping.set()
+        if live.is_running and live in self._live and not live.stop_under_way and live.region.down is None:
+            live.stop_under_way = True
+            self._spawn(self._stop(live))
+
+    def check_deadlines(self) -> None:
+        time = asyncio.get_running_loop().time()
+        for live in self._live:
+            if live.deadline is not None and live.deadline <= time and live.is_running:
+                live.deadline = None
+                self._spawn(self._time_out(live))
+
+    async def ask(self, region: ServedRegion) -> None:
+        """Ask for the state of all that runs in a region, and finish what has ended: what the events missed."""
+        running = [live for live in self._live if live.region is region and live.is_running]
+        handles = {live.handle: live for live in running if live.handle is not None}
+        if not handles:
+            return
+        statuses = await region.call(region.executor.statuses, list(handles))
+        for handle, live in handles.items():
+            status = statuses.get(handle, Status(State.GONE))
+            if status.state is not State.RUNNING:
+                self._spawn(self.finish(live, status))
+            elif live.stopping.is_set():
+                self.stop(live)
+
+    async def finish(self, live: LiveExec, status: Status | None = None) -> None:
+        """Read how a run ended and its log, and end its record."""
+        async with live.lock:
+            if live not in self._live or not live.is_running or live.handle is None:
+                return
+            try:
+                await self.finish_locked(live, status or await self._status(live, live.handle))
+            except RegionUnavailable as error:
+                self.region_failed(live.region, error.message)
+            except ServiceUnavailable as error:
+                log.warning("exec %s ended, to be stored later: %s", live.row.id, error)
+
+    async def finish_locked(self, live: LiveExec, status: Status) -> None:
+        """`finish` for a caller that holds the exec's lock. Raises RegionUnavailable, ServiceUnavailable."""
+        if live.handle is None or status.state is State.RUNNING:
+            return
+        kept = await self._read_log(live, live.handle) if status.state is State.ENDED else None
+        await self.conclude(live, outcome.judge(live.row, status), kept)
+
+    async def conclude(self, live: LiveExec, result: Result, kept: Kept | None = None) -> None:
+        """End the record of an exec, then remove its container. The caller holds the exec's lock."""
+        row, region, handle = live.row, live.region, live.handle
+        ended = await self._database.write(lifecycle.end, row, result, kept)
+        self._live.drop(live)
+        if not ended:
+            return
+        self._on_slot_free(region.name)
+        self._observers.tell("jobd_exec_ended", row)
+        if handle is not None:
+            self._spawn(self._remove(region, handle))
+        if live.stopping.is_set():
+            self._spawn(self._purge(row.seq))
+
+    async def drain(self, patience: float) -> None:
+        """Wait for what is being ended, at most `patience` seconds."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=patience)
+
+    async def _status(self, live: LiveExec, handle: Handle) -> Status:
+        statuses = await live.region.call(live.region.executor.statuses, [handle])
+        return statuses.get(handle, Status(State.GONE))
+
+    async def _read_log(self, live: LiveExec, handle: Handle) -> Kept | None:
+        try:
+            return await live.region.call(partial(_read, live.region.executor, handle, self._settings.execs.max_log))
+        except HandleGone:
+            log.warning("exec %s: its container went before its log was read", live.row.id)
+            return None
+
+    async def _stop(self, live: LiveExec) -> None:
+        try:
+            if live.handle is not None:
+                await live.region.stop_run(live.handle, self._settings.execs.stop_grace)
+                await self.finish(live)
+        except RegionUnavailable as error:
+            self.region_failed(live.region, error.message)
+        except ExecutorError as error:
+            log.error("exec %s could not be stopped: %s", live.row.id, error)
+        finally:
+            live.stop_under_way = False
+
+    async def _time_out(self, live: LiveExec) -> None:
+        async with live.lock:
+            if live not in self._live or not live.is_running:
+                return
+            if not await self._database.write(lifecycle.set_timed_out, live.row):
+                self._live.drop(live)
+                return
+        self.stop(live)
+
+    async def _remove(self, region: ServedRegion, handle: Handle) -> None:
+        try:
+            await region.call(region.executor.remove, handle, False)
+        except ExecutorError as error:
+            log.warning("region %s: %s stays until the next sweep: %s", region.name, handle.id, error)
+
+    async def _purge(self, seq: int) -> None:
+        try:
+            await self._database.write(deletion.purge_exec, seq)
+        except ServiceUnavailable as error:
+            log.warning("a deleted exec stays until the next sweep: %s", error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _read(executor: Executor, handle: Handle, limit: int) -> Kept:
+    return logs.keep(executor.logs(handle), limit)

@@ -1,0 +1,114 @@
+"""Which daemon this is, and whether what it owns is still its own."""
+
+import fcntl
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from jobd.errors import ConfigError, ServiceUnavailable
+from jobd.store import daemons
+from jobd.store.database import Database
+
+log = logging.getLogger(__name__)
+
+LENGTH = 15.0
+"""Seconds without a heartbeat after which others take over what a daemon owns."""
+BEATS = 3
+"""Heartbeats in one lease."""
+
+
+class FileLock:
+    """One daemon at a time for a data directory and, on SQLite, for a database. Freed by the kernel, even on kill -9.
+
+    Raises ConfigError when another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[str] = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held for the life of the daemon
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise ConfigError(f"another jobd (process {holder}) is running here: it holds {path}") from None
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def daemon_id(data_dir: Path) -> str:
+    """This daemon's id, kept over restarts, so that a restart knows what it owned. The caller holds the lock."""
+    path = data_dir / "daemon.id"
+    if not path.exists() or not path.read_text().strip():
+        path.write_text(f"{uuid.uuid4()}\n")
+    return path.read_text().strip()
+
+
+class Lease:
+    """Held while the last heartbeat is younger than `length` seconds by this process's own clock, which goes on
+    while the process is stopped: a daemon that was paused knows on waking that it may own nothing any more.
+    """
+
+    def __init__(
+        self, database: Database, daemon: str, length: float = LENGTH, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.daemon = daemon
+        self.length = length
+        self._database = database
+        self._clock = clock
+        self._term = 0
+        self._renewed = float("-inf")
+        self._no_takeover_before = float("-inf")
+
+    @property
+    def held(self) -> bool:
+        return self._clock() - self._renewed < self.length
+
+    @property
+    def may_take_over(self) -> bool:
+        """Not for one lease after the database was away: nobody could renew then."""
+        return self.held and self._clock() >= self._no_takeover_before
+
+    async def begin(self, host: str, pid: int, regions: list[str]) -> None:
+        began = self._clock()
+        self._term = await self._database.write(daemons.register, self.daemon, host, pid, regions)
+        self._renewed = began
+
+    async def renew(self) -> bool:
+        """One heartbeat. False: another start of this daemon has taken its place, and this one must end.
+
+        Raises ServiceUnavailable.
+        """
+        began = self._clock()
+        try:
+            mine = await self._database.write(daemons.heartbeat, self.daemon, self._term)
+        except ServiceUnavailable:
+            self._no_takeover_before = self._clock() + self.length
+            raise
+        if mine:
+            self._renewed = began
+        return mine
+
+    async def others_alive(self) -> list[str]:
+        """Ids of the daemons that share the database; on SQLite a file lock keeps out all others."""
+        if self._database.is_sqlite:
+            return []
+        alive = await self._database.read(daemons.alive, self.length)
+        return [daemon for daemon in alive if daemon != self.daemon]
+
+    async def end(self) -> None:
+        """Others may take over at once."""
+        self._renewed = float("-inf")
+        try:
+            await self._database.write(daemons.leave, self.daemon, self._term)
+        except ServiceUnavailable as error:
+            log.warning("left without a word: %s", error)

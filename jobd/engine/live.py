@@ -1,0 +1,67 @@
+"""The execs that this daemon owns now, as the engine holds them in memory."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from jobd.engine.regions import ServedRegion
+from jobd.executor import Handle
+from jobd.store.tables import Exec
+
+
+@dataclass(eq=False)
+class LiveExec:
+    """One owned exec. No task and no thread belongs to it while it merely runs."""
+
+    row: Exec
+    region: ServedRegion
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever moves it; transitions of one exec never overlap."""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once its end was asked for or its time is over."""
+    stop_under_way: bool = False
+    deadline: float | None = None
+    """Loop time at which its timeout is over."""
+
+    @property
+    def handle(self) -> Handle | None:
+        return None if self.row.handle is None else Handle(self.row.handle, self.row.image_digest)
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self.row.status == "R")
+
+
+class LiveExecs:
+    """Found by exec id and by handle."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, LiveExec] = {}
+        self._by_handle: dict[tuple[str, str], LiveExec] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[LiveExec]:
+        return iter(list(self._by_id.values()))
+
+    def __contains__(self, live: LiveExec) -> bool:
+        return self._by_id.get(live.row.id) is live
+
+    def add(self, live: LiveExec) -> None:
+        self._by_id[live.row.id] = live
+        if live.row.handle is not None:
+            self._by_handle[live.region.name, live.row.handle] = live
+
+    def named(self, exec_id: str) -> LiveExec | None:
+        return self._by_id.get(exec_id)
+
+    def with_handle(self, region: str, handle: Handle) -> LiveExec | None:
+        return self._by_handle.get((region, handle.id))
+
+    def drop(self, live: LiveExec) -> None:
+        """Let go of an exec: it ended, waits again, or is somebody else's now."""
+        if live in self:
+            del self._by_id[live.row.id]
+        for key in [key for key, held in self._by_handle.items() if held is live]:
+            del self._by_handle[key]

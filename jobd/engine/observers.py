@@ -1,0 +1,103 @@
+"""Tells plugins what happened, after the commit and off the loop."""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pluggy
+
+from jobd.errors import RunRefused, StartFailed
+from jobd.executor import RunSpec
+from jobd.hookspecs import ExecInfo, JobInfo
+from jobd.store.database import Database
+from jobd.store.tables import Exec, Job
+
+log = logging.getLogger(__name__)
+
+
+class Observers:
+    """Calls each implementation of a hook by itself, so that one that raises keeps no other from being called."""
+
+    def __init__(self, plugins: pluggy.PluginManager, database: Database) -> None:
+        self._plugins = plugins
+        self._database = database
+        # One thread: a plugin sees an exec's events in their order.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobd-hooks")
+        self._pending: set[asyncio.Task[None]] = set()
+
+    def tell(self, hook: str, row: Exec) -> None:
+        """Call `jobd_exec_created`, `_started` or `_ended`; returns at once."""
+        impls = self._impls(hook)
+        if impls:
+            task = asyncio.get_running_loop().create_task(self._tell(impls, _exec_info(row)))
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
+
+    async def prepare_run(self, spec: RunSpec) -> RunSpec:
+        """The spec as `jobd_prepare_run` leaves it. Raises StartFailed when a plugin refuses or raises."""
+        impls = self._impls("jobd_prepare_run")
+        if not impls:
+            return spec
+        job = await self._job_info(spec.job_id)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _prepare, impls, spec, job)
+
+    async def close(self) -> None:
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=5)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _impls(self, hook: str) -> list[Any]:
+        # pluggy calls the last registered first; so does this.
+        return list(reversed(getattr(self._plugins.hook, hook).get_hookimpls()))
+
+    async def _tell(self, impls: list[Any], info: ExecInfo) -> None:
+        job = await self._job_info(info.job_id)
+        await asyncio.get_running_loop().run_in_executor(self._thread, _call_each, impls, info, job)
+
+    async def _job_info(self, job_id: int) -> JobInfo:
+        job = await self._database.read(Job.get_or_none, Job.id == job_id)
+        if job is None:
+            return JobInfo(job_id, "", "", "", {})
+        return JobInfo(job.id, job.name, job.namespace, job.created_by, job.labels)
+
+
+def _call(impl: Any, **arguments: Any) -> Any:
+    return impl.function(*(arguments[name] for name in impl.argnames))
+
+
+def _call_each(impls: list[Any], info: ExecInfo, job: JobInfo) -> None:
+    for impl in impls:
+        try:
+            _call(impl, exec=info, job=job)
+        except Exception:  # a plugin's fault must not become the engine's
+            log.exception("plugin %s: %s raised", impl.plugin_name, impl.function.__name__)
+
+
+def _prepare(impls: list[Any], spec: RunSpec, job: JobInfo) -> RunSpec:
+    for impl in impls:
+        try:
+            spec = _call(impl, spec=spec, job=job) or spec
+        except RunRefused as refusal:
+            raise StartFailed(refusal.message) from refusal
+        except Exception as error:  # the contract: what raises here fails the exec, whatever it raises
+            log.exception("plugin %s: %s raised", impl.plugin_name, impl.function.__name__)
+            raise StartFailed(f"plugin {impl.plugin_name}: {error}") from error
+    return spec
+
+
+def _exec_info(row: Exec) -> ExecInfo:
+    return ExecInfo(
+        id=row.id,
+        job_id=row.job_id,
+        namespace=row.namespace,
+        region_name=row.region_name,
+        status=row.status,
+        trigger_mode=row.trigger_mode,
+        reason=row.reason,
+        message=row.message,
+        exit_code=row.exit_code,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )

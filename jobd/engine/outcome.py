@@ -1,0 +1,43 @@
+"""What an exec's end means: pure rules from a record and its container's last state to a result."""
+
+from jobd.errors import ExecutorError
+from jobd.executor import State, Status
+from jobd.store.lifecycle import Result
+from jobd.store.tables import Exec
+
+
+def judge(row: Exec, status: Status) -> Result:
+    """The result of an exec whose run has ended or is gone. A stop that was asked for explains any end; 137 alone
+    does not tell an out-of-memory kill from another, and the flag alone does not make a success a failure.
+    """
+    times = {"started_at": status.started_at, "ended_at": status.ended_at}
+    code = status.exit_code
+    if row.stop_requested_at is not None:
+        return Result("C", row.stop_reason or "cancelled", None, code, **times)
+    if row.timed_out_at is not None:
+        return Result("F", "timeout", f"still running after {row.timeout} s", code, **times)
+    if status.state is not State.ENDED:
+        return Result("F", "lost", f"its container is {status.state.value}, though it ran: somebody else's doing")
+    if code is None:
+        return Result("F", "lost", status.message or "its container ended without an exit code", **times)
+    if code == 0:
+        return Result("S", None, None, code, **times)
+    if status.oom_killed:
+        return Result("F", "oom_killed", f"it used more memory than its size {row.resource_size} has", code, **times)
+    return Result("F", "exit_code", status.message or f"exit code {code}", code, **times)
+
+
+def refused(row: Exec, error: ExecutorError) -> Result:
+    """The result of an exec that never ran, by a final error of its executor."""
+    if row.stop_requested_at is not None:
+        return cancelled(row)
+    return Result("F", error.reason, error.message)
+
+
+def cancelled(row: Exec) -> Result:
+    """The result of an exec that was stopped before it ran."""
+    return Result("C", row.stop_reason or "cancelled")
+
+
+def lost(message: str) -> Result:
+    return Result("F", "lost", message)

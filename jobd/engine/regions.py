@@ -1,0 +1,101 @@
+"""One served region: its executor, the threads that call it, and whether it answers."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from jobd.config import RegionSettings
+from jobd.errors import ExecutorError, RegionUnavailable, StartFailed
+from jobd.executor import Executor, Handle
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+CALL_THREADS = 8
+PULL_THREADS = 4
+STOP_THREADS = 16
+CALL_TIMEOUT = 120.0
+PULL_TIMEOUT = 3600.0
+"""Seconds without an answer after which the region counts as unavailable."""
+PROBE_DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+class ServedRegion:
+    """The one door to an executor. Nothing here waits in the loop thread, and a region that hangs holds nobody up
+    but itself: its threads are its own, those for pulls and stops apart from those for everything else.
+    """
+
+    def __init__(self, settings: RegionSettings, executor: Executor) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.executor = executor
+        self.down: str | None = "not asked yet"
+        """Why the region cannot be used now, in words; None while it can."""
+        self.engine = ""
+        self.was_open = False
+        self.has_push = False
+        self.ask_at = 0.0
+        """Loop time at which `statuses` is due."""
+        self.unknown: set[int] = set()
+        """Execs of this daemon that the last sweep found in the records only."""
+        self._calls = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix=f"jobd-{self.name}")
+        self._pulls = ThreadPoolExecutor(PULL_THREADS, thread_name_prefix=f"jobd-{self.name}-pull")
+        self._stops = ThreadPoolExecutor(STOP_THREADS, thread_name_prefix=f"jobd-{self.name}-stop")
+        self._unwatch: Callable[[], None] | None = None
+
+    async def call(self, method: Callable[..., Result], *args: Any) -> Result:
+        """Ask about what exists. An error that the contract does not know counts as an unavailable region."""
+        return await self._run(self._calls, CALL_TIMEOUT, RegionUnavailable, method, *args)
+
+    async def make(self, method: Callable[..., Result], *args: Any) -> Result:
+        """Create or start a run. An error that the contract does not know fails that run."""
+        return await self._run(self._calls, CALL_TIMEOUT, StartFailed, method, *args)
+
+    async def pull(self, method: Callable[..., Result], *args: Any) -> Result:
+        return await self._run(self._pulls, PULL_TIMEOUT, StartFailed, method, *args)
+
+    async def stop_run(self, handle: Handle, grace: float) -> None:
+        await self._run(self._stops, grace + CALL_TIMEOUT, RegionUnavailable, self.executor.stop, handle, grace)
+
+    async def watch(self, on_change: Callable[[Handle], None]) -> None:
+        """Have ends of runs told to `on_change`, in the loop thread, if the executor can."""
+        if self._unwatch is not None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def tell(handle: Handle) -> None:
+            loop.call_soon_threadsafe(on_change, handle)
+
+        self._unwatch = await self.call(self.executor.watch, tell)
+        self.has_push = self._unwatch is not None
+
+    async def close(self) -> None:
+        """End the watch and let go of connections. Runs go on."""
+        loop = asyncio.get_running_loop()
+        if self._unwatch is not None:
+            await loop.run_in_executor(None, self._unwatch)
+        await loop.run_in_executor(None, self.executor.close)
+        for pool in (self._calls, self._pulls, self._stops):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(
+        self,
+        pool: ThreadPoolExecutor,
+        timeout: float,
+        unexpected: type[ExecutorError],
+        method: Callable[..., Result],
+        *args: Any,
+    ) -> Result:
+        try:
+            running = asyncio.get_running_loop().run_in_executor(pool, method, *args)
+            return await asyncio.wait_for(running, timeout)
+        except ExecutorError:
+            raise
+        except TimeoutError:
+            raise RegionUnavailable(f"region {self.name} did not answer within {timeout:.0f} s") from None
+        except Exception as error:  # a plugin's fault must not become the engine's
+            log.exception("region %s: the executor raised what its contract does not name", self.name)
+            raise unexpected(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,63 @@
+"""Due slots become waiting execs, on time."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from tornado.ioloop import PeriodicCallback
+
+from jobd.errors import ServiceUnavailable
+from jobd.store import slots
+from jobd.store.database import Database
+from jobd.store.slots import Rules
+from jobd.store.tables import Exec
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """Scans every `tick` seconds, and between ticks at the very instants at which something comes due."""
+
+    def __init__(
+        self, database: Database, rules: Rules, tick: float, on_fired: Callable[[Iterable[Exec]], None]
+    ) -> None:
+        self._database = database
+        self._rules = rules
+        self._tick = tick
+        self._on_fired = on_fired
+        self._periodic = PeriodicCallback(self._scan, tick * 1000)
+        self._timer: asyncio.TimerHandle | None = None
+        self._scanning: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._periodic.start()
+        self._scan()
+
+    async def stop(self) -> None:
+        """Fire nothing more; a transaction under way is waited for."""
+        self._periodic.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._scanning is not None:
+            await self._scanning
+
+    def _scan(self) -> None:
+        if self._scanning is None or self._scanning.done():
+            self._scanning = asyncio.get_running_loop().create_task(self._fire())
+
+    async def _fire(self) -> None:
+        """Fire batch after batch until nothing is due, then arm the timer for what is due before the next tick."""
+        try:
+            while True:
+                fired = await self._database.write(slots.fire_due, self._rules)
+                self._on_fired(fired.execs)
+                if not fired.more:
+                    break
+        except ServiceUnavailable as error:
+            log.warning("no scan: %s", error)
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if fired.next_in is not None and fired.next_in < self._tick:
+            self._timer = asyncio.get_running_loop().call_later(fired.next_in, self._scan)

@@ -1,0 +1,62 @@
+"""From an exec's record to what an executor is asked to run."""
+
+import fnmatch
+import shlex
+
+from jobd.config import Settings
+from jobd.errors import ImagePullFailed, StartFailed
+from jobd.executor import RegistryAuth, RunSpec
+from jobd.store.tables import Exec
+
+DEFAULT_REGISTRY = "docker.io"
+
+
+def build(row: Exec, settings: Settings, installation: str, daemon: str) -> RunSpec:
+    """Raises StartFailed when the configuration no longer allows the run, ImagePullFailed for a foreign registry."""
+    size = settings.sizes.get(row.resource_size)
+    if size is None:
+        raise StartFailed(f"the size {row.resource_size} is no longer configured")
+    patterns = settings.regions[row.region_name].images
+    if not any(fnmatch.fnmatchcase(row.docker_image_repo, pattern) for pattern in patterns):
+        raise StartFailed(f"the region {row.region_name} does not allow the image {row.docker_image_repo}")
+    return RunSpec(
+        installation=installation,
+        daemon=daemon,
+        exec_id=row.id,
+        job_id=row.job_id,
+        namespace=row.namespace,
+        image=_image(row),
+        argv=None if row.command is None else tuple(shlex.split(row.command)),
+        environment=_environment(row),
+        cpus=size.cpus,
+        memory=size.memory,
+        max_log=settings.execs.max_log,
+        pull_policy=row.pull_policy,
+        registry_auth=_registry_auth(row, settings),
+        labels={},
+    )
+
+
+def _image(row: Exec) -> str:
+    separator = "@" if row.docker_image_tag.startswith("sha256:") else ":"
+    return f"{row.docker_image_repo}{separator}{row.docker_image_tag}"
+
+
+def _environment(row: Exec) -> dict[str, str]:
+    own = {"JOBD_EXEC_ID": row.id, "JOBD_JOB_ID": str(row.job_id), "JOBD_ATTEMPT": str(row.attempt)}
+    if row.scheduled_for is not None:
+        own["JOBD_SCHEDULED_FOR"] = row.scheduled_for.isoformat(timespec="microseconds")
+    return {**row.runtime_vars, **own}
+
+
+def _registry_auth(row: Exec, settings: Settings) -> RegistryAuth | None:
+    """The operator's credentials for the image's registry; bound to namespaces, they shut the others out."""
+    first, slash, _ = row.docker_image_repo.partition("/")
+    is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    host = first if is_host else DEFAULT_REGISTRY
+    registry = settings.registries.get(host)
+    if registry is None:
+        return None
+    if registry.namespaces is not None and row.namespace not in registry.namespaces:
+        raise ImagePullFailed(f"images of {host} are not for the namespace {row.namespace}")
+    return RegistryAuth(registry.username, registry.password.get_secret_value())

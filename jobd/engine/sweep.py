@@ -1,0 +1,67 @@
+"""Compares what a region holds with the records, and removes what nobody needs any more.
+
+Only runs that carry this installation's id are ever looked at. One that the database never knew (a restored backup)
+is told of and left alone while it runs.
+"""
+
+import logging
+
+from jobd.engine.regions import ServedRegion
+from jobd.errors import ExecutorError
+from jobd.executor import Run, State
+from jobd.store import lifecycle
+from jobd.store.database import Database
+from jobd.store.execs import LIVE
+from jobd.store.tables import Exec
+
+log = logging.getLogger(__name__)
+
+KILL_GRACE = 10.0
+"""Seconds a left-over run has between SIGTERM and SIGKILL."""
+
+
+class Sweep:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._told: set[str] = set()
+
+    async def sweep(self, region: ServedRegion) -> int:
+        """Clear one region; how many runs were removed. Raises RegionUnavailable, ServiceUnavailable.
+
+        The region is asked first: a record that is read afterwards is never older than the run it is held against.
+        """
+        runs = await region.call(region.executor.list)
+        records: dict[str, Exec] = {}
+        ids = [run.exec_id for run in runs]
+        for start in range(0, len(ids), 500):
+            records |= await self._database.read(lifecycle.by_id, ids[start : start + 500])
+        removed = 0
+        for run in runs:
+            if self._is_left_over(run, records.get(run.exec_id), region.name):
+                removed += await self._clear(region, run)
+        return removed
+
+    def _is_left_over(self, run: Run, record: Exec | None, region: str) -> bool:
+        if record is None:
+            if run.state is not State.RUNNING:
+                return True
+            if run.handle.id not in self._told:
+                self._told.add(run.handle.id)
+                log.warning("region %s: %s runs for exec %s, which no record names", region, run.handle.id, run.exec_id)
+            return False
+        if record.status not in LIVE:
+            return True
+        # While an owner has committed no handle, this may be the one that it is about to commit.
+        in_flight = record.owner is not None and record.handle is None
+        return record.handle != run.handle.id and not in_flight and run.state is not State.RUNNING
+
+    async def _clear(self, region: ServedRegion, run: Run) -> bool:
+        try:
+            if run.state is State.RUNNING:
+                await region.stop_run(run.handle, KILL_GRACE)
+            await region.call(region.executor.remove, run.handle, False)
+        except ExecutorError as error:
+            log.warning("region %s: left-over %s stays: %s", region.name, run.handle.id, error)
+            return False
+        log.info("region %s: removed left-over %s of exec %s", region.name, run.handle.id, run.exec_id)
+        return True
