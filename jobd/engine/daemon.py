@@ -10,11 +10,10 @@ from typing import Any
 import pluggy
 from tornado.ioloop import PeriodicCallback
 
-from jobd import logs
 from jobd.config import Settings
 from jobd.engine.adoption import Adoption
 from jobd.engine.dispatcher import Dispatcher
-from jobd.engine.ending import Endings
+from jobd.engine.ending import Endings, read_log
 from jobd.engine.leases import BEATS, Lease
 from jobd.engine.live import LiveExecs
 from jobd.engine.observers import Observers
@@ -115,14 +114,11 @@ class Engine:
         container. Raises RegionUnavailable.
         """
         live = self._live.named(row.id)
-        if live is None or live.handle is None or live.region.down is not None:
+        handle = None if live is None else live.handle
+        if live is None or handle is None or live.region.down is not None:
             return None
-        read: Callable[[], bytes] = lambda: (
-            logs.keep(  # noqa: E731
-                live.region.executor.logs(live.handle), self._settings.execs.max_log
-            ).frames
-        )
-        return await live.region.call(read)
+        kept = await live.region.call(read_log, live.region.executor, handle, self._settings.execs.max_log)
+        return kept.frames
 
     def _region_failed(self, region: ServedRegion, message: str) -> None:
         if region.down is None:

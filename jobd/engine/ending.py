@@ -6,7 +6,6 @@ Result and log are committed together; only then is the container removed.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
 from jobd import logs
@@ -130,7 +129,7 @@ class Endings:
 
     async def _read_log(self, live: LiveExec, handle: Handle) -> Kept | None:
         try:
-            return await live.region.call(partial(_read, live.region.executor, handle, self._settings.execs.max_log))
+            return await live.region.call(read_log, live.region.executor, handle, self._settings.execs.max_log)
         except HandleGone:
             log.warning("exec %s: its container went before its log was read", live.row.id)
             return None
@@ -174,5 +173,6 @@ class Endings:
         task.add_done_callback(self._tasks.discard)
 
 
-def _read(executor: Executor, handle: Handle, limit: int) -> Kept:
+def read_log(executor: Executor, handle: Handle, limit: int) -> Kept:
+    """What a run has written, bounded to `limit` bytes. Blocks. Raises HandleGone, RegionUnavailable."""
     return logs.keep(executor.logs(handle), limit)

@@ -10,21 +10,20 @@ def judge(row: Exec, status: Status) -> Result:
     """The result of an exec whose run has ended or is gone. A stop that was asked for explains any end; 137 alone
     does not tell an out-of-memory kill from another, and the flag alone does not make a success a failure.
     """
-    times = {"started_at": status.started_at, "ended_at": status.ended_at}
-    code = status.exit_code
+    code, times = status.exit_code, (status.started_at, status.ended_at)
     if row.stop_requested_at is not None:
-        return Result("C", row.stop_reason or "cancelled", None, code, **times)
+        return Result("C", row.stop_reason or "cancelled", None, code, *times)
     if row.timed_out_at is not None:
-        return Result("F", "timeout", f"still running after {row.timeout} s", code, **times)
+        return Result("F", "timeout", f"still running after {row.timeout} s", code, *times)
     if status.state is not State.ENDED:
         return Result("F", "lost", f"its container is {status.state.value}, though it ran: somebody else's doing")
     if code is None:
-        return Result("F", "lost", status.message or "its container ended without an exit code", **times)
+        return Result("F", "lost", status.message or "its container ended without an exit code", *times)
     if code == 0:
-        return Result("S", None, None, code, **times)
+        return Result("S", None, None, code, *times)
     if status.oom_killed:
-        return Result("F", "oom_killed", f"it used more memory than its size {row.resource_size} has", code, **times)
-    return Result("F", "exit_code", status.message or f"exit code {code}", code, **times)
+        return Result("F", "oom_killed", f"it used more memory than its size {row.resource_size} has", code, *times)
+    return Result("F", "exit_code", status.message or f"exit code {code}", code, *times)
 
 
 def refused(row: Exec, error: ExecutorError) -> Result:

@@ -84,18 +84,18 @@ class ServedRegion:
     async def _run(
         self,
         pool: ThreadPoolExecutor,
-        timeout: float,
+        seconds: float,
         unexpected: type[ExecutorError],
         method: Callable[..., Result],
         *args: Any,
     ) -> Result:
         try:
             running = asyncio.get_running_loop().run_in_executor(pool, method, *args)
-            return await asyncio.wait_for(running, timeout)
+            return await asyncio.wait_for(running, seconds)
         except ExecutorError:
             raise
         except TimeoutError:
-            raise RegionUnavailable(f"region {self.name} did not answer within {timeout:.0f} s") from None
+            raise RegionUnavailable(f"region {self.name} did not answer within {seconds:.0f} s") from None
         except Exception as error:  # a plugin's fault must not become the engine's
             log.exception("region %s: the executor raised what its contract does not name", self.name)
             raise unexpected(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,118 @@
+"""Wiring, and the order of start and stop."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pluggy
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from jobd import plugins
+from jobd.api.base import Services
+from jobd.api.routes import application
+from jobd.config import Settings
+from jobd.engine.daemon import Engine
+from jobd.engine.leases import FileLock, Lease, daemon_id
+from jobd.errors import ConfigError
+from jobd.store import accounts, daemons
+from jobd.store.database import Database
+
+log = logging.getLogger(__name__)
+
+REQUEST_PATIENCE = 10.0
+"""Seconds that requests under way have to finish at a stop."""
+
+
+def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
+    """Run a daemon until SIGTERM or SIGINT; the exit code. Raises ConfigError when it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    locks = [FileLock(path) for path in _lock_paths(settings)]
+    database = Database(settings.database.url, settings.database.connections)
+    try:
+        database.migrate()
+        _first_start(database, settings)
+        return asyncio.run(Daemon(settings, manager, database).run())
+    finally:
+        database.close()
+        for lock in locks:
+            lock.release()
+
+
+class Daemon:
+    """One daemon in this process: engine and HTTP server on one loop."""
+
+    def __init__(self, settings: Settings, manager: pluggy.PluginManager, database: Database) -> None:
+        self._settings = settings
+        self._manager = manager
+        self._database = database
+        self._over = asyncio.Event()
+        self._exit_code = 0
+
+    async def run(self) -> int:
+        engine = self._engine()
+        sockets = self._bind()
+        services = Services(self._database, self._settings, engine, self._manager)
+        server = HTTPServer(application(services), max_body_size=sys.maxsize, xheaders=False)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._over.set)
+        await engine.start()
+        server.add_sockets(sockets)
+        log.info("jobd listens on http://%s", self._settings.jobd.listen)
+        await self._over.wait()
+        log.info("stopping; what runs goes on")
+        server.stop()
+        await services.requests.finished(REQUEST_PATIENCE)
+        await server.close_all_connections()
+        await engine.stop()
+        return self._exit_code
+
+    def _engine(self) -> Engine:
+        installation = self._database.read_sync(daemons.installation)
+        executors = plugins.build_executors(plugins.executor_kinds(self._manager), self._settings, installation)
+        lease = Lease(self._database, daemon_id(self._settings.jobd.data_dir))
+        return Engine(self._database, self._settings, self._manager, executors, installation, lease, self._lose_place)
+
+    def _bind(self) -> list:  # type: ignore[type-arg]
+        listen = self._settings.jobd.listen
+        try:
+            return bind_sockets(listen.port, listen.host)
+        except OSError as error:
+            raise ConfigError(f"[jobd] listen: cannot listen on {listen}: {error.strerror or error}") from error
+
+    def _lose_place(self) -> None:
+        log.error("another start of this daemon has taken its place")
+        self._exit_code = 1
+        self._over.set()
+
+
+def _lock_paths(settings: Settings) -> list[Path]:
+    paths = [settings.jobd.data_dir / "daemon.lock"]
+    if settings.database.url.startswith("sqlite:"):
+        paths.append(Path(settings.database.url.removeprefix("sqlite:///") + ".lock"))
+    return paths
+
+
+def _first_start(database: Database, settings: Settings) -> None:
+    """On an empty database: a user `admin`, its token in a file that only the daemon's user can read."""
+    if database.read_sync(accounts.has_users):
+        return
+    path = settings.jobd.data_dir / "admin.token"
+
+    def make_admin() -> None:
+        accounts.create_user(accounts.ADMIN, is_admin=True)
+        token = accounts.create_token(accounts.ADMIN, "first start")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(f"{token}\n")
+
+    database.write_sync(make_admin)
+    print(f"jobd: first start; the token of the user admin is in {path}", flush=True)
+    print(
+        f"jobd: try: curl -H \"Authorization: Token $(cat '{path}')\" http://{settings.jobd.listen}/v1/jobs", flush=True
+    )
