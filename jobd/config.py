@@ -1,0 +1,272 @@
+"""jobd.ini -> Settings. Every fault is told at once, each with its line (or variable) and what would be right."""
+
+import os
+import re
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from jobd.executor import Executor
+from jobd.ini import Entry, Faults, Place, Section, nearest, override, read
+from jobd.settings import (
+    Auth,
+    Database,
+    Execs,
+    Jobd,
+    Limits,
+    Listen,
+    RegionKeys,
+    RegionSettings,
+    Registry,
+    RegistryKeys,
+    Scheduler,
+    Settings,
+    Size,
+    absolute,
+    parse_size,
+)
+
+__all__ = ["Listen", "RegionSettings", "Registry", "Settings", "Size", "load"]
+
+M = TypeVar("M", bound=BaseModel)
+
+NAME = re.compile(r"[\w.-]{1,64}")
+"""Of a region or a size: any script, no blanks, as it stands in URLs and in tables."""
+
+HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?")
+
+PASSWORD_LENGTH = 4096
+"""Characters. What is longer is some other file."""
+
+FIXED: dict[str, type[BaseModel]] = {
+    "jobd": Jobd,
+    "database": Database,
+    "auth": Auth,
+    "scheduler": Scheduler,
+    "execs": Execs,
+    "limits": Limits,
+}
+BUILT_IN_SIZES = {"XXS": "0.15 cpu, 64 MB", "XS": "0.25 cpu, 128 MB"}
+BUILT_IN_REGIONS = {"BEIJING1": "docker", "DRYRUN": "dry-run"}
+
+
+def load(
+    path: Path,
+    kinds: Mapping[str, type[Executor]],
+    environ: Mapping[str, str] = os.environ,
+    *,
+    listen: str | None = None,
+) -> Settings:
+    """Read the INI file; `kinds` are the executors there are, `listen` (of `--listen`) goes before the file's.
+
+    Raises ConfigError with all faults at once, one a line.
+    """
+    faults = Faults()
+    sections = read(path, faults)
+    reading = _Reading(path, sections, kinds, faults)
+    reading.add_built_in()
+    override(sections, reading.keys(), environ, faults)
+    if listen is not None:
+        sections["jobd"].entries["listen"] = Entry(listen, Place(float("inf"), "--listen"))
+    reading.refuse_unknown_sections()
+    fixed: dict[str, Any] = {name: reading.model(sections[name], model) for name, model in FIXED.items()}
+    settings = fixed | {
+        "path": path.absolute(),
+        "sizes": reading.sizes(),
+        "registries": reading.registries(),
+        "regions": reading.regions(),
+    }
+    reading.check_rules(fixed["jobd"], fixed["auth"])
+    if faults:
+        raise faults.error()
+    return Settings.model_validate(settings)
+
+
+class _Reading:
+    """One reading of one file: what it says becomes models, what is wrong becomes faults."""
+
+    def __init__(
+        self, path: Path, sections: dict[str, Section], kinds: Mapping[str, type[Executor]], faults: Faults
+    ) -> None:
+        self._nowhere = Place(0, str(path))
+        self._base = path.absolute().parent
+        self._sections = sections
+        self._kinds = kinds
+        self._faults = faults
+
+    def add_built_in(self) -> None:
+        """What the file leaves out: empty sections for their defaults, the built-in sizes and regions."""
+        built_in: dict[str, dict[str, str]] = {name: {} for name in FIXED}
+        built_in["sizes"] = BUILT_IN_SIZES
+        if not self._named("region"):
+            built_in |= {f"region:{name}": {"executor": kind} for name, kind in BUILT_IN_REGIONS.items()}
+        for name, values in built_in.items():
+            entries = {key: Entry(value, self._nowhere) for key, value in values.items()}
+            self._sections.setdefault(name, Section(name, self._nowhere, entries))
+
+    def keys(self) -> dict[str, list[str]]:
+        """The keys that each section may have; a region's hold the options of every kind."""
+        keys = {name: list(_fields(model)) for name, model in FIXED.items()}
+        keys["sizes"] = list(self._sections["sizes"].entries)
+        options = {key for kind in self._kinds.values() for key in _fields(kind.options)}
+        region = [*_fields(RegionKeys), *sorted(options)]
+        keys |= {section.name: region for section in self._named("region").values()}
+        keys |= {section.name: list(_fields(RegistryKeys)) for section in self._named("registry").values()}
+        return keys
+
+    def refuse_unknown_sections(self) -> None:
+        known = {name: f"[{name}]" for name in (*FIXED, "sizes")}
+        named = {"region": "[region:NAME]", "registry": "[registry:HOST]"}
+        for section in self._sections.values():
+            head, colon, _ = section.name.partition(":")
+            if section.name in known or (colon and head in named):
+                continue
+            right = nearest(head, known | named)
+            self._faults.add(section.place, f"[{section.name}] is no section", (known | named).get(right, right))
+
+    def sizes(self) -> dict[str, Size]:
+        section = self._sections["sizes"]
+        if not section.entries:
+            self._faults.add(section.place, "[sizes] names no size", "a line like XS = 0.25 cpu, 128 MB")
+        sizes = {}
+        for name, (value, place) in section.entries.items():
+            try:
+                sizes[name] = parse_size(value)
+                if not NAME.fullmatch(name):
+                    raise ValueError("this name cannot be; right: up to 64 letters, digits and . _ -")
+            except ValueError as error:
+                self._faults.add(place, f"[sizes] {name}: {error}")
+        return sizes
+
+    def registries(self) -> dict[str, Registry]:
+        registries = {}
+        for host, section in self._named("registry").items():
+            if not HOST.fullmatch(host):
+                self._faults.add(section.place, f"[{section.name}] `{host}` is no host", "HOST or HOST:PORT alone")
+            keys = self.model(section, RegistryKeys)
+            if keys is None:
+                continue
+            try:
+                password = _password(keys.password_file)
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                text = f"[{section.name}] password_file: {keys.password_file}: {reason}"
+                self._faults.add(section.entries["password_file"].place, text, "a file that holds the password alone")
+            else:
+                registries[host] = Registry(username=keys.username, password=password, namespaces=keys.namespaces)
+        return registries
+
+    def regions(self) -> dict[str, RegionSettings]:
+        regions = {}
+        for name, section in self._named("region").items():
+            if not NAME.fullmatch(name):
+                right = "[region:NAME] with up to 64 letters, digits and . _ -"
+                self._faults.add(section.place, f"[{section.name}] is no name for a region", right)
+            kind, place = section.entries.get("executor", Entry("", section.place))
+            if kind not in self._kinds:
+                text = f"`{kind}` is no executor that is installed" if kind else "is missing"
+                self._faults.add(place, f"[{section.name}] executor: {text}", nearest(kind, self._kinds))
+                continue
+            own = _fields(RegionKeys)
+            options = self._kinds[kind].options
+            entries = section.entries
+            keys = self.model(section, RegionKeys, {key: entries[key] for key in entries if key in own})
+            rest = {key: entries[key] for key in entries if key not in own}
+            chosen = self.model(section, options, rest, also=own)
+            if keys and chosen:
+                regions[name] = RegionSettings(name=name, options=chosen, **keys.model_dump())
+        return regions
+
+    def check_rules(self, jobd: Jobd | None, auth: Auth | None) -> None:
+        """The rules that hold between sections."""
+        regions = self._named("region")
+        if jobd and jobd.default_region not in regions:
+            place = self._sections["jobd"].entries.get("default_region", Entry("", self._nowhere)).place
+            text = f"[jobd] default_region: there is no [region:{jobd.default_region}]"
+            self._faults.add(place, text, nearest(jobd.default_region, regions))
+        if jobd and auth and auth.mode == "none" and not jobd.listen.loopback:
+            place = self._sections["auth"].entries["mode"].place
+            text = f"[auth] mode: without tokens, {jobd.listen} would serve anybody"
+            self._faults.add(place, text, "mode = token, or [jobd] listen on 127.0.0.1")
+
+    def model(
+        self, section: Section, model: type[M], entries: Mapping[str, Entry] | None = None, also: Mapping[str, Any] = {}
+    ) -> M | None:
+        """The section as `model`; `also` are keys that a misspelt one may have meant besides the model's own."""
+        entries = section.entries if entries is None else entries
+        fields = _fields(model)
+        values: dict[str, Any] = {}
+        for key, (value, place) in entries.items():
+            if key in fields:
+                values |= _value(fields[key], key, value)
+            elif model.model_config.get("extra") == "allow":
+                values[key] = value
+            else:
+                self._faults.add(place, f"[{section.name}] {key}: no such key", nearest(key, [*also, *fields]))
+        for key, field in fields.items():
+            path = values.get(key, field.default)
+            if Path in _types(field.annotation) and isinstance(path, str | Path):
+                values[key] = absolute(self._base, path)
+        try:
+            return model.model_validate(values, context={"base": self._base})
+        except ValidationError as error:
+            for fault in error.errors(include_url=False, include_input=False):
+                self._model_fault(section, fields, fault)
+            return None
+
+    def _model_fault(self, section: Section, fields: Mapping[str, FieldInfo], fault: Any) -> None:
+        key = str(fault["loc"][0]) if fault["loc"] else ""
+        place = section.entries[key].place if key in section.entries else section.place
+        if fault["type"] == "missing":
+            text, right = "is missing", f"a line {key} = …"
+        elif fault["type"] == "value_error":
+            text, right = str(fault["ctx"]["error"]), ""
+        else:
+            default = fields[key].default if key in fields else None
+            text = fault["msg"].replace("Input should", "should")
+            right = f"for example {default}" if isinstance(default, str | int | float) else ""
+        self._faults.add(place, f"[{section.name}] {key}: {text}" if key else f"[{section.name}] {text}", right)
+
+    def _named(self, head: str) -> dict[str, Section]:
+        """The sections `[head:NAME]` by NAME."""
+        prefix = f"{head}:"
+        return {name.removeprefix(prefix): self._sections[name] for name in self._sections if name.startswith(prefix)}
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """A model's INI keys."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _types(annotation: Any) -> set[Any]:
+    """The classes that a value of this annotation may have."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _types(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return set().union(*(_types(part) for part in get_args(annotation)))
+    return {origin or annotation}
+
+
+def _value(field: FieldInfo, key: str, text: str) -> dict[str, Any]:
+    """The text as pydantic takes it: words for a list, and nothing said for an empty text."""
+    parses_itself = any(isinstance(step, BeforeValidator) for step in field.metadata)
+    if _types(field.annotation) & {list, tuple, set, frozenset} and not parses_itself:
+        return {key: [word for word in re.split(r"[,\s]+", text) if word]}
+    return {key: text} if text else {}
+
+
+def _password(path: Path) -> SecretStr:
+    if not path.exists():
+        raise ValueError("no such file")
+    if not path.is_file():
+        raise ValueError("not a file")
+    with path.open(encoding="utf-8") as file:
+        password = file.read(PASSWORD_LENGTH + 1).rstrip("\r\n")
+    if not password or len(password) > PASSWORD_LENGTH:
+        raise ValueError("empty" if not password else "too long")
+    return SecretStr(password)

@@ -1,0 +1,223 @@
+"""The settings: what jobd.ini may say, as frozen models. A field is a key, its default the default.
+
+docs/configuration.md and jobd.ini name each of them; a test compares.
+"""
+
+import ipaddress
+import os
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
+
+DURATION_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+BYTE_UNITS = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
+LONGEST = 36500 * 86400
+"""Seconds. A century fits every date that a duration is added to."""
+
+
+def parse_duration(value: Any) -> Any:
+    """`10`, `10s`, `5m`, `24h`, `90d` -> seconds. What is no text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value, re.ASCII)
+    if not match:
+        raise ValueError(f"`{value}` is no duration; right: seconds, or a number with s, m, h or d, as in 90d")
+    return float(match[1]) * DURATION_UNITS[match[2]]
+
+
+def parse_bytes(value: Any) -> Any:
+    """`1048576`, `10MB`, `64 KB` -> bytes; 1 KB is 1024 bytes. What is no text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,15})\s*([KMG]?B|)", value, re.ASCII | re.IGNORECASE)
+    if not match:
+        raise ValueError(f"`{value}` is no number of bytes; right: bytes, or a number with KB, MB or GB, as in 10MB")
+    return int(match[1]) * BYTE_UNITS[match[2].upper()]
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=LONGEST, allow_inf_nan=False)]
+Seconds = Annotated[int, BeforeValidator(parse_duration), Field(ge=1, le=LONGEST)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Listen(_Frozen):
+    """An address to serve on; `host` is without the brackets of IPv6."""
+
+    host: str
+    port: int = Field(ge=0, le=65535)
+
+    @property
+    def loopback(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_listen(value: Any) -> Any:
+    """`127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` -> Listen. What is no text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[\w.-]+)):(?P<port>\d{1,5})", value, re.ASCII)
+    try:
+        if not match or int(match["port"]) > 65535:
+            raise ValueError
+        if match["six"]:
+            ipaddress.IPv6Address(match["six"])
+    except ValueError:
+        raise ValueError(f"`{value}` is no address; right: HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080") from None
+    return Listen(host=match["six"] or match["host"], port=int(match["port"]))
+
+
+def _base(info: ValidationInfo) -> Path:
+    return info.context["base"] if info.context else Path.cwd()
+
+
+def parse_url(value: Any, info: ValidationInfo) -> Any:
+    """A database URL, with SQLite's path made absolute. Never repeats the URL: it may hold a password."""
+    if not isinstance(value, str):
+        return value
+    scheme, found, rest = value.partition("://")
+    if scheme == "sqlite" and found:
+        path = rest.removeprefix("/")
+        if not rest.startswith("/") or not path or path == ":memory:" or set(path) & set("?#"):
+            raise ValueError("no path of a SQLite file; right: sqlite:///var/jobd.db")
+        return f"sqlite:///{absolute(_base(info), path)}"
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme == "postgresql" and len(parts.path) > 1 and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise ValueError("no database URL; right: sqlite:///var/jobd.db or postgresql://user:password@host/dbname")
+    return value
+
+
+def absolute(base: Path, path: str | Path) -> Path:
+    """`path` seen from the INI file's folder; `~` is the home folder."""
+    return base / os.path.expanduser(path)
+
+
+class Jobd(_Frozen):
+    listen: Annotated[Listen, BeforeValidator(parse_listen)] = Listen(host="127.0.0.1", port=8080)
+    data_dir: Path = Path("var")
+    default_region: str = "BEIJING1"
+
+
+class Database(_Frozen):
+    url: Annotated[str, BeforeValidator(parse_url)] = Field(
+        default="sqlite:///var/jobd.db", repr=False, validate_default=True
+    )
+    connections: int = Field(default=8, ge=1, le=1000)
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The SQLite file, or None on PostgreSQL."""
+        return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite:") else None
+
+    @property
+    def url_without_password(self) -> str:
+        return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^/@:]*):[^/]*@", r"\1@", self.url))
+
+
+class Auth(_Frozen):
+    mode: Literal["token", "none"] = "token"
+
+
+class Scheduler(_Frozen):
+    tick: Duration = 0.5
+    late_after: Duration = 60.0
+
+
+class Execs(_Frozen):
+    timeout: Seconds = 86400
+    stop_grace: Annotated[int, BeforeValidator(parse_duration), Field(ge=0, le=3600)] = 10
+    max_log: Annotated[int, BeforeValidator(parse_bytes), Field(ge=2**10, le=2**30)] = 10 * 2**20
+    kept: int = Field(default=100, ge=1, le=1_000_000)
+    max_age: Seconds = 90 * 86400
+    queue_deadline: Seconds = 86400
+
+
+class Size(_Frozen):
+    """`cpus` of one core each, `memory` in bytes (Docker refuses less than 6 MB)."""
+
+    cpus: float = Field(ge=0.01, le=1024, allow_inf_nan=False)
+    memory: int = Field(ge=6 * 2**20, le=2**44)
+
+
+def parse_size(text: str) -> Size:
+    """`0.15 cpu, 64 MB` -> Size."""
+    cpus, _, memory = text.partition(",")
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*cpus?", cpus.strip(), re.ASCII | re.IGNORECASE)
+    try:
+        if not match:
+            raise ValueError
+        return Size(cpus=float(match[1]), memory=parse_bytes(memory.strip()))
+    except ValueError:
+        raise ValueError(f"`{text}` is no size; right: at least 0.01 cpu and 6 MB, as in 0.25 cpu, 128 MB") from None
+
+
+class Limits(_Frozen):
+    max_body: Annotated[int, BeforeValidator(parse_bytes), Field(ge=2**10, le=2**30)] = 2**20
+    waiting_per_namespace: int = Field(default=10000, ge=1)
+
+
+class Registry(_Frozen):
+    """Credentials for a registry, and the namespaces that may pull from it (None: all)."""
+
+    username: str
+    password: SecretStr
+    namespaces: tuple[str, ...] | None = None
+
+
+class RegistryKeys(_Frozen):
+    """The keys of `[registry:HOST]`: the password stands in a file of its own."""
+
+    username: str
+    password_file: Path
+    namespaces: tuple[str, ...] | None = None
+
+
+class RegionKeys(_Frozen):
+    """The keys of every `[region:NAME]`; the executor's options add their own."""
+
+    executor: str
+    max_running: int = Field(default=32, ge=1)
+    images: tuple[str, ...] = ("*",)
+
+
+class RegionSettings(RegionKeys):
+    name: str
+    options: BaseModel
+
+    def allows(self, image: str) -> bool:
+        """Whether `image`, written as in the run (`repo:tag`), matches one of the region's globs."""
+        return any(fnmatchcase(image, glob) for glob in self.images)
+
+
+class Settings(_Frozen):
+    path: Path
+    jobd: Jobd = Jobd()
+    database: Database
+    auth: Auth = Auth()
+    scheduler: Scheduler = Scheduler()
+    execs: Execs = Execs()
+    sizes: dict[str, Size]
+    limits: Limits = Limits()
+    registries: dict[str, Registry] = {}
+    regions: dict[str, RegionSettings]
+
+    @property
+    def default_size(self) -> str:
+        """The smallest: least memory, then fewest CPUs."""
+        return min(self.sizes, key=lambda name: (self.sizes[name].memory, self.sizes[name].cpus))
