@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -33,8 +34,7 @@ def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
     locks = [FileLock(path) for path in _lock_paths(settings)]
     database = Database(settings.database.url, settings.database.connections)
     try:
-        database.migrate()
-        _first_start(database, settings)
+        database.migrate(then=lambda: _first_start(settings))
         return asyncio.run(Daemon(settings, manager, database).run())
     finally:
         database.close()
@@ -77,7 +77,7 @@ class Daemon:
         lease = Lease(self._database, daemon_id(self._settings.jobd.data_dir))
         return Engine(self._database, self._settings, self._manager, executors, installation, lease, self._lose_place)
 
-    def _bind(self) -> list:  # type: ignore[type-arg]
+    def _bind(self) -> list[socket.socket]:
         listen = self._settings.jobd.listen
         try:
             return bind_sockets(listen.port, listen.host)
@@ -91,28 +91,20 @@ class Daemon:
 
 
 def _lock_paths(settings: Settings) -> list[Path]:
-    paths = [settings.jobd.data_dir / "daemon.lock"]
-    if settings.database.url.startswith("sqlite:"):
-        paths.append(Path(settings.database.url.removeprefix("sqlite:///") + ".lock"))
-    return paths
+    file = settings.database.sqlite_path
+    return [settings.jobd.data_dir / "daemon.lock", *([file.with_name(file.name + ".lock")] if file else [])]
 
 
-def _first_start(database: Database, settings: Settings) -> None:
+def _first_start(settings: Settings) -> None:
     """On an empty database: a user `admin`, its token in a file that only the daemon's user can read."""
-    if database.read_sync(accounts.has_users):
+    if accounts.has_users():
         return
     path = settings.jobd.data_dir / "admin.token"
-
-    def make_admin() -> None:
-        accounts.create_user(accounts.ADMIN, is_admin=True)
-        token = accounts.create_token(accounts.ADMIN, "first start")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(f"{token}\n")
-
-    database.write_sync(make_admin)
+    accounts.create_user(accounts.ADMIN, is_admin=True)
+    token = accounts.create_token(accounts.ADMIN, "first start")
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(f"{token}\n")
+    url = f"http://{settings.jobd.listen}/v1/jobs"
     print(f"jobd: first start; the token of the user admin is in {path}", flush=True)
-    print(
-        f"jobd: try: curl -H \"Authorization: Token $(cat '{path}')\" http://{settings.jobd.listen}/v1/jobs", flush=True
-    )
+    print(f"jobd: try: curl -H \"Authorization: Token $(cat '{path}')\" {url}", flush=True)

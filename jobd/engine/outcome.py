@@ -6,24 +6,28 @@ from jobd.store.lifecycle import Result
 from jobd.store.tables import Exec
 
 
+def _ended(kind: str, reason: str | None, message: str | None, status: Status) -> Result:
+    return Result(kind, reason, message, status.exit_code, status.started_at, status.ended_at)
+
+
 def judge(row: Exec, status: Status) -> Result:
     """The result of an exec whose run has ended or is gone. A stop that was asked for explains any end; 137 alone
     does not tell an out-of-memory kill from another, and the flag alone does not make a success a failure.
     """
-    code, times = status.exit_code, (status.started_at, status.ended_at)
+    code = status.exit_code
     if row.stop_requested_at is not None:
-        return Result("C", row.stop_reason or "cancelled", None, code, *times)
+        return _ended("C", row.stop_reason or "cancelled", None, status)
     if row.timed_out_at is not None:
-        return Result("F", "timeout", f"still running after {row.timeout} s", code, *times)
+        return _ended("F", "timeout", f"still running after {row.timeout} s", status)
     if status.state is not State.ENDED:
         return Result("F", "lost", f"its container is {status.state.value}, though it ran: somebody else's doing")
     if code is None:
-        return Result("F", "lost", status.message or "its container ended without an exit code", *times)
+        return _ended("F", "lost", status.message or "its container ended without an exit code", status)
     if code == 0:
-        return Result("S", None, None, code, *times)
+        return _ended("S", None, None, status)
     if status.oom_killed:
-        return Result("F", "oom_killed", f"it used more memory than its size {row.resource_size} has", code, *times)
-    return Result("F", "exit_code", status.message or f"exit code {code}", code, *times)
+        return _ended("F", "oom_killed", f"it used more memory than its size {row.resource_size} has", status)
+    return _ended("F", "exit_code", status.message or f"exit code {code}", status)
 
 
 def refused(row: Exec, error: ExecutorError) -> Result:

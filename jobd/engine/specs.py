@@ -2,10 +2,11 @@
 
 import fnmatch
 import shlex
+from typing import cast
 
 from jobd.config import Settings
 from jobd.errors import ImagePullFailed, StartFailed
-from jobd.executor import RegistryAuth, RunSpec
+from jobd.executor import PullPolicy, RegistryAuth, RunSpec
 from jobd.store.tables import Exec
 
 DEFAULT_REGISTRY = "docker.io"
@@ -31,7 +32,7 @@ def build(row: Exec, settings: Settings, installation: str, daemon: str) -> RunS
         cpus=size.cpus,
         memory=size.memory,
         max_log=settings.execs.max_log,
-        pull_policy=row.pull_policy,
+        pull_policy=cast(PullPolicy, row.pull_policy),
         registry_auth=_registry_auth(row, settings),
         labels={},
     )

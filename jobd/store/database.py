@@ -65,12 +65,12 @@ class Database:
 
         return self._timed(transaction, fn)
 
-    def migrate(self) -> list[str]:
-        """Bring the schema up to date, one daemon at a time; the names of what was applied.
+    def migrate(self, then: Callable[[], None] = lambda: None) -> list[str]:
+        """Bring the schema up to date and do `then`, one daemon at a time; the names of what was applied.
 
         Raises ConfigError when the schema is newer than this program.
         """
-        return self.write_sync(self._migrate)
+        return self.write_sync(self._migrate, then)
 
     def pending(self) -> list[str]:
         """Migrations not applied yet."""
@@ -85,14 +85,16 @@ class Database:
     def _runner(self) -> Runner:
         return Runner(self._peewee, str(MIGRATIONS))
 
-    def _migrate(self) -> list[str]:
+    def _migrate(self, then: Callable[[], None]) -> list[str]:
         if not self.is_sqlite:
             self._peewee.execute_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         runner = self._runner()
         unknown = [m.name for m in runner.status() if m.path is None]
         if unknown:
             raise ConfigError(f"the database's schema is newer than this jobd: it has {', '.join(unknown)}")
-        return runner.up()
+        applied: list[str] = runner.up()
+        then()
+        return applied
 
     async def _submit(self, pool: ThreadPoolExecutor, call: Callable[..., Any], fn: Any, args: Any, kwargs: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(pool, lambda: call(fn, *args, **kwargs))
