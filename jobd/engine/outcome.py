@@ -6,10 +6,6 @@ from jobd.store.lifecycle import Result
 from jobd.store.tables import Exec
 
 
-def _ended(kind: str, reason: str | None, message: str | None, status: Status) -> Result:
-    return Result(kind, reason, message, status.exit_code, status.started_at, status.ended_at)
-
-
 def judge(row: Exec, status: Status) -> Result:
     """The result of an exec whose run has ended or is gone. A stop that was asked for explains any end; 137 alone
     does not tell an out-of-memory kill from another, and the flag alone does not make a success a failure.
@@ -44,3 +40,7 @@ def cancelled(row: Exec) -> Result:
 
 def lost(message: str) -> Result:
     return Result("F", "lost", message)
+
+
+def _ended(kind: str, reason: str | None, message: str | None, status: Status) -> Result:
+    return Result(kind, reason, message, status.exit_code, status.started_at, status.ended_at)

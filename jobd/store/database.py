@@ -145,7 +145,9 @@ def _sqlite(url: str, connections: int) -> PooledSqliteDatabase:
         raise ConfigError(f"[database] url: {url!r} names no file; right: sqlite:///var/jobd.db")
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     pragmas = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000}
-    return PooledSqliteDatabase(path, max_connections=connections + 2, pragmas=pragmas, autoconnect=False)
+    return PooledSqliteDatabase(
+        path, max_connections=connections + 2, pragmas=pragmas, autoconnect=False, check_same_thread=False
+    )
 
 
 def _postgresql(url: str, connections: int) -> PooledPostgresqlDatabase:

@@ -1,0 +1,22 @@
+"""A migrated database with one user, on SQLite and on PostgreSQL."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from jobd.store import accounts
+from jobd.store.accounts import Caller
+from jobd.store.database import Database
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def caller(database: Database) -> Caller:
+    return accounts.caller_of(database.write_sync(accounts.create_user, "chennanfei"))

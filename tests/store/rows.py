@@ -1,0 +1,47 @@
+"""Jobs and execs for tests of the store."""
+
+from typing import Any
+
+from jobd.store import accounts, daemons, execs, jobs
+from jobd.store.accounts import Caller
+from jobd.store.database import Database
+from jobd.store.tables import Exec, Job
+
+REGION = "BEIJING1"
+ROOM = 10_000
+
+JOB: dict[str, Any] = {
+    "name": "test",
+    "command": "bash",
+    "docker_image_repo": "index.alauda.cn/chennanfei/job_image",
+    "docker_image_tag": "latest",
+    "resource_size": "XXS",
+    "region_name": REGION,
+    "runtime_vars": {"DB_HOST": "localhost"},
+    "pull_policy": "if_not_present",
+    "labels": {},
+    "timeout": 60,
+    "max_retries": 0,
+    "retry_delay": 10,
+    "is_schedule_active": False,
+    "missed_run_policy": "run_once",
+    "concurrency_policy": "allow",
+}
+
+
+def make_job(database: Database, caller: Caller, **values: Any) -> Job:
+    database.write_sync(daemons.bind_region, values.get("region_name", REGION), "engine")
+    return database.write_sync(jobs.create, caller, {**JOB, **values})
+
+
+def make_exec(database: Database, caller: Caller, job: Job | None = None, **overrides: Any) -> Exec:
+    job = job or make_job(database, caller)
+    return database.write_sync(execs.create, caller, job.id, overrides, ROOM)
+
+
+def make_caller(database: Database, name: str) -> Caller:
+    return accounts.caller_of(database.write_sync(accounts.create_user, name))
+
+
+def read(database: Database, row: Exec) -> Exec | None:
+    return database.read_sync(Exec.get_or_none, Exec.id == row.id)
