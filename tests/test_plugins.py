@@ -151,6 +151,7 @@ def install(tmp_path, monkeypatch):
     ("module", "code", "fault"),
     [
         ("acme_absent", "import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("acme_exits", "raise SystemExit('not on Mondays')", "SystemExit: not on Mondays"),
         ("acme_broken", "def f(:", "SyntaxError: invalid syntax"),
         (
             "acme_misspelt",
