@@ -26,7 +26,7 @@ def build() -> pluggy.PluginManager:
     for name, point in sorted((_name(point), point) for point in entry_points(group=GROUP)):
         try:
             manager.register(point.load(), name=name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(f"plugin {name} ({point.value}): {type(error).__name__}: {error}") from error
     try:
         manager.check_pending()
