@@ -22,7 +22,7 @@ from jobd.engine.scheduler import Scheduler
 from jobd.engine.sweep import Sweep
 from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor
-from jobd.store import daemons, deletion, lifecycle
+from jobd.store import daemons, deletion, lifecycle, retention
 from jobd.store.database import Database
 from jobd.store.slots import Rules
 from jobd.store.tables import Exec
@@ -66,7 +66,7 @@ class Engine:
         self._scheduler = Scheduler(database, rules, settings.scheduler.tick, self.exec_created)
         self._ticker = PeriodicCallback(self._tick, settings.scheduler.tick * 1000)
         self._heart = PeriodicCallback(self._beat, lease.length / BEATS * 1000)
-        self._sweeper = PeriodicCallback(self._clear, SWEEP_EVERY * 1000)
+        self._sweeper = PeriodicCallback(self.clear, SWEEP_EVERY * 1000)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -94,6 +94,20 @@ class Engine:
         await self._lease.end()
         await asyncio.gather(*(region.close() for region in self.regions.values()))
         await self._observers.close()
+
+    def abandon(self) -> None:
+        """End at once, as a killed process would: nothing more is written, and what runs is left to its next owner."""
+        for periodic in (self._ticker, self._sweeper, self._heart):
+            periodic.stop()
+        self._scheduler.abandon()
+        self._dispatcher.abandon()
+        self._endings.abandon()
+        for task in self._tasks:
+            task.cancel()
+
+    def owns(self, exec_id: str) -> bool:
+        """Whether this daemon is at work on an exec, or watches it run."""
+        return self._live.named(exec_id) is not None
 
     def wake(self, region: str) -> None:
         """An exec waits in this region."""
@@ -212,13 +226,17 @@ class Engine:
             log.debug("tick: %s", error)
         time = asyncio.get_running_loop().time()
         for region in self.regions.values():
-            if region.down is None and time >= region.ask_at:
+            if time >= region.ask_at:
                 region.ask_at = time + (ASK_WITH_PUSH if region.has_push else ASK_WITHOUT_PUSH)
-                self._spawn(self._guarded(region, self._look_at(region)))
+                work = self._look_at(region) if region.down is None else self._explain(region, region.down)
+                self._spawn(self._guarded(region, work))
 
     async def _look_at(self, region: ServedRegion) -> None:
         await self._endings.ask(region)
         await self._adoption.settle(region)
+
+    async def _explain(self, region: ServedRegion, down: str) -> None:
+        await self._database.write(lifecycle.explain, region.name, f"region {region.name} is down: {down}")
 
     async def _look_for_stops(self) -> None:
         for row in await self._database.read(lifecycle.stops_requested, self._lease.daemon):
@@ -227,19 +245,28 @@ class Engine:
                 live.row.stop_requested_at, live.row.stop_reason = row.stop_requested_at, row.stop_reason
                 self._endings.stop(live)
 
-    async def _clear(self) -> None:
+    async def clear(self) -> None:
+        """What is done every minute: left-overs swept, forgotten execs found, records purged."""
         for region in self.regions.values():
             if region.down is None:
                 await self._guarded(region, self._sweep.sweep(region))
                 await self._guarded(region, self._adopt_forgotten(region))
         try:
             ended = await self._database.write(lifecycle.fail_overdue, self._settings.execs.queue_deadline)
-            await self._database.write(deletion.purge_all)
+            for row in ended:
+                self._observers.tell("jobd_exec_ended", row)
+            await self._retire()
         except ServiceUnavailable as error:
             log.warning("nothing purged: %s", error)
-            return
-        for row in ended:
-            self._observers.tell("jobd_exec_ended", row)
+
+    async def _retire(self) -> None:
+        """Drop what is deleted, too old, or beyond what is kept of each job; one short transaction after another."""
+        await self._database.write(deletion.purge_all)
+        while await self._database.write(retention.drop_old, self._settings.execs.max_age):
+            pass
+        job: int | None = 0
+        while job is not None:
+            _, job = await self._database.write(retention.drop_surplus, self._settings.execs.kept, job)
 
     async def _guarded(self, region: ServedRegion, work: Awaitable[Any]) -> None:
         try:

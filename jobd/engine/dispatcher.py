@@ -78,6 +78,11 @@ class Dispatcher:
         if self._launches:
             await asyncio.wait(self._launches, timeout=patience)
 
+    def abandon(self) -> None:
+        """End at once."""
+        for task in [*self._servers, *self._launches]:
+            task.cancel()
+
     async def _serve(self, region: ServedRegion) -> None:
         wake = self._wakes[region.name]
         while True:

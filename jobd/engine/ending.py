@@ -123,6 +123,11 @@ class Endings:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
 
+    def abandon(self) -> None:
+        """End at once."""
+        for task in self._tasks:
+            task.cancel()
+
     async def _status(self, live: LiveExec, handle: Handle) -> Status:
         statuses = await live.region.call(live.region.executor.statuses, [handle])
         return statuses.get(handle, Status(State.GONE))

@@ -41,6 +41,13 @@ class Scheduler:
         if self._scanning is not None:
             await self._scanning
 
+    def abandon(self) -> None:
+        """End at once."""
+        self._periodic.stop()
+        for pending in (self._timer, self._scanning):
+            if pending is not None:
+                pending.cancel()
+
     def _scan(self) -> None:
         if self._scanning is None or self._scanning.done():
             self._scanning = asyncio.get_running_loop().create_task(self._fire())

@@ -119,6 +119,12 @@ def set_message(row: Exec, message: str | None) -> bool:
     return _move(row, row.status, message=_clean(message))
 
 
+def explain(region: str, message: str) -> None:
+    """Say why nothing in this region is claimed, on each exec that waits there and does not say anything yet."""
+    silent = (Exec.region_name == region) & (Exec.status == "W") & Exec.owner.is_null() & Exec.message.is_null()
+    Exec.update(message=_clean(message)).where(silent).execute()
+
+
 def set_timed_out(row: Exec) -> bool:
     return _move(row, "R", timed_out_at=now())
 
@@ -152,9 +158,9 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
     somebody or by nobody.
     """
     at = now()
-    limit_time = at - timedelta(seconds=queue_deadline)
-    ready = fn.COALESCE(Exec.not_before, Exec.created_at)
-    late = Exec.select().where(Exec.status == "W", Exec.owner.is_null(), ready < limit_time).limit(limit)
+    ready_before = at - timedelta(seconds=queue_deadline)
+    is_late = (Exec.created_at < ready_before) & (Exec.not_before.is_null() | (Exec.not_before < ready_before))
+    late = Exec.select().where(Exec.status == "W", Exec.owner.is_null(), is_late).limit(limit)
     ended = []
     for row in list(late):
         message = _clean(row.message) or f"the region {row.region_name} could not run it in time"

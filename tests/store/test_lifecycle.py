@@ -12,7 +12,6 @@ from jobd.store.accounts import Caller
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
 from jobd.store.tables import Exec, ExecLog
-
 from tests.store.rows import REGION, make_caller, make_exec, make_job, read
 
 HANDLE = Handle("c0ffee", "sha256:1")
