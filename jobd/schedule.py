@@ -1,0 +1,315 @@
+"""Schedules: text and instants in, slots out. No clock, no database.
+
+A text is an ISO 8601 repeating interval or a cron expression; docs/schedules.md says what each form means.
+"""
+
+from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property
+
+from jobd import schedule_words as words
+from jobd.schedule_cron import CronTable, read_cron
+from jobd.schedule_text import Moment, Part, Period, check_characters, read_repeating
+from jobd.schedule_zone import END_OF_TIME, find_zone, instant, last_instant, local, skipped_days, step
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One run to come: its instant (UTC) and, for an interval, the number of the slot from 0 (cron: None).
+
+    Slots on one instant are one run, under the lowest of their numbers.
+    """
+
+    index: int | None
+    at: datetime
+
+
+@dataclass(frozen=True)
+class SlotRange:
+    """How many runs there are in a stretch of time, the first and the last of them (None if there are none)."""
+
+    count: int
+    first: Slot | None
+    last: Slot | None
+
+
+@dataclass(frozen=True)
+class Schedule(ABC):
+    """When a job runs. `needs_anchor`: the form has no start, and counts from the instant at which it was set.
+
+    All instants are aware; those that come out are in UTC. Nothing runs after year 9999. What asks for slots raises
+    ValueError if the form needs an anchor and `parse` was given none.
+    """
+
+    text: str
+    zone: tzinfo
+    needs_anchor: bool
+
+    @abstractmethod
+    def slot(self, k: int) -> Slot | None:
+        """Slot number `k` from 0; None past the last one, and for cron, which numbers none."""
+
+    @abstractmethod
+    def next_after(self, t: datetime) -> Slot | None:
+        """The first slot strictly after `t`."""
+
+    @abstractmethod
+    def between(self, after: datetime, until: datetime) -> SlotRange:
+        """The runs in (after, until], counted without stepping through them."""
+
+    @abstractmethod
+    def newest_between(self, after: datetime, until: datetime, limit: int) -> list[Slot]:
+        """The newest slots in (after, until], at most `limit`, the oldest of them first."""
+
+    def newest(self, after: datetime, until: datetime, limit: int) -> list[Slot]:
+        """Short for `newest_between`."""
+        return self.newest_between(after, until, limit)
+
+    @abstractmethod
+    def remaining(self, after: datetime) -> int | None:
+        """How many runs are left after `after`; None if there is no end."""
+
+    @abstractmethod
+    def notes(self, slot: Slot) -> list[str]:
+        """What is odd about a slot's time, in English: a month without that day, clocks that were changed."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """What the schedule will do, for people: `en` and `zh`."""
+
+    def local(self, at: datetime) -> datetime:
+        """`at` in the schedule's zone."""
+        return at.astimezone(self.zone)
+
+
+@dataclass(frozen=True)
+class Interval(Schedule):
+    """`times` slots (None: endless), slot k at `start` + k · `period`, calendar steps counted from `wall`.
+
+    `wall` is the start as the clocks of the zone show it, naive; it and `start` are None as long as no anchor is known.
+    """
+
+    times: int | None
+    period: Period
+    wall: datetime | None
+    start: datetime | None
+
+    def slot(self, k: int) -> Slot | None:
+        at = self._at(k) if k >= 0 and (self.times is None or k < self.times) else None
+        return Slot(k, at) if at is not None else None
+
+    def next_after(self, t: datetime) -> Slot | None:
+        return self.slot(self._first_after(t))
+
+    def between(self, after: datetime, until: datetime) -> SlotRange:
+        low, high = self._first_after(after), self._first_after(until)
+        if high <= low:
+            return SlotRange(0, None, None)
+        count = high - low - self._doubles(after, until)
+        return SlotRange(count, self.slot(low), self.newest_between(after, until, 1)[0])
+
+    def newest_between(self, after: datetime, until: datetime, limit: int) -> list[Slot]:
+        found: list[Slot] = []
+        for k in range(self._first_after(until) - 1, self._first_after(after) - 1, -1):
+            slot = Slot(k, self._known(k))
+            if found and found[-1].at == slot.at:
+                found[-1] = slot
+            elif len(found) >= limit:
+                break
+            else:
+                found.append(slot)
+        return found[::-1]
+
+    def remaining(self, after: datetime) -> int | None:
+        return None if self.times is None else self.between(after, END_OF_TIME).count
+
+    def notes(self, slot: Slot) -> list[str]:
+        if slot.index is None or (slot.index and not self.period.is_calendar):
+            return []
+        start, _ = self._anchored
+        wall, stepped = self._wall(slot.index), step(start, slot.index * self.period.months, 0)
+        found = words.clamp_notes(start, stepped) + words.clock_notes(
+            wall, self._calendar_instant(slot.index), self.zone
+        )
+        same = self._first_after(slot.at) - slot.index
+        return [*found, words.merged_note(same)] if same > 1 else found
+
+    def describe(self) -> dict[str, str]:
+        return words.describe_interval(self.times, self.period, self.wall, self.zone)
+
+    @property
+    def _anchored(self) -> tuple[datetime, datetime]:
+        if self.wall is None or self.start is None:
+            raise ValueError("a schedule without a start has slots only from the instant at which it was set")
+        return self.wall, self.start
+
+    @cached_property
+    def _size(self) -> int:
+        """How many slots there are until the end of year 9999, those on one instant counted each."""
+        wall, start = self._anchored
+        if self.period.is_calendar:
+            shortest = 28 * self.period.months + self.period.days
+            bound = self._bounded((datetime.max - wall).days // shortest + 1)
+            return bisect_left(range(bound), True, key=lambda k: self._at(k) is None)
+        return self._bounded((last_instant(self.zone) - start) // self.period.elapsed + 1)
+
+    def _bounded(self, size: int) -> int:
+        return size if self.times is None else min(size, self.times)
+
+    def _first_after(self, t: datetime) -> int:
+        """The number of the first slot strictly after `t`; `_size` if there is none."""
+        _, start = self._anchored
+        if self.period.is_calendar:
+            return bisect_right(range(self._size), t, key=self._known)
+        return 0 if t < start else min((t - start) // self.period.elapsed + 1, self._size)
+
+    def _doubles(self, after: datetime, until: datetime) -> int:
+        """How many slots in (after, until] share their instant with the slot before."""
+        if not self.period.is_calendar or self.period.elapsed:
+            return 0
+        numbers, doubles = range(self._size), 0
+        for jump in skipped_days(self.zone):
+            if after < jump <= until:
+                same = bisect_right(numbers, jump, key=self._known) - bisect_left(numbers, jump, key=self._known)
+                doubles += max(same - 1, 0)
+        return doubles
+
+    def _known(self, k: int) -> datetime:
+        at = self._at(k)
+        return END_OF_TIME if at is None else at
+
+    def _at(self, k: int) -> datetime | None:
+        """The instant of slot `k`, whether or not there are so many; None past year 9999."""
+        try:
+            at = self._calendar_instant(k) + k * self.period.elapsed
+        except OverflowError:
+            return None
+        return at if at <= last_instant(self.zone) else None
+
+    def _calendar_instant(self, k: int) -> datetime:
+        _, start = self._anchored
+        # the start itself may be the second of two equal times, when an offset or the anchor says so
+        return instant(self._wall(k), self.zone) if k and self.period.is_calendar else start
+
+    def _wall(self, k: int) -> datetime:
+        """The wall clock of slot `k` before elapsed time is added."""
+        wall, _ = self._anchored
+        return step(wall, k * self.period.months, k * self.period.days)
+
+
+@dataclass(frozen=True)
+class Cron(Schedule):
+    """Five fields in `zone`; the slots have no numbers and no end."""
+
+    table: CronTable
+
+    def slot(self, k: int) -> Slot | None:
+        return None
+
+    def next_after(self, t: datetime) -> Slot | None:
+        at = self.table.next_after(t)
+        return None if at is None else Slot(None, at)
+
+    def between(self, after: datetime, until: datetime) -> SlotRange:
+        last = self.newest_between(after, until, 1)
+        if not last:
+            return SlotRange(0, None, None)
+        return SlotRange(self.table.count(after, until), self.next_after(after), last[0])
+
+    def newest_between(self, after: datetime, until: datetime, limit: int) -> list[Slot]:
+        return [Slot(None, at) for at in self.table.newest(after, until, limit)]
+
+    def remaining(self, after: datetime) -> int | None:
+        return None
+
+    def notes(self, slot: Slot) -> list[str]:
+        wall = local(slot.at, self.zone)
+        if not self.table.has_local(wall):
+            return [words.moved_note(wall, self.zone)]
+        return words.clock_notes(wall, slot.at, self.zone)
+
+    def describe(self) -> dict[str, str]:
+        return words.describe_cron(self.table.fields, self.zone)
+
+
+def check_timezone(name: str) -> None:
+    """ScheduleError (field `schedule_timezone`) unless `name` is an IANA zone."""
+    find_zone(name)
+
+
+def parse(text: str, timezone: str | None = None, anchor: datetime | None = None) -> Schedule:
+    """Read a schedule.
+
+    `timezone`: the IANA zone of calendar steps, of cron, and of a date without an offset; None is the start's own
+    offset, else UTC. `anchor`: the aware instant at which the schedule was set, used by the forms without a start.
+    Raises ScheduleError, which names the part at fault, its place and a right example.
+    """
+    if anchor is not None and anchor.utcoffset() is None:
+        raise ValueError("the anchor has no zone")
+    zone = None if timezone is None else find_zone(timezone)
+    check_characters(text)
+    if text.startswith("R"):
+        return _interval(text, zone, anchor)
+    if text.startswith("@") or " " in text or "\t" in text:
+        return Cron(text, zone or UTC, False, CronTable(read_cron(text), zone or UTC))
+    raise Part("schedule_mode", text, 0).fault("is neither R[n]/start/duration nor five cron fields, as in 30 2 * * *")
+
+
+def _interval(text: str, named: tzinfo | None, anchor: datetime | None) -> Interval:
+    read = read_repeating(text)
+    match read.first, read.second:
+        case Moment() as begin, Period() as period:
+            zone = named or begin.offset or UTC
+            wall, start = _place(begin, zone)
+        case Moment() as begin, Moment() as end:
+            zone = named or begin.offset or UTC
+            wall, start = _place(begin, zone)
+            # ISO 8601-1, 5.5.2.2: an end without an offset has the start's
+            period = _difference(start, _place(end, zone, begin.offset)[1], end.part)
+        case Period() as period, Moment() as end:
+            zone = named or end.offset or UTC
+            wall, start = _before(end, period, zone)
+        case _, Period() as period:
+            zone = named or UTC
+            if anchor is None:
+                return Interval(text, zone, True, read.times, period, None, None)
+            start = anchor.astimezone(UTC)
+            return Interval(text, zone, True, read.times, period, local(start, zone), start)
+    return Interval(text, zone, False, read.times, period, wall, start)
+
+
+def _place(moment: Moment, zone: tzinfo, offset: tzinfo | None = None) -> tuple[datetime, datetime]:
+    """The wall clock in `zone` and the instant; `offset` is that of a moment which has none of its own."""
+    own = moment.offset or offset
+    try:
+        if own is None:
+            wall, at = moment.wall, instant(moment.wall, zone)
+        else:
+            at = moment.wall.replace(tzinfo=own).astimezone(UTC)
+            wall = local(at, zone)
+    except OverflowError:
+        raise moment.part.fault("is outside the years 1 to 9999, in UTC or in the schedule's zone") from None
+    return wall, at
+
+
+def _difference(start: datetime, end: datetime, part: Part) -> Period:
+    if end - start < timedelta(seconds=1):
+        raise part.fault("is not a second or more after the start", "R5/2026-01-31T08:00:00Z/2026-01-31T09:00:00Z")
+    return Period(0, 0, end - start)
+
+
+def _before(end: Moment, period: Period, zone: tzinfo) -> tuple[datetime, datetime]:
+    """The start that comes one period before `end`: elapsed time off first, then days, then months."""
+    wall, at = _place(end, zone)
+    try:
+        if period.elapsed:
+            at -= period.elapsed
+            wall = local(at, zone)
+        if period.is_calendar:
+            wall = step(step(wall, 0, -period.days), -period.months, 0)
+            at = instant(wall, zone)
+    except OverflowError:
+        raise end.part.fault("less the duration is before year 1") from None
+    return wall, at

@@ -1,0 +1,150 @@
+"""Cron expressions: five fields with Debian's semantics (cronsim), and `@hourly` … `@yearly`."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import takewhile
+
+from cronsim import CronSim, CronSimError
+
+from jobd.errors import ScheduleError
+from jobd.schedule_text import Part
+from jobd.schedule_zone import END_OF_TIME, MICROSECOND, instant
+
+EXAMPLE = "30 2 * * MON-FRI"
+NAMED = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
+DAY = timedelta(days=1)
+EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
+"""An instant at which every zone's local time can be told."""
+
+
+def read_cron(text: str) -> str:
+    """The five fields of `text`. ScheduleError names the field that cron cannot read."""
+    if text.startswith("@"):
+        if text not in NAMED:
+            raise Part("cron name", text, 0).fault(f"is none of {', '.join(NAMED)}", "@daily")
+        return NAMED[text]
+    fields = [Part("field", match[0], match.start()) for match in re.finditer(r"\S+", text)]
+    if len(fields) != 5:
+        seconds = "; there is no field for seconds" if len(fields) == 6 else ""
+        raise Part("cron expression", text, 0).fault(f"has {len(fields)} fields, not 5{seconds}", EXAMPLE)
+    expression = " ".join(field.text for field in fields)
+    try:
+        comes = next(CronSim(expression, datetime(2000, 1, 1)), None)
+    except CronSimError as error:
+        raise _field_at_fault(fields, str(error)) from None
+    if comes is None:
+        raise Part("cron expression", text, 0).fault("no day ever matches", EXAMPLE)
+    return expression
+
+
+def _field_at_fault(fields: list[Part], message: str) -> ScheduleError:
+    name = message.removeprefix("Bad ")
+    part = fields[FIELDS.index(name)]
+    why = "is no such field, or a day that none of the months has" if name == "day-of-month" else "is no such field"
+    return Part(name, part.text, part.position).fault(why, EXAMPLE)
+
+
+class CronTable:
+    """The instants of a cron expression in a zone, all in UTC.
+
+    Days whose clocks are not changed are reckoned from the fields; cronsim steps through the others.
+    """
+
+    def __init__(self, expression: str, zone: tzinfo) -> None:
+        self.expression = expression
+        self._zone = zone
+        self.fields = CronSim(expression, datetime(2000, 1, 1))
+
+    def next_after(self, at: datetime) -> datetime | None:
+        """The first instant strictly after `at`; None past year 9999."""
+        return next(self._following(at), None)
+
+    def count(self, after: datetime, until: datetime) -> int:
+        """How many instants are in (after, until]; takes time by the day, not by the instant."""
+        total, after = 0, max(after, EARLIEST)
+        for begin, end, day in self._days(after, until):
+            if after < begin and end <= until and (whole := self._plain(begin, end, day)) is not None:
+                total += len(whole)
+            else:
+                total += len(self._within(begin, end, day, after, until))
+        return total
+
+    def newest(self, after: datetime, until: datetime, limit: int) -> list[datetime]:
+        """The newest instants in (after, until], at most `limit`, the oldest of them first."""
+        found: list[datetime] = []
+        after = max(after, EARLIEST)
+        for begin, end, day in self._days(after, until, backwards=True):
+            if len(found) >= limit:
+                break
+            found = self._within(begin, end, day, after, until) + found
+        return found[-limit:] if limit > 0 else []
+
+    def has_local(self, wall: datetime) -> bool:
+        """Whether the fields name the wall clock `wall`."""
+        fields = self.fields
+        return self._has_day(wall.date()) and wall.hour in fields.hours and wall.minute in fields.minutes
+
+    def _following(self, at: datetime) -> Iterator[datetime]:
+        at = max(at, EARLIEST)
+        try:
+            for moment in CronSim(self.expression, at.astimezone(self._zone)):
+                # a fixed time in an hour that comes twice is the first of the two, which may be past
+                if (found := moment.astimezone(UTC)) > at:
+                    yield found
+        except OverflowError:
+            return
+
+    def _days(
+        self, after: datetime, until: datetime, backwards: bool = False
+    ) -> Iterator[tuple[datetime, datetime, date]]:
+        """The local days that touch (after, until]: first instant, first instant of the next day, date."""
+        if until <= after:
+            return
+        first = after.toordinal() - 1
+        last = min(until.toordinal() + 2, date.max.toordinal())
+        edges = {}
+        for ordinal in range(last, first - 1, -1) if backwards else range(first, last + 1):
+            for edge in (ordinal, ordinal + 1):
+                if edge not in edges:
+                    edges[edge] = self._midnight(edge)
+            begin, end = edges[ordinal], edges[ordinal + 1]
+            edges = {ordinal: begin, ordinal + 1: end}
+            if begin <= until and end > after:
+                yield begin, end, date.fromordinal(ordinal)
+
+    def _midnight(self, ordinal: int) -> datetime:
+        try:
+            return instant(datetime.combine(date.fromordinal(ordinal), time()), self._zone)
+        except (OverflowError, ValueError):
+            return END_OF_TIME
+
+    def _within(self, begin: datetime, end: datetime, day: date, after: datetime, until: datetime) -> list[datetime]:
+        """The instants of the day [begin, end) that are in (after, until]."""
+        found = self._plain(begin, end, day)
+        if found is None:
+            found = list(takewhile(lambda at: at < end, self._following(begin - MICROSECOND)))
+        return [at for at in found if after < at <= until]
+
+    def _plain(self, begin: datetime, end: datetime, day: date) -> list[datetime] | None:
+        """The instants of a day on which, and just before which, the clocks are not changed; else None."""
+        if end - begin != DAY:
+            return None
+        if (begin - MICROSECOND).astimezone(self._zone).utcoffset() != begin.astimezone(self._zone).utcoffset():
+            return None
+        if not self._has_day(day):
+            return []
+        hours, minutes = sorted(self.fields.hours), sorted(self.fields.minutes)
+        return [begin + timedelta(hours=hour, minutes=minute) for hour in hours for minute in minutes]
+
+    def _has_day(self, day: date) -> bool:
+        return day.month in self.fields.months and self.fields.match_day(day)

@@ -1,0 +1,175 @@
+"""Schedules in words, for people who read neither ISO 8601 nor cron."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, tzinfo
+
+from cronsim import CronSim
+from cronsim.explain import explain
+
+from jobd.schedule_text import Period
+from jobd.schedule_zone import MICROSECOND, instant, local, name_of, occurs_twice
+
+WEEKDAYS = "日一二三四五六日"
+FEW_TIMES = 6
+"""So many times of a day are listed one by one."""
+
+
+def clamp_notes(start: datetime, wall: datetime) -> list[str]:
+    """`wall`: the start moved by months only."""
+    if wall.day == start.day:
+        return []
+    return [f"{wall:%Y-%m} has no day {start.day}: its last day, {wall.day}, is taken"]
+
+
+def clock_notes(wall: datetime, at: datetime, zone: tzinfo) -> list[str]:
+    """Notes on a slot that the clocks should show as `wall`, and that runs at `at`."""
+    shown, day = _clock(wall), f"on {wall.date().isoformat()} in {name_of(zone)}"
+    if local(at, zone) != wall:
+        return [moved_note(wall, zone)]
+    if not occurs_twice(wall, zone):
+        return []
+    which = "the first is taken" if at == instant(wall, zone) else "this is the second"
+    return [f"{shown} occurs twice {day}, when the clocks go back: {which}"]
+
+
+def moved_note(wall: datetime, zone: tzinfo) -> str:
+    """`wall`: the time that was skipped, or the one that a cron slot was moved to."""
+    moved = local(instant(wall, zone), zone)
+    day = f"on {wall.date().isoformat()} in {name_of(zone)}"
+    if moved == wall:
+        return f"the clocks skip the time named {day}: it runs at {_clock(wall)}, right after"
+    shown = _clock(moved) if moved.date() == wall.date() else f"{moved.date().isoformat()} {_clock(moved)}"
+    return f"{_clock(wall)} does not exist {day}, the clocks skip it: it runs at {shown}, right after"
+
+
+def merged_note(count: int) -> str:
+    return f"{count} slots fall on this instant: they are one run"
+
+
+def describe_interval(times: int | None, period: Period, wall: datetime | None, zone: tzinfo) -> dict[str, str]:
+    """`wall`: the start in `zone`, None if the schedule starts when it is set."""
+    if times == 0:
+        return {"en": "Never runs (R0).", "zh": "从不执行（R0）。"}
+    if wall is None:
+        from_en, from_zh = "from the moment at which the schedule is set", "从设定调度的那一刻开始"
+        once_en, once_zh = "at the moment at which the schedule is set", "在设定调度的那一刻"
+    else:
+        shown = f"{wall.date().isoformat()} {_clock(wall)} ({name_of(zone)})"
+        from_en, from_zh, once_en, once_zh = f"from {shown}", f"从 {shown} 开始", f"at {shown}", f"在 {shown} "
+    if times == 1:
+        return {"en": f"Runs once, {once_en}.", "zh": f"{once_zh}执行一次。"}
+    often_en = "without end" if times is None else f"{times} times in all"
+    often_zh = "一直重复" if times is None else f"共 {times} 次"
+    every_en, every_zh = _period_en(period), _period_zh(period)
+    clamp_en = clamp_zh = ""
+    if wall and period.months and wall.day > 28:
+        clamp_en = f" A month without day {wall.day} uses its last day."
+        clamp_zh = f"没有 {wall.day} 日的月份取当月最后一天。"
+    return {
+        "en": f"Runs every {every_en} {from_en}, {often_en}.{clamp_en}",
+        "zh": f"{from_zh}，每隔 {every_zh}执行一次，{often_zh}。{clamp_zh}",
+    }
+
+
+def describe_cron(fields: CronSim, zone: tzinfo) -> dict[str, str]:
+    """`fields`: the expression as cronsim read it."""
+    expression = " ".join(fields.parts[1:])
+    return {
+        "en": f"{explain(expression)}, in {name_of(zone)} time.",
+        "zh": f"{_date_zh(fields)}{_times_zh(fields)}执行（时区 {name_of(zone)}）。",
+    }
+
+
+def _clock(wall: datetime) -> str:
+    spec = "auto" if wall.microsecond or wall.second else "minutes"
+    return wall.time().isoformat(spec)
+
+
+def _amounts(period: Period) -> list[tuple[str, int]]:
+    """The period in its largest units: (unit, amount), in falling order, whole but for the seconds."""
+    years, months = divmod(period.months, 12)
+    weeks, days = divmod(period.days, 7) if period.days % 7 == 0 else (0, period.days)
+    hours, rest = divmod(period.elapsed, timedelta(hours=1))
+    minutes, rest = divmod(rest, timedelta(minutes=1))
+    named = {"year": years, "month": months, "week": weeks, "day": days, "hour": hours, "minute": minutes}
+    return [(unit, amount) for unit, amount in named.items() if amount] + _seconds(rest)
+
+
+def _seconds(rest: timedelta) -> list[tuple[str, int]]:
+    seconds, fraction = divmod(rest, timedelta(seconds=1))
+    amounts = [("second", seconds), ("microsecond", fraction // MICROSECOND)]
+    return [(unit, amount) for unit, amount in amounts if amount]
+
+
+def _period_en(period: Period) -> str:
+    amounts = _amounts(period)
+    if len(amounts) == 1 and amounts[0][1] == 1:
+        return amounts[0][0]
+    shown = [f"{amount} {unit}{'s' if amount > 1 else ''}" for unit, amount in amounts]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _period_zh(period: Period) -> str:
+    units = {
+        "year": "年",
+        "month": "个月",
+        "week": "周",
+        "day": "天",
+        "hour": "小时",
+        "minute": "分钟",
+        "second": "秒",
+        "microsecond": "微秒",
+    }
+    return " ".join(f"{amount} {units[unit]}" for unit, amount in _amounts(period))
+
+
+def _ranges_zh(values: Sequence[int], form: Callable[[int], str] = str) -> str:
+    """`1 至 5、8`: three or more that follow each other become a range."""
+    found = []
+    ordered = list(values)
+    while ordered:
+        length = next((n for n in range(1, len(ordered)) if ordered[n] != ordered[0] + n), len(ordered))
+        if length > 2:
+            found.append(f"{form(ordered[0])}至{form(ordered[length - 1])}")
+        else:
+            found += [form(value) for value in ordered[:length]]
+        ordered = ordered[length:]
+    return "、".join(found)
+
+
+def _date_zh(fields: CronSim) -> str:
+    months = "" if len(fields.months) == 12 else _ranges_zh(sorted(fields.months), lambda month: f"{month} 月")
+    days, weekdays = _month_days_zh(fields), _weekdays_zh(fields)
+    if days and weekdays:
+        days = f"{days}且为{weekdays}的日子" if fields.day_and else f"{days}或{weekdays}"
+    if days or weekdays:
+        return f"{months or '每月'}{days}" if days else f"{months and months + '的'}{weekdays}"
+    return f"{months}每天" if months or len(fields.hours) < 24 else ""
+
+
+def _month_days_zh(fields: CronSim) -> str:
+    plain = sorted(day for day in fields.days if day > 0)
+    if len(plain) == 31:
+        return ""
+    found = [_ranges_zh(plain, lambda day: f" {day} 日")] if plain else []
+    special = {CronSim.LAST: "最后一天", CronSim.LAST_WEEKDAY: "最后一个工作日"}
+    return "、".join(found + [name for value, name in special.items() if value in fields.days])
+
+
+def _weekdays_zh(fields: CronSim) -> str:
+    plain = sorted({day % 7 or 7 for day in fields.weekdays if isinstance(day, int)})
+    if len(plain) == 7:
+        return ""
+    found = [f"每{_ranges_zh(plain, lambda day: f'周{WEEKDAYS[day]}')}"] if plain else []
+    for day, which in sorted(item for item in fields.weekdays if not isinstance(item, int)):
+        place = "最后一个" if which == CronSim.LAST else f"第 {which} 个"
+        found.append(f"当月{place}星期{WEEKDAYS[day]}")
+    return "、".join(found)
+
+
+def _times_zh(fields: CronSim) -> str:
+    hours, minutes = sorted(fields.hours), sorted(fields.minutes)
+    if len(hours) * len(minutes) <= FEW_TIMES:
+        return " " + "、".join(f"{hour:02}:{minute:02}" for hour in hours for minute in minutes) + " "
+    every = "每小时" if len(hours) == 24 else _ranges_zh(hours, lambda hour: f" {hour} 点")
+    return every + ("的每分钟" if len(minutes) == 60 else f"的第 {_ranges_zh(minutes)} 分")
