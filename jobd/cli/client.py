@@ -109,7 +109,7 @@ class Client:
 
     def _decoded(self, answer: requests.Response) -> Any:
         try:
-            return answer.json()
+            return answer.json() if answer.content else None
         except requests.JSONDecodeError:
             raise Failure(f"what answers at {self.url} is no jobd") from None
 

@@ -66,7 +66,7 @@ def states(client: Client, path: str) -> Iterator[Item]:
     """The exec, now and each time its status has changed, until it ended."""
     seen, pause = None, FIRST_PAUSE
     while True:
-        exec = patiently(lambda: client.get(path))
+        exec = patiently(lambda: client.get(path), PATIENCE)
         if exec["status"] != seen:
             seen, pause = exec["status"], FIRST_PAUSE
             yield exec
@@ -76,7 +76,7 @@ def states(client: Client, path: str) -> Iterator[Item]:
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
 
 
-def patiently(call: Callable[[], Result], patience: float = PATIENCE) -> Result:
+def patiently(call: Callable[[], Result], patience: float) -> Result:
     """The call's result, tried again for `patience` seconds while the server is away. Raises TryLater after that."""
     began, told = time.monotonic(), False
     while True:
@@ -150,7 +150,7 @@ def follow_log(client: Client, path: str, **query: Any) -> None:
                 raise
         return False
 
-    while not patiently(ended):
+    while not patiently(ended, PATIENCE):
         time.sleep(LONGEST_PAUSE)
 
 
