@@ -60,3 +60,53 @@ def program(run: Callable[..., Result]) -> Iterator[Callable[..., subprocess.Pop
     for process in started:
         process.kill()
         process.communicate()
+
+
+QUIET = """
+from jobd.errors import RegionUnavailable
+from jobd.executor import Executor, Health, Options
+from jobd.hookspecs import hookimpl
+
+
+class QuietOptions(Options):
+    mood: str = "well"
+
+
+class Quiet(Executor):
+    options = QuietOptions
+
+    def check(self):
+        if self.region.options.mood == "raises":
+            raise RegionUnavailable("no such host")
+        return Health(self.region.options.mood == "well", self.region.options.mood, "Quiet 1.0")
+
+
+@hookimpl
+def jobd_executors():
+    return {"quiet": Quiet}
+"""
+METADATA = "Metadata-Version: 2.1\nName: acme-quiet\nVersion: 1.2\n"
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A plugin that is installed: its executor `quiet` is as well as its `mood`."""
+    site = tmp_path / "site"
+    info = site / "acme_quiet-1.2.dist-info"
+    info.mkdir(parents=True)
+    (site / "acme_quiet.py").write_text(QUIET)
+    (info / "METADATA").write_text(METADATA)
+    (info / "entry_points.txt").write_text("[jobd]\nquiet = acme_quiet\n")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    yield
+    sys.modules.pop("acme_quiet", None)
+
+
+@pytest.fixture
+def ini(plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration in the working directory, with a database of its own."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "jobd.ini"
+    path.write_text("[jobd]\nlisten = 127.0.0.1:0\ndefault_region = HERE\n[region:HERE]\nexecutor = quiet\n")
+    return path

@@ -119,7 +119,9 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(tmp_path):
     assert place(None, None, {}, NOWHERE).__dict__ == {"url": DEFAULT_URL, "token": None}
 
 
-@pytest.mark.parametrize("text", ["[cli]\ntokenfile = x\n", "[other]\n", "no section\n", "[cli]\ntoken_file = absent\n"])
+@pytest.mark.parametrize(
+    "text", ["[cli]\ntokenfile = x\n", "[other]\n", "no section\n", "[cli]\ntoken_file = absent\n"]
+)
 def test_a_wrong_cli_ini_is_wrong_usage(tmp_path, text):
     ini = tmp_path / "cli.ini"
     ini.write_text(text)

@@ -20,7 +20,9 @@ def test_chinese_names_align(server, run):
     server.job(name="测试任务")
     server.job(name="test")
     lines = run("job", "list").stdout.splitlines()
-    assert len({cell_len(line[: line.index(word)]) for line, word in zip(lines, ["NAMESPACE", *["chennanfei"] * 2])}) == 1
+    assert (
+        len({cell_len(line[: line.index(word)]) for line, word in zip(lines, ["NAMESPACE", *["chennanfei"] * 2])}) == 1
+    )
 
 
 def test_a_name_does_not_command_the_terminal(server, run):
