@@ -77,9 +77,13 @@ class Client:
         number = 1
         while True:
             page = self.get(path, page=number, page_size=size, **query)
-            found += page["results"]
-            if page["next"] is None or 0 < limit <= len(found):
-                return (found[:limit] if limit else found), page["count"]
+            try:
+                items, count, following = page["results"], page["count"], page["next"]
+            except (LookupError, TypeError):
+                raise self._stranger() from None
+            found += items
+            if following is None or 0 < limit <= len(found):
+                return (found[:limit] if limit else found), count
             number += 1
 
     @contextmanager
@@ -111,7 +115,10 @@ class Client:
         try:
             return answer.json() if answer.content else None
         except requests.JSONDecodeError:
-            raise Failure(f"what answers at {self.url} is no jobd") from None
+            raise self._stranger() from None
+
+    def _stranger(self) -> Failure:
+        return Failure(f"what answers at {self.url} is no jobd")
 
 
 class _Token(AuthBase):

@@ -59,8 +59,8 @@ def test_a_gateway_without_its_server_is_exit_code_5(server, run):
 
 
 def test_a_site_that_is_no_jobd_is_told_apart(server, run):
-    server.refusals = [(200, "<html>hello</html>"), (404, "<html>not found</html>")]
-    for result in (run("job", "list"), run("job", "list")):
+    server.refusals = [(200, "<html>hello</html>"), (404, "<html>not found</html>"), (200, '{"hello": "world"}')]
+    for result in (run("job", "list"), run("job", "list"), run("job", "list")):
         assert result.exit_code == 1
         assert "no jobd" in result.stderr
 

@@ -11,7 +11,7 @@ from jobd.cli.job import split_image
 def test_a_list_is_a_table_with_local_times(server, run):
     server.job(name="nightly", schedule_mode="0 3 * * *", is_schedule_active=True, next_fire_at="2026-01-02T19:00:00Z")
     header, row = run("job", "list").stdout.splitlines()
-    assert header.split() == "JOB NAME NAMESPACE IMAGE SIZE REGION SCHEDULE ON NEXT LAST".split()
+    assert header.split() == ["JOB", "NAME", "NAMESPACE", "IMAGE", "SIZE", "REGION", "SCHEDULE", "ON", "NEXT", "LAST"]
     assert "index.alauda.cn/chennanfei/job_image:latest" in row
     assert "2026-01-03 03:00:00" in row
 
@@ -20,9 +20,8 @@ def test_chinese_names_align(server, run):
     server.job(name="测试任务")
     server.job(name="test")
     lines = run("job", "list").stdout.splitlines()
-    assert (
-        len({cell_len(line[: line.index(word)]) for line, word in zip(lines, ["NAMESPACE", *["chennanfei"] * 2])}) == 1
-    )
+    words = ["NAMESPACE", "chennanfei", "chennanfei"]
+    assert len({cell_len(line[: line.index(word)]) for line, word in zip(lines, words, strict=True)}) == 1
 
 
 def test_a_name_does_not_command_the_terminal(server, run):

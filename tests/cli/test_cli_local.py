@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 
@@ -65,3 +66,9 @@ def test_the_version_is_told(run):
 
 def test_a_command_that_is_none_is_wrong_usage(run):
     assert run("jobs").exit_code == 2
+
+
+def test_a_client_needs_neither_docker_nor_a_database():
+    imports = "import sys, jobd.cli.main, jobd.cli.job, jobd.cli.exec"
+    code = f"{imports}; print({{'docker', 'peewee', 'tornado'}} & {{*sys.modules}})"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"

@@ -111,10 +111,12 @@ def test_an_interrupt_leaves_the_exec_running_and_says_how_to_stop_it(server, pr
     assert not [uri for uri, _ in server.asked("POST") if uri.endswith("/stop")]
 
 
-def test_a_reader_that_leaves_is_no_noise(server, program):
-    for _ in range(3000):
-        server.job(name="long " * 20)
-    process = program("job", "list", "--limit", "0")
+@pytest.mark.parametrize("command", [["job", "list", "--limit", "0"], ["exec", "logs", "146/x"], ["--help"]])
+def test_a_reader_that_leaves_is_no_noise(server, program, command):
+    server.log = b"long\n" * 100_000
+    for _ in range(1000):
+        server.job(name="long " * 50)
+    process = program(*command)
     process.stdout.close()
     process.stdout = None
     _, stderr = process.communicate(timeout=60)
