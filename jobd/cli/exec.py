@@ -17,7 +17,6 @@ COLUMNS: Columns = {
     "STATUS": lambda row: WORDS.get(row["status"], row["status"]),
     "TRIGGER": lambda row: TRIGGERS.get(row["trigger_mode"], row["trigger_mode"]),
     "CREATED": "created_at",
-    "STARTED": "started_at",
     "DURATION": "duration",
     "CODE": "exit_code",
     "REASON": "reason",

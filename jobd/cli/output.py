@@ -93,8 +93,9 @@ def _print_json(data: Any) -> None:
 
 def _table(*titles: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, overflow="fold")
+    for number, title in enumerate(titles):
+        # the first column is what one copies
+        table.add_column(title, overflow="fold", no_wrap=number == 0)
     return table
 
 
