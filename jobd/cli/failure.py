@@ -41,7 +41,7 @@ class TryLater(Failure):
 
 def failure(code: str, message: str, fields: Mapping[str, Sequence[str]] | None = None) -> Failure:
     """The failure for an error of this code; each fault of a field gets a line."""
-    faults = [f"  {name}: {fault}" for name, found in (fields or {}).items() for fault in found]
+    faults = [f"  {name}: {fault}" for name, found in (fields or {}).items() for fault in found if fault != message]
     kind = TryLater if code in ("service_unavailable", "too_many_requests") else Failure
     return kind("\n".join([message, *faults]), EXIT_CODES.get(code, FAILED))
 

@@ -26,7 +26,7 @@ Columns = Mapping[str, Part]
 def print_items(items: Sequence[Item], output: str, columns: Columns, name: Part) -> None:
     """A list: a row, an object or a name each."""
     if output == "json":
-        _print_json(items)
+        print_json(items)
     elif output == "name":
         for item in items:
             click.echo(plain(_part(item, name)))
@@ -40,7 +40,7 @@ def print_items(items: Sequence[Item], output: str, columns: Columns, name: Part
 def print_item(item: Item, output: str, name: Part) -> None:
     """One thing with all its fields: a line each, an object, or its name."""
     if output == "json":
-        _print_json(item)
+        print_json(item)
     elif output == "name":
         click.echo(plain(_part(item, name)))
     else:
@@ -49,6 +49,11 @@ def print_item(item: Item, output: str, name: Part) -> None:
         for field, value in item.items():
             table.add_row(Text(field), Text(cell(value)))
         _print(table)
+
+
+def print_json(data: Any) -> None:
+    """Whatever the API sent, readable, and in the script that it is written in."""
+    click.echo(json.dumps(data, ensure_ascii=False, indent=2))
 
 
 def say(message: str) -> None:
@@ -85,10 +90,6 @@ def local_time(text: str) -> str:
 
 def _part(item: Item, part: Part) -> Any:
     return item.get(part) if isinstance(part, str) else part(item)
-
-
-def _print_json(data: Any) -> None:
-    click.echo(json.dumps(data, ensure_ascii=False, indent=2))
 
 
 def _table(*titles: str) -> Table:
