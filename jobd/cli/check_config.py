@@ -6,28 +6,21 @@ from pathlib import Path
 import click
 
 from jobd import config, plugins
+from jobd.cli.options import configured
 from jobd.errors import ConfigError
 
 
 @click.command("check-config")
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=Path("jobd.ini"),
-    show_default=True,
-    help="The INI file to check.",
-)
-def check_config(path: Path) -> None:
+@configured
+def check_config(config_path: Path) -> None:
     """Read the configuration, variables included, and tell every fault. Nothing is started or connected to.
 
     Exit code 0 when jobd would start with it, 1 when not.
     """
     try:
-        settings = config.load(path, plugins.executor_kinds(plugins.build()))
+        settings = config.load(config_path, plugins.executor_kinds(plugins.build()))
     except ConfigError as error:
         click.echo(error.message, err=True)
         sys.exit(1)
     count = len(settings.regions)
-    click.echo(f"{path}: ok, {count} region{'s' if count > 1 else ''} ({', '.join(settings.regions)})")
+    click.echo(f"{config_path}: ok, {count} region{'s' if count > 1 else ''} ({', '.join(settings.regions)})")

@@ -108,6 +108,17 @@ def set_password(username: str, password: str) -> None:
     User.update(password_hash=_hash(password)).where(User.id == user.id).execute()
 
 
+def set_active(username: str, is_active: bool) -> None:
+    """Let the user in, or keep the user out with password and tokens. Raises NotFound."""
+    user = _user(username)
+    User.update(is_active=is_active).where(User.id == user.id).execute()
+
+
+def users() -> list[User]:
+    """All users, by name."""
+    return list(User.select().order_by(User.username))
+
+
 def has_users() -> bool:
     return User.select().exists()
 

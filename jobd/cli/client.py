@@ -1,0 +1,192 @@
+"""The HTTP API as the commands see it: where it is, who asks, and what its answers mean."""
+
+import configparser
+import ipaddress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from jobd import __version__
+from jobd.cli.failure import AWAY, NOT_ALLOWED, USAGE, Failure, TryLater, failure
+from jobd.cli.output import plain
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 60.0
+"""Seconds."""
+PAGE_SIZE = 100
+"""The most that the API gives at once."""
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the API is and the token to show there."""
+
+    url: str
+    token: str | None
+
+
+def place(url: str | None, token_file: Path | None, environ: Mapping[str, str], ini: Path) -> Place:
+    """Each of address and token from the first that says it: flag, environment, `cli.ini`. Raises Failure."""
+    said = _read_ini(ini)
+    url = url or environ.get("JOBD_URL") or said.get("url") or DEFAULT_URL
+    if token_file is not None:
+        return Place(url, _read_token(token_file))
+    if environ.get("JOBD_TOKEN"):
+        return Place(url, environ["JOBD_TOKEN"].strip())
+    if said.get("token_file"):
+        return Place(url, _read_token(ini.parent / Path(said["token_file"]).expanduser()))
+    return Place(url, None)
+
+
+class Client:
+    """Calls the API. Every method raises Failure: TryLater where the same call may work later."""
+
+    def __init__(self, where: Place) -> None:
+        self.url = where.url.rstrip("/")
+        self._session = requests.Session()
+        self._session.auth = _Token(where.token)
+        self._session.headers["User-Agent"] = f"jobd/{__version__}"
+        # A proxy of the environment must not be asked for this machine's own daemon.
+        self._session.trust_env = not _is_loopback(self.url)
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self._decoded(self._send("GET", path, params=query))
+
+    def post(self, path: str, body: Item | None = None, headers: Mapping[str, str] | None = None, **query: Any) -> Any:
+        return self._decoded(self._send("POST", path, json=body or {}, headers=headers, params=query))
+
+    def put(self, path: str, body: Item) -> Any:
+        return self._decoded(self._send("PUT", path, json=body))
+
+    def delete(self, path: str) -> None:
+        self._send("DELETE", path)
+
+    def items(self, path: str, limit: int, **query: Any) -> tuple[list[Item], int]:
+        """The newest `limit` items of a list (0: all), and how many there are in all."""
+        found: list[Item] = []
+        size = min(limit, PAGE_SIZE) if limit else PAGE_SIZE
+        number = 1
+        while True:
+            page = self.get(path, page=number, page_size=size, **query)
+            try:
+                items, count, following = page["results"], page["count"], page["next"]
+            except (LookupError, TypeError):
+                raise self._stranger() from None
+            found += items
+            if following is None or 0 < limit <= len(found):
+                return (found[:limit] if limit else found), count
+            number += 1
+
+    @contextmanager
+    def stream(self, path: str, accept: str, headers: Mapping[str, str] | None = None, **query: Any) -> Iterator[Any]:
+        """The open answer (`requests.Response`), to be read as it comes."""
+        answer = self._send("GET", path, params=query, headers={"Accept": accept, **(headers or {})}, stream=True)
+        with answer, self._translated():
+            yield answer
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            raise TryLater(f"no jobd can be reached at {self.url}: {_innermost(error)}", AWAY) from error
+        except (requests.RequestException, UnicodeError) as error:
+            raise Failure(f"cannot ask {self.url}: {error}", USAGE) from error
+
+    def _send(self, method: str, path: str, **request: Any) -> requests.Response:
+        with self._translated():
+            answer = self._session.request(
+                method, self.url + path, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), allow_redirects=False, **request
+            )
+            if answer.status_code >= 300:
+                raise _refusal(answer, self.url)
+        return answer
+
+    def _decoded(self, answer: requests.Response) -> Any:
+        try:
+            return answer.json() if answer.content else None
+        except requests.JSONDecodeError:
+            raise self._stranger() from None
+
+    def _stranger(self) -> Failure:
+        return Failure(f"what answers at {self.url} is no jobd")
+
+
+class _Token(AuthBase):
+    """Set even without a token: requests would else send what ~/.netrc says."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self.token:
+            request.headers["Authorization"] = f"Token {self.token}"
+        return request
+
+
+def _refusal(answer: requests.Response, url: str) -> Failure:
+    try:
+        error = answer.json()["errors"][0]
+        fields = {name: faults for entry in error.get("fields", []) for name, faults in entry.items()}
+        message = "\n".join(plain(line) for line in error["message"].splitlines())
+        if answer.status_code == 500 and "X-Request-Id" in answer.headers:
+            message += f" (request {answer.headers['X-Request-Id']})"
+        return failure(error["code"], message, fields)
+    except (requests.JSONDecodeError, LookupError, TypeError, AttributeError):
+        said = f"{url} answers {answer.status_code} {answer.reason}"
+    if answer.status_code in (502, 503, 504):
+        return TryLater(said, AWAY)
+    if answer.status_code in (401, 403):
+        return Failure(said, NOT_ALLOWED)
+    return Failure(f"{said}, which no jobd would")
+
+
+def _read_ini(path: Path) -> Mapping[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        with path.open(encoding="utf-8") as file:
+            parser.read_file(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, configparser.Error) as error:
+        raise Failure(f"{path}: {error}", USAGE) from None
+    unknown = [f"[{name}]" for name in parser.sections() if name != "cli"]
+    said = dict(parser["cli"]) if parser.has_section("cli") else {}
+    unknown += sorted(said.keys() - {"url", "token_file"})
+    if unknown:
+        raise Failure(f"{path}: {', '.join(unknown)}: unknown; right: url and token_file in [cli]", USAGE)
+    return said
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise Failure(f"the token cannot be read: {error}", USAGE) from None
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _innermost(error: BaseException) -> str:
+    """The words of the operating system, without the layers around them."""
+    while True:
+        reason = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, Exception)), None)
+        if not isinstance(reason, BaseException):
+            break
+        error = reason
+    return getattr(error, "strerror", None) or str(error).rpartition(": ")[2] or type(error).__name__

@@ -1,0 +1,123 @@
+"""`jobd exec`: runs of jobs. An exec is called JOB/EXEC, as lists print it."""
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from jobd.cli.client import Client
+from jobd.cli.options import connects, prints
+from jobd.cli.output import Columns, print_item, print_items, say
+from jobd.cli.watch import WORDS, follow_log, name_of, print_log, see_through
+
+TRIGGERS = {"M": "manual", "S": "schedule", "R": "retry"}
+COLUMNS: Columns = {
+    "EXEC": name_of,
+    "STATUS": lambda row: WORDS.get(row["status"], row["status"]),
+    "TRIGGER": lambda row: TRIGGERS.get(row["trigger_mode"], row["trigger_mode"]),
+    "CREATED": "created_at",
+    "DURATION": "duration",
+    "CODE": "exit_code",
+    "REASON": "reason",
+}
+STATUSES = {word.replace(" ", "-"): status for status, word in WORDS.items()}
+
+
+class ExecPath(click.ParamType):
+    """JOB/EXEC -> the exec's URL path."""
+
+    name = "JOB/EXEC"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        match = re.fullmatch(r"(\d{1,18})/([^/]+)", value, re.ASCII)
+        if not match:
+            self.fail(f"{value!r} names no exec; right: JOB/EXEC, as `jobd exec list` prints it", param, ctx)
+        return f"/v1/jobs/{match[1]}/execs/{quote(match[2], safe='')}"
+
+
+exec_argument = click.argument("exec", metavar="JOB/EXEC", type=ExecPath())
+
+
+@click.group("exec")
+def exec_() -> None:
+    """See, stop and repeat runs of jobs."""
+
+
+@exec_.command("list")
+@click.option("--job", type=click.IntRange(min=1), metavar="JOB", help="Of this job alone.")
+@click.option("--namespace", help="In this namespace alone.")
+@click.option("--status", type=click.Choice(list(STATUSES)), help="In this status alone.")
+@click.option("--region", help="In this region alone.")
+@click.option("--since", metavar="TIME", help="Created at this time (RFC 3339) or later.")
+@click.option("--until", metavar="TIME", help="Created before this time (RFC 3339).")
+@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="The newest N; 0: all.")
+@prints
+@connects
+def list_(client: Client, output: str, limit: int, status: str | None, **filters: Any) -> None:
+    """List execs, newest first."""
+    found, count = client.items("/v1/execs", limit, status=status and STATUSES[status], **filters)
+    print_items(found, output, COLUMNS, name_of)
+    tell_rest(len(found), count)
+
+
+@exec_.command()
+@exec_argument
+@prints
+@connects
+def show(client: Client, output: str, exec: str) -> None:
+    """Show all there is to know of an exec."""
+    found = client.get(exec)
+    if output == "table":
+        found["status"] = WORDS.get(found["status"], found["status"])
+        found["trigger_mode"] = TRIGGERS.get(found["trigger_mode"], found["trigger_mode"])
+    print_item(found, output, name_of)
+
+
+@exec_.command()
+@exec_argument
+@click.option("-f", "--follow", is_flag=True, help="Print it as it is written, until the exec ends.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="The last N lines alone.")
+@click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="This stream alone.")
+@click.option("--timestamps", is_flag=True, help="Begin each line with its time (not with --follow).")
+@connects
+def logs(client: Client, exec: str, follow: bool, tail: int | None, stream: str | None, timestamps: bool) -> None:
+    """Print what the exec wrote, both streams together, byte for byte."""
+    if follow and timestamps:
+        raise click.UsageError("--timestamps does not go with --follow")
+    if follow:
+        client.get(exec)
+        follow_log(client, exec, tail=tail, stream=stream)
+    else:
+        print_log(client, exec, tail=tail, stream=stream, timestamps=1 if timestamps else None)
+
+
+@exec_.command()
+@exec_argument
+@click.option("--force", is_flag=True, help="End the record even if its region cannot be reached.")
+@connects
+def stop(client: Client, exec: str, force: bool) -> None:
+    """Stop a waiting or running exec. Returns before it has ended."""
+    client.post(f"{exec}/stop", force=1 if force else None)
+    say("stop requested")
+
+
+@exec_.command()
+@exec_argument
+@click.option("--wait", is_flag=True, help="Wait for its end and exit with the container's code.")
+@click.option("--follow", is_flag=True, help="Like --wait, with the log as it is written.")
+@prints
+@connects
+@click.pass_context
+def rerun(ctx: click.Context, client: Client, output: str, exec: str, wait: bool, follow: bool) -> None:
+    """Run the same again: image, command and variables as they were."""
+    started = client.post(f"{exec}/rerun")
+    if wait or follow:
+        ctx.exit(see_through(client, started, follow))
+    print_items([started], output, COLUMNS, name_of)
+
+
+def tell_rest(shown: int, count: int) -> None:
+    """Say on stderr that a list goes on."""
+    if shown < count:
+        say(f"{shown} of {count}; --limit 0 shows all")

@@ -1,0 +1,232 @@
+"""`jobd job`: what is to be run, and running it."""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import IO, Any
+
+import click
+
+from jobd.cli import exec as execs
+from jobd.cli.client import Client, Item
+from jobd.cli.failure import USAGE, Failure
+from jobd.cli.options import connects, prints
+from jobd.cli.output import Columns, print_item, print_items, say
+from jobd.cli.watch import WORDS, name_of, see_through
+
+COLUMNS: Columns = {
+    "JOB": "id",
+    "NAME": "name",
+    "NAMESPACE": "namespace",
+    "IMAGE": lambda job: image(job["docker_image_repo"], job["docker_image_tag"]),
+    "SIZE": "resource_size",
+    "REGION": "region_name",
+    "SCHEDULE": "schedule_mode",
+    "ON": "is_schedule_active",
+    "NEXT": "next_fire_at",
+    "LAST": lambda job: WORDS.get((job.get("last_exec") or {}).get("status", "")),
+}
+
+job_argument = click.argument("job", metavar="JOB", type=click.IntRange(min=1))
+
+
+def image(repo: str, tag: str) -> str:
+    """As `docker` writes it: `repo:tag`, or `repo@sha256:…`."""
+    return f"{repo}@{tag}" if tag.startswith("sha256:") else f"{repo}:{tag}"
+
+
+def split_image(text: str) -> tuple[str, str | None]:
+    """Repository and tag or digest. A colon before the last slash belongs to the registry's port."""
+    repo, at, digest = text.partition("@")
+    if at:
+        return repo, digest
+    path, colon, tag = text.rpartition(":")
+    return (path, tag) if colon and "/" not in tag else (text, None)
+
+
+def pairs(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> dict[str, str]:
+    """Repeated `NAME=VALUE` as an object."""
+    found: dict[str, str] = {}
+    for text in value:
+        name, equals, content = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", ctx, param)
+        found[name] = content
+    return found
+
+
+@click.group()
+def job() -> None:
+    """Describe jobs and run them."""
+
+
+@job.command("list")
+@click.option("--namespace", help="In this namespace alone.")
+@click.option("--name", help="With this name alone.")
+@click.option("--label", multiple=True, metavar="NAME=VALUE", help="With this label alone. May be repeated.")
+@click.option("--region", help="In this region alone.")
+@click.option("--scheduled/--unscheduled", default=None, help="Whose schedule is on, or off, alone.")
+@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="The newest N; 0: all.")
+@prints
+@connects
+def list_(client: Client, output: str, limit: int, scheduled: bool | None, **filters: Any) -> None:
+    """List jobs, newest first."""
+    on = None if scheduled is None else str(scheduled).lower()
+    found, count = client.items("/v1/jobs", limit, scheduled=on, **filters)
+    print_items(found, output, COLUMNS, "id")
+    execs.tell_rest(len(found), count)
+
+
+@job.command()
+@job_argument
+@prints
+@connects
+def show(client: Client, output: str, job: int) -> None:
+    """Show all there is to know of a job."""
+    print_item(client.get(f"/v1/jobs/{job}"), output, "id")
+
+
+@job.command()
+@click.argument("name")
+@click.option("--image", required=True, metavar="REPO[:TAG]", help="The image; `REPO@sha256:…` pins it.")
+@click.option("--command", help="What to run, split like a POSIX shell does; else the image's own command.")
+@click.option("--namespace", help="Whose it is; else your own.")
+@click.option("--size", "resource_size", help="Instance size; else the smallest.")
+@click.option("--region", "region_name", help="Where it runs; else the server's default.")
+@click.option("--env", "runtime_vars", multiple=True, metavar="NAME=VALUE", callback=pairs, help="May be repeated.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", callback=pairs, help="May be repeated.")
+@click.option(
+    "--schedule", "schedule_mode", metavar="TEXT", help="ISO 8601 repeating interval or cron; switches it on."
+)
+@click.option("--tz", "schedule_timezone", metavar="ZONE", help="The schedule's time zone, as in Asia/Shanghai.")
+@click.option("--paused", is_flag=True, help="Leave the schedule switched off.")
+@click.option("--missed-run-policy", type=click.Choice(["skip", "run_once", "run_all"]), help="For slots missed.")
+@click.option("--concurrency-policy", type=click.Choice(["allow", "forbid", "replace"]), help="For runs that overlap.")
+@click.option("--starting-deadline", type=int, metavar="SECONDS", help="A slot later than that is not run.")
+@click.option("--timeout", type=int, metavar="SECONDS", help="The longest that it may run.")
+@click.option("--max-retries", type=int, metavar="N", help="Runs after a failed one.")
+@click.option("--retry-delay", type=int, metavar="SECONDS", help="Before the first retry; doubles.")
+@click.option("--pull-policy", type=click.Choice(["always", "if_not_present", "never"]), help="When to pull the image.")
+@click.option("--execs-kept", type=int, metavar="N", help="Ended execs to keep.")
+@prints
+@connects
+def create(client: Client, output: str, image: str, paused: bool, **said: Any) -> None:
+    """Create a job. For fields without an option use `job apply`."""
+    repo, tag = split_image(image)
+    body = {name: value for name, value in said.items() if value not in (None, {})}
+    body |= {"docker_image_repo": repo, "docker_image_tag": tag} if tag else {"docker_image_repo": repo}
+    if "schedule_mode" in body:
+        body["is_schedule_active"] = not paused
+    print_items([client.post("/v1/jobs", body)], output, COLUMNS, "id")
+
+
+@job.command()
+@click.option("-f", "--file", type=click.File(encoding="utf-8"), required=True, help="JSON; `-` is stdin.")
+@prints
+@connects
+def apply(client: Client, output: str, file: IO[str]) -> None:
+    """Create or change the jobs that a file describes: one object or a list, with the API's fields.
+
+    A job is known by its `id`, else by `namespace` and `name`; what the file leaves out stays as it is.
+    """
+    applied = [_apply(client, body) for body in _described(file)]
+    print_items(applied, output, COLUMNS, "id")
+
+
+@job.command()
+@job_argument
+@click.option("--command", help="Another command, for this run alone.")
+@click.option("--tag", "docker_image_tag", help="Another image tag or digest, for this run alone.")
+@click.option("--size", "resource_size", help="Another instance size, for this run alone.")
+@click.option("--env", "runtime_vars", multiple=True, metavar="NAME=VALUE", callback=pairs, help="Added for this run.")
+@click.option("--wait", is_flag=True, help="Wait for its end and exit with the container's code.")
+@click.option("--follow", is_flag=True, help="Like --wait, with the log as it is written.")
+@click.option("--idempotency-key", metavar="KEY", help="The same key within 24 h returns the same exec.")
+@prints
+@connects
+@click.pass_context
+def run(
+    ctx: click.Context,
+    client: Client,
+    output: str,
+    job: int,
+    wait: bool,
+    follow: bool,
+    idempotency_key: str | None,
+    **said: Any,
+) -> None:
+    """Run a job now.
+
+    With --wait: states on stderr, the log on stdout, and the container's own exit code; 1 for a failure that has
+    none, 130 when it was cancelled. An interrupt ends the waiting and leaves the exec running, exit code 130.
+    """
+    body = {name: value for name, value in said.items() if value not in (None, {})}
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+    started = client.post(f"/v1/jobs/{job}/execs", body, headers)
+    if wait or follow:
+        ctx.exit(see_through(client, started, follow))
+    print_items([started], output, execs.COLUMNS, name_of)
+
+
+@job.command()
+@click.argument("jobs", metavar="JOB...", type=click.IntRange(min=1), nargs=-1, required=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; without a terminal nothing is asked.")
+@connects
+def delete(client: Client, jobs: tuple[int, ...], yes: bool) -> None:
+    """Delete jobs with their execs and logs; what runs is stopped."""
+    if not yes and sys.stdin.isatty():
+        named = ", ".join(str(job) for job in jobs)
+        click.confirm(f"Delete job {named} with all execs and logs?", abort=True, err=True)
+    for job in jobs:
+        client.delete(f"/v1/jobs/{job}")
+        say(f"job {job} deleted")
+
+
+@job.command()
+@job_argument
+@connects
+def pause(client: Client, job: int) -> None:
+    """Switch a job's schedule off."""
+    client.put(f"/v1/jobs/{job}", {"is_schedule_active": False})
+    say(f"job {job} paused")
+
+
+@job.command()
+@job_argument
+@connects
+def resume(client: Client, job: int) -> None:
+    """Switch a job's schedule on. Slots that passed meanwhile do not fire."""
+    client.put(f"/v1/jobs/{job}", {"is_schedule_active": True})
+    say(f"job {job} resumed")
+
+
+def _described(file: IO[str]) -> list[Item]:
+    try:
+        content = json.load(file)
+    except ValueError as error:
+        raise Failure(f"{file.name}: no JSON: {error}", USAGE) from None
+    bodies = content if isinstance(content, list) else [content]
+    if not all(isinstance(body, dict) and ("id" in body or "name" in body) for body in bodies):
+        raise Failure(f"{file.name}: right: an object, or a list of them, each with a name or an id", USAGE)
+    return bodies
+
+
+def _apply(client: Client, body: Item) -> Item:
+    known = body.get("id") or _id_by_name(client, body)
+    if known is None:
+        created: Item = client.post("/v1/jobs", body)
+        say(f"job {created['id']} created")
+        return created
+    changed: Item = client.put(f"/v1/jobs/{known}", body)
+    say(f"job {known} applied")
+    return changed
+
+
+def _id_by_name(client: Client, body: Item) -> int | None:
+    namespace = body.get("namespace") or client.get("/v1/auth/profile")["username"]
+    found, _ = client.items("/v1/jobs", 0, name=body["name"], namespace=namespace)
+    ids = sorted(job["id"] for job in found if job["name"] == body["name"])
+    if len(ids) > 1:
+        named = ", ".join(map(str, ids))
+        raise Failure(f"{body['name']!r} may be any of the jobs {named}; right: give the file the id of one")
+    return ids[0] if ids else None

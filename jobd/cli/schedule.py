@@ -1,0 +1,71 @@
+"""`jobd schedule`: what a schedule's text means, without a server."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from jobd import schedule as schedules
+from jobd.cli.client import Item
+from jobd.cli.options import prints
+from jobd.cli.output import Columns, print_items, print_json
+
+TICK = timedelta(microseconds=1)
+COLUMNS: Columns = {
+    # as the schedule's zone has it, which need not be this machine's
+    "LOCAL": lambda slot: slot["local"].replace("T", " "),
+    "UTC": lambda slot: slot["utc"].replace("T", " "),
+    "NOTES": lambda slot: "; ".join(slot["notes"]),
+}
+
+
+@click.group()
+def schedule() -> None:
+    """Understand schedules."""
+
+
+@schedule.command()
+@click.argument("text")
+@click.option("--tz", metavar="ZONE", help="Time zone of calendar steps and cron, as in Asia/Shanghai.")
+@click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many slots to show.")
+@prints
+def explain(output: str, text: str, tz: str | None, count: int) -> None:
+    """Say what TEXT means as a schedule, and when it fires next.
+
+    TEXT is an ISO 8601 repeating interval or a cron expression. One without a start is set now.
+    """
+    found = explained(text, tz, datetime.now(UTC), count)
+    if output == "json":
+        print_json(found)
+        return
+    if output == "table":
+        click.echo(found["words"][_language(os.environ.get("LC_ALL") or os.environ.get("LANG", ""))])
+        if found["remaining"] is not None:
+            click.echo(f"{found['remaining']} left")
+    if found["slots"] or output == "name":
+        print_items(found["slots"], output, COLUMNS, "utc")
+
+
+def explained(text: str, zone: str | None, at: datetime, count: int) -> Item:
+    """What the API's schedule preview answers: the slots after `at`, and `at` itself for a form that is set then.
+
+    Raises ScheduleError.
+    """
+    parsed = schedules.parse(text, zone, at)
+    after = at - TICK if parsed.needs_anchor else at
+    slots: list[dict[str, Any]] = []
+    slot = parsed.next_after(after)
+    while slot is not None and len(slots) < count:
+        local = parsed.local(slot.at)
+        slots.append({"utc": _written(slot.at), "local": _written(local), "notes": parsed.notes(slot)})
+        slot = parsed.next_after(slot.at)
+    return {"slots": slots, "remaining": parsed.remaining(after), "words": parsed.describe()}
+
+
+def _written(at: datetime) -> str:
+    return at.isoformat(timespec="microseconds" if at.microsecond else "seconds")
+
+
+def _language(locale: str) -> str:
+    return "zh" if locale.startswith("zh") else "en"

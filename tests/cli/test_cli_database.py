@@ -1,0 +1,152 @@
+"""`jobd migrate`, `jobd user` and `jobd token`: real SQLite, no server."""
+
+import os
+import pty
+import subprocess
+
+import pytest
+from conftest import PROGRAM
+
+from jobd.errors import Unauthorized
+from jobd.store import accounts
+from jobd.store.database import Database
+
+
+@pytest.fixture
+def ask(ini, run):
+    """Ask the configuration's database, as a daemon would: `ask(fn, …)`."""
+    assert run("migrate").exit_code == 0
+
+    def answer(fn, *args):
+        database = Database(f"sqlite:///{ini.parent}/var/jobd.db")
+        try:
+            return database.write_sync(fn, *args)
+        finally:
+            database.close()
+
+    return answer
+
+
+def test_migrate_tells_what_it_did_once(ini, run):
+    assert "applied 0001_initial" in run("migrate").stderr
+    again = run("migrate")
+    assert (again.exit_code, again.stderr) == (0, "the schema is up to date\n")
+
+
+def test_no_command_makes_a_database_by_mistake(ini, run):
+    result = run("user", "list")
+    assert result.exit_code == 1
+    assert "jobd migrate" in result.stderr
+    assert not (ini.parent / "var").exists()
+
+
+def test_a_schema_that_is_older_is_told(ini, run):
+    (ini.parent / "var").mkdir()
+    (ini.parent / "var/jobd.db").touch()
+    result = run("user", "list")
+    assert result.exit_code == 1
+    assert "older" in result.stderr
+
+
+def test_a_user_signs_in_with_the_password_that_stdin_gave(ask, run):
+    assert run("user", "add", "alice", input="correct horse\nrest\n").exit_code == 0
+    assert ask(accounts.check_password, "alice", "correct horse").username == "alice"
+    assert run("user", "passwd", "alice", input="battery staple\r\n").exit_code == 0
+    assert ask(accounts.check_password, "alice", "battery staple").username == "alice"
+    with pytest.raises(Unauthorized):
+        ask(accounts.check_password, "alice", "correct horse")
+
+
+def test_a_user_is_added_while_a_daemon_writes(ask, run, program):
+    started = []
+
+    def busy():
+        accounts.create_user("daemon")
+        started.append(program("user", "add", "alice", "--no-password"))
+        with pytest.raises(subprocess.TimeoutExpired):
+            started[0].wait(1)
+
+    ask(busy)
+    _, stderr = started[0].communicate(timeout=30)
+    assert started[0].returncode == 0, stderr
+    assert run("user", "list", "-o", "name").stdout == "alice\ndaemon\n"
+
+
+def test_a_terminal_is_asked_twice_and_shows_nothing(ask, ini):
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, "user", "add", "alice"],
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        env=os.environ.copy(),
+        start_new_session=True,
+    )
+    os.close(follower)
+    seen = b""
+    for word in (b"Password: ", b"Repeat for confirmation: "):
+        while word not in seen:
+            seen += os.read(leader, 1024)
+        os.write(leader, b"correct horse\n")
+    stdout, _ = process.communicate(timeout=30)
+    os.close(leader)
+    assert (process.returncode, stdout) == (0, b"")
+    assert b"correct horse" not in seen
+    assert ask(accounts.check_password, "alice", "correct horse").username == "alice"
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "exit_code"),
+    [
+        (["add", "alice"], "", 2),
+        (["add", "alice"], "short\n", 2),
+        (["add", "a/b"], "long enough\n", 2),
+        (["add", "bob"], "long enough\n", 1),
+        (["passwd", "nobody"], "long enough\n", 3),
+        (["disable", "nobody"], "", 3),
+    ],
+)
+def test_what_cannot_be_done_to_a_user_has_its_exit_code(ask, run, args, stdin, exit_code):
+    ask(accounts.create_user, "bob")
+    result = run("user", *args, input=stdin)
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+
+
+def test_no_option_takes_a_password(ask, run):
+    assert run("user", "add", "alice", "--password", "correct horse").exit_code == 2
+
+
+def test_a_token_is_the_only_thing_on_stdout(ask, run):
+    run("user", "add", "alice", "--no-password")
+    result = run("token", "create", "alice", "--name", "ci")
+    assert result.stderr == ""
+    assert ask(accounts.authenticate, result.stdout.strip()).username == "alice"
+    assert run("token", "create", "nobody").exit_code == 3
+
+
+def test_a_disabled_user_is_kept_out_until_enabled(ask, run):
+    run("user", "add", "alice", "--no-password", "--admin")
+    token = run("token", "create", "alice").stdout.strip()
+    assert run("user", "disable", "alice").exit_code == 0
+    with pytest.raises(Unauthorized):
+        ask(accounts.authenticate, token)
+    assert run("user", "enable", "alice").exit_code == 0
+    assert ask(accounts.authenticate, token).namespaces is None
+    header, row = run("user", "list").stdout.splitlines()
+    assert header.split() == ["USER", "ADMIN", "ENABLED", "CREATED"]
+    assert row.split()[:3] == ["alice", "yes", "yes"]
+
+
+def test_a_wrong_configuration_is_told_on_stderr(ini, run):
+    ini.write_text("[jobd]\nlisten_on = 1\n")
+    for command in (["migrate"], ["user", "list"], ["token", "create", "x"]):
+        result = run(*command)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "jobd.ini:2" in result.stderr
+
+
+def test_an_absent_configuration_is_told(plugin, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("migrate")
+    assert result.exit_code == 1
+    assert "jobd.ini" in result.stderr
