@@ -63,10 +63,6 @@ class Schedule(ABC):
     def newest_between(self, after: datetime, until: datetime, limit: int) -> list[Slot]:
         """The newest slots in (after, until], at most `limit`, the oldest of them first."""
 
-    def newest(self, after: datetime, until: datetime, limit: int) -> list[Slot]:
-        """Short for `newest_between`."""
-        return self.newest_between(after, until, limit)
-
     @abstractmethod
     def remaining(self, after: datetime) -> int | None:
         """How many runs are left after `after`; None if there is no end."""

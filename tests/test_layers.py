@@ -9,7 +9,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"jobd", "jobd.errors", "jobd.schedule", "jobd.executor", "jobd.logs"},
+    {
+        "jobd",
+        "jobd.errors",
+        "jobd.executor",
+        "jobd.logs",
+        "jobd.schedule",
+        "jobd.schedule_cron",
+        "jobd.schedule_text",
+        "jobd.schedule_words",
+        "jobd.schedule_zone",
+    },
     {"jobd.ini", "jobd.settings", "jobd.config", "jobd.hookspecs", "jobd.plugins"},
     {"jobd.store"},
     {"jobd.engine"},

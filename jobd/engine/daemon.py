@@ -255,6 +255,7 @@ class Engine:
             ended = await self._database.write(lifecycle.fail_overdue, self._settings.execs.queue_deadline)
             for row in ended:
                 self._observers.tell("jobd_exec_ended", row)
+            await self._database.write(lifecycle.expire_slots)
             await self._retire()
         except ServiceUnavailable as error:
             log.warning("nothing purged: %s", error)

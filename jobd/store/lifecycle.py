@@ -169,6 +169,14 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
     return ended
 
 
+def expire_slots() -> None:
+    """Scheduled execs that waited past their starting deadline become slots that did not run."""
+    at = now()
+    late = (Exec.status == "W") & Exec.owner.is_null() & (Exec.start_before < at)
+    slot = {"missed_count": 1, "missed_from": Exec.scheduled_for, "missed_to": Exec.scheduled_for}
+    Exec.update(status="N", reason="missed", ended_at=at, **slot).where(late).execute()
+
+
 def by_id(exec_ids: list[str]) -> dict[str, Exec]:
     """Those of these execs that the database knows, deleted ones too."""
     return {row.id: row for row in Exec.select().where(Exec.id.in_(exec_ids))}
@@ -247,6 +255,7 @@ def _waiting(region: str, namespace: str, at_most: int) -> list[Exec]:
             Exec.status == "W",
             Exec.owner.is_null(),
             Exec.not_before.is_null() | (Exec.not_before <= at),
+            Exec.start_before.is_null() | (Exec.start_before >= at),
             ~Exec.replaces | ~fn.EXISTS(predecessor),
         )
         .order_by(Exec.seq)

@@ -83,20 +83,19 @@ def _seconds_to_next() -> float | None:
 def _read(ids: list[str]) -> list[Exec]:
     found: list[Exec] = []
     for start in range(0, len(ids), INSERTED_AT_ONCE):
-        found += Exec.select().where(Exec.id.in_(ids[start : start + INSERTED_AT_ONCE]))
+        found += list(Exec.select().where(Exec.id.in_(ids[start : start + INSERTED_AT_ONCE])))
     return found
 
 
 def _fire(job: Job, at: datetime, rules: Rules) -> list[dict[str, Any]]:
     """The rows that this job's due slots make; moves `next_fire_at` on."""
-    parsed = schedule.parse(job.schedule_mode, job.schedule_timezone, job.schedule_anchor)
+    parsed = schedule.parse(job.schedule_mode or "", job.schedule_timezone, job.schedule_anchor)
     due = _split(parsed, job, at, rules.late_after)
     following = parsed.next_after(at)
     job.next_fire_at = following.at if following else None
     rows = []
     if due.unrun:
-        count, first, last = due.unrun
-        rows.append(_not_run(job, at, "missed", count, first, last))
+        rows += _not_run(job, at, "missed", *due.unrun)
     return rows + _admit(job, due.run, at, rules)
 
 
@@ -106,12 +105,12 @@ def _split(parsed: Schedule, job: Job, at: datetime, late_after: float) -> _Due:
     """
     since, on_time = job.next_fire_at - TICK, at - timedelta(seconds=late_after) - TICK
     missed = parsed.between(since, on_time) if on_time > since else None
-    run = parsed.newest(max(since, on_time), at, limit=int(late_after) + 1)
+    run = parsed.newest_between(max(since, on_time), at, limit=int(late_after) + 1)
     if missed is None or missed.first is None or missed.last is None:
         return _Due(run, None)
     wanted = {"skip": 0, "run_once": 1, "run_all": MOST_MISSED_RUN}[job.missed_run_policy]
     worth = at - timedelta(seconds=job.starting_deadline) - TICK if job.starting_deadline is not None else since
-    saved = parsed.newest(max(since, worth), on_time, limit=wanted) if wanted and worth < on_time else []
+    saved = parsed.newest_between(max(since, worth), on_time, limit=wanted) if wanted and worth < on_time else []
     dropped = missed.count - len(saved)
     if not dropped:
         return _Due(saved + run, None)
@@ -136,10 +135,10 @@ def _admit(job: Job, slots: list[Slot], at: datetime, rules: Rules) -> list[dict
         overlap = [slot for slot in slots if slot not in run]
     rows = [_waiting_row(job, slot, at) for slot in run]
     if overlap:
-        rows.insert(0, _not_run(job, at, "overlap", len(overlap), overlap[0].at, overlap[-1].at))
+        rows = _not_run(job, at, "overlap", len(overlap), overlap[0].at, overlap[-1].at) + rows
     full = [slot for slot in slots if slot not in run and slot not in overlap]
     if full:
-        rows.insert(0, _not_run(job, at, "missed", len(full), full[0].at, full[-1].at))
+        rows = _not_run(job, at, "missed", len(full), full[0].at, full[-1].at) + rows
     return rows
 
 
@@ -159,17 +158,18 @@ def _waiting_row(job: Job, slot: Slot, at: datetime) -> dict[str, Any]:
     }
 
 
-def _not_run(job: Job, at: datetime, reason: str, count: int, first: datetime, last: datetime) -> dict[str, Any]:
-    return {
-        **_common(job, at),
-        "status": "N",
-        "reason": reason,
-        "scheduled_for": first,
-        "ended_at": at,
-        "missed_count": count,
-        "missed_from": first,
-        "missed_to": last,
-    }
+def _not_run(job: Job, at: datetime, reason: str, count: int, first: datetime, last: datetime) -> list[dict[str, Any]]:
+    """The record of slots that did not run; none if the newest record of the job's slots says the same and is
+    extended instead, so that a long overlap is one record.
+    """
+    newest = Exec.select().where(Exec.job_id == job.id, Exec.trigger_mode == "S").order_by(Exec.seq.desc()).first()
+    if newest is not None and (newest.status, newest.reason) == ("N", reason) and newest.deleted_at is None:
+        Exec.update(missed_count=Exec.missed_count + count, missed_to=last, ended_at=at).where(
+            Exec.seq == newest.seq
+        ).execute()
+        return []
+    row = {**_common(job, at), "status": "N", "reason": reason, "scheduled_for": first, "ended_at": at}
+    return [{**row, "missed_count": count, "missed_from": first, "missed_to": last}]
 
 
 def _common(job: Job, at: datetime) -> dict[str, Any]:
