@@ -4,6 +4,7 @@ A frame is a header (microseconds since the Unix epoch, stream, length) and the 
 is a frame of a stream of its own whose 8 bytes are the number of bytes left out, so that it survives every rendering.
 """
 
+import re
 import struct
 import zlib
 from collections import deque
@@ -17,6 +18,7 @@ from jobd.executor import LogChunk, Stream
 _HEADER = struct.Struct(">qBI")
 _COUNT = struct.Struct(">Q")
 _STREAMS: tuple[str, ...] = ("stdout", "stderr", "cut")
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -97,12 +99,53 @@ def decode(frames: bytes) -> Iterator[Entry]:
             yield Entry(time, cast(Stream, _STREAMS[number]), data)
 
 
+@dataclass(frozen=True)
+class Line:
+    """One line with its end, or a `cut`; `time` is that of its first byte."""
+
+    time: datetime
+    stream: Literal["stdout", "stderr", "cut"]
+    data: bytes
+
+
+def lines(entries: Iterable[Entry], stream: Stream | None = None) -> Iterator[Line]:
+    """Output by lines, each stream's put together again, in the order in which they ended; both streams or one."""
+    begun: dict[str, tuple[datetime, bytearray]] = {}
+
+    def rest() -> Iterator[Line]:
+        for name, (time, data) in begun.items():
+            yield Line(time, cast(Stream, name), bytes(data))
+        begun.clear()
+
+    for entry in entries:
+        if entry.stream == "cut":
+            yield from rest()
+            yield Line(entry.time, "cut", _mark(entry).lstrip(b"\n"))
+        elif stream in (None, entry.stream):
+            for part in _LINE.findall(entry.data):
+                time, data = begun.setdefault(entry.stream, (entry.time, bytearray()))
+                data += part
+                if part.endswith(b"\n"):
+                    del begun[entry.stream]
+                    yield Line(time, entry.stream, bytes(data))
+    yield from rest()
+
+
+def tail(found: Iterable[Line], count: int | None) -> Iterable[Line]:
+    """The last `count` lines; None: all."""
+    return found if count is None else deque(found, maxlen=count)
+
+
 def as_text(entries: Iterable[Entry], stream: Stream | None = None) -> bytes:
     """Output as the program wrote it, both streams or one; a cut is a line of its own."""
     parts = []
     for entry in entries:
         if entry.stream == "cut":
-            parts.append(f"\n[jobd: {entry.omitted} bytes left out here]\n".encode())
+            parts.append(_mark(entry))
         elif stream in (None, entry.stream):
             parts.append(entry.data)
     return b"".join(parts)
+
+
+def _mark(cut: Entry) -> bytes:
+    return f"\n[jobd: {cut.omitted} bytes left out here]\n".encode()

@@ -1,0 +1,244 @@
+"""What every handler does: let a request in or refuse it, read its body within bounds, answer in JSON."""
+
+import json
+import logging
+import math
+import re
+import uuid
+from collections.abc import Iterable
+from typing import Any, ClassVar, NoReturn, TypeVar
+from urllib.parse import urlencode
+
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from jobd.api import answers, body, callers
+from jobd.api.fields import LARGEST_ID
+from jobd.api.schemas import Nothing, PageQuery, Query, read_body, read_query
+from jobd.api.services import Engine, Services
+from jobd.errors import (
+    JobdError,
+    NotFound,
+    PayloadTooLarge,
+    TooManyRequests,
+    Unauthorized,
+    UnsupportedMediaType,
+)
+from jobd.store.accounts import Caller
+
+__all__ = ["Engine", "Handler", "NoSuchPath", "Services"]
+
+log = logging.getLogger(__name__)
+
+Q = TypeVar("Q", bound=Query)
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+MOST_DROPPED = 64 * 2**20
+"""Bytes of a refused body that are read and dropped so that the client, still sending, gets to read the answer; beyond
+them the connection is cut.
+"""
+JSON = "application/json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+
+
+@stream_request_body
+class Handler(RequestHandler):
+    """The base of all handlers. A subclass has methods named as tornado wants them, `get`, `post` and so on, and says
+    in `queries` what their query strings may hold.
+
+    A request is judged by its head, before its body is read. One that is refused has its body read and dropped, and
+    the refusal takes the place of the method.
+    """
+
+    is_public: ClassVar[bool] = False
+    """Whether it answers without knowing who asks."""
+    queries: ClassVar[dict[str, type[Query]]] = {}
+    body_types: ClassVar[tuple[str, ...]] = (JSON,)
+
+    def initialize(self, services: Services) -> None:
+        self.services = services
+        self.caller: Caller
+        self.wanted: Any = None
+        """The query string, as the model that `queries` names."""
+        self._received: bytearray | None = bytearray()
+        self._length = 0
+        self._refusal: BaseException | None = None
+
+    async def prepare(self) -> None:
+        self.services.requests.begin(self)
+        try:
+            await self._let_in()
+        except Exception as error:
+            self._refuse(error)
+            if self.request.headers.get("Expect", "").lower() == "100-continue":
+                raise
+
+    async def _let_in(self) -> None:
+        if self.services.settings.auth.mode == "none":
+            callers.check_origin(self.request)
+        if not self.is_public:
+            self.caller = await callers.identify(self.request, self.services)
+        if self.request.method not in self._methods():
+            raise HTTPError(405)
+        method = "GET" if self.request.method == "HEAD" else self.request.method
+        self.wanted = read_query(self.queries.get(method, Query), self.request.query_arguments)
+        length = int(self.request.headers.get("Content-Length", 0))
+        if length > self.services.settings.limits.max_body:
+            raise self._too_large()
+        if length or "Transfer-Encoding" in self.request.headers:
+            self._check_type()
+
+    def data_received(self, chunk: bytes) -> None:
+        limit = self.services.settings.limits.max_body
+        self._length += len(chunk)
+        if self._refusal is None and self._length > limit:
+            self._refuse(self._too_large())
+        if self._received is not None:
+            self._received += chunk
+        elif self._length > limit + MOST_DROPPED and not self._finished:
+            self._tell(self._refusal)
+
+    def on_finish(self) -> None:
+        self.services.requests.end(self)
+
+    def on_connection_close(self) -> None:
+        self.services.requests.end(self)
+        super().on_connection_close()
+
+    async def head(self, *args: str) -> None:
+        """As GET; tornado leaves the body out."""
+        await self.get(*args)  # type: ignore[misc]  # `_methods` lets HEAD in only where there is a `get`
+
+    def options(self, *args: str) -> None:
+        self.set_header("Allow", self._allow())
+        self.set_status(204)
+
+    @property
+    def request_id(self) -> str:
+        """The client's, if it can be one, else made here; the same for the whole request."""
+        given = self.request.headers.get("X-Request-Id", "")
+        if not REQUEST_ID.fullmatch(given):
+            given = self.request.headers["X-Request-Id"] = uuid.uuid4().hex
+        return given
+
+    def body(self) -> dict[str, Any]:
+        """The request's JSON object; an empty body is an empty one. Raises BadRequest, InvalidArgs."""
+        data = bytes(self._received or b"")
+        return body.parse(data) if data else {}
+
+    def no_body(self) -> None:
+        """Raises InvalidArgs when the body says something."""
+        read_body(Nothing, self.body())
+
+    def received(self) -> bytes:
+        return bytes(self._received or b"")
+
+    def number(self, text: str) -> int:
+        """An id from the URL. Raises NotFound for what no row can have as its id."""
+        if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or int(text) > LARGEST_ID:
+            raise NotFound("there is nothing at this address")
+        return int(text)
+
+    def exec_id(self, text: str) -> str:
+        """An exec's id from the URL. Raises NotFound for what is no UUID."""
+        if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower(), re.ASCII):
+            raise NotFound("there is nothing at this address")
+        return text.lower()
+
+    def reply(self, value: Any, status: int = 200) -> None:
+        """Answer in JSON: UTF-8, compact."""
+        self.set_status(status)
+        self.set_header("Content-Type", JSON)
+        self.finish(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode())
+
+    def reply_page(self, count: int, shapes: Iterable[Any]) -> None:
+        """Answer with one page of a list, and the URLs of its neighbours."""
+        wanted: PageQuery = self.wanted
+        following = wanted.page + 1 if wanted.page * wanted.page_size < count else None
+        before = wanted.page - 1 if wanted.page > 1 else None
+        self.reply(
+            {
+                "count": count,
+                "next": self._page_url(following),
+                "previous": self._page_url(before),
+                "results": list(shapes),
+            }
+        )
+
+    def set_default_headers(self) -> None:
+        self.set_header("Server", "jobd")
+        self.set_header("X-Request-Id", self.request_id)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
+
+    def compute_etag(self) -> None:
+        """No tag of the answer's bytes: nothing here may be stored."""
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else HTTPError(status_code)
+        self._tell(error)
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        if answers.status(answers.explained(value, "")) >= 500:
+            unexpected = not isinstance(value, JobdError) or value.code not in answers.STATUS
+            exc_info = (typ, value, tb) if unexpected else None
+            log.error("request %s: %s", self.request_id, value, exc_info=exc_info)  # type: ignore[arg-type]
+
+    def _tell(self, error: BaseException | None) -> None:
+        said = answers.explained(error, self.request_id)
+        if isinstance(said, TooManyRequests):
+            self.set_header("Retry-After", str(math.ceil(said.retry_after)))
+        if isinstance(said, Unauthorized):
+            self.set_header("WWW-Authenticate", 'Token realm="jobd", Bearer realm="jobd"')
+        if answers.status(said) == 405:
+            self.set_header("Allow", self._allow())
+        self.reply(answers.body(said), answers.status(said))
+
+    def _refuse(self, error: BaseException) -> None:
+        self._refusal = error
+        self._received = None
+        # The next thing tornado calls, once the body is read; the instance's goes before the class's.
+        setattr(self, str(self.request.method).lower(), self._raise_refusal)
+
+    def _raise_refusal(self, *args: str) -> NoReturn:
+        assert self._refusal is not None  # noqa: S101
+        raise self._refusal
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"the body must be at most {self.services.settings.limits.max_body} bytes")
+
+    def _check_type(self) -> None:
+        name, _, parameters = self.request.headers.get("Content-Type", "").partition(";")
+        if name.strip().lower() not in self.body_types:
+            raise UnsupportedMediaType(f"the body must be {' or '.join(self.body_types)}, told in Content-Type")
+        charset = re.search(r"charset\s*=\s*\"?([^\s\";]+)", parameters, re.IGNORECASE)
+        if charset and charset[1].lower() not in ("utf-8", "utf8"):
+            raise UnsupportedMediaType("the body must be UTF-8")
+
+    def _methods(self) -> list[str]:
+        names = [m for m in METHODS if getattr(type(self), m.lower()) is not getattr(RequestHandler, m.lower())]
+        if "GET" not in names:
+            names.remove("HEAD")
+        return [*names, "OPTIONS"]
+
+    def _allow(self) -> str:
+        return ", ".join(self._methods())
+
+    def _page_url(self, page: int | None) -> str | None:
+        if page is None:
+            return None
+        others = [(name, v) for name, given in self.request.query_arguments.items() for v in given if name != "page"]
+        return (
+            f"{self.request.protocol}://{self.request.host}{self.request.path}?{urlencode([*others, ('page', page)])}"
+        )
+
+
+class NoSuchPath(Handler):
+    """Whatever the URL table does not know."""
+
+    is_public = True
+
+    def _methods(self) -> list[str]:
+        return list(self.SUPPORTED_METHODS)
+
+    async def _let_in(self) -> None:
+        raise HTTPError(404)

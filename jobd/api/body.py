@@ -1,0 +1,72 @@
+"""A request's JSON, read strictly: what two parsers could understand differently is refused."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from jobd.errors import BadRequest, InvalidArgs
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """The object in `data`. Raises BadRequest when it is none (RFC 8259), InvalidArgs for text no database can hold."""
+    try:
+        value = json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise BadRequest("the body is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error.msg}, line {error.lineno} column {error.colno}") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+    except ValueError:
+        raise BadRequest("the body holds a number with too many digits") from None
+    if not isinstance(value, dict):
+        raise BadRequest('the body must be a JSON object, as in {"name": "test"}')
+    _check_texts(value)
+    return value
+
+
+def unfit(text: str) -> str | None:
+    """What is wrong with a text that not every database can hold; None if nothing is."""
+    if "\x00" in text:
+        return "must not contain the character NUL"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "must not contain half a surrogate pair"
+    return None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRequest(f"the body has the name {twice!a} twice in one object")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise BadRequest(f"the body is not JSON: {name} is no number")
+
+
+def _check_texts(body: dict[str, Any]) -> None:
+    faults: dict[str, list[str]] = {}
+    for name, value in body.items():
+        if unfit(name):
+            raise BadRequest(f"the name {name!a} {unfit(name)}")
+        fault = next(filter(None, map(unfit, _texts(value))), None)
+        if fault:
+            faults[name] = [fault]
+    if faults:
+        raise InvalidArgs("the body holds text that cannot be stored", faults)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a JSON value, names included; a stack, since it may be nested as deeply as the parser lets."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            stack += [*item, *item.values()]
+        elif isinstance(item, list):
+            stack += item

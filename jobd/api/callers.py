@@ -1,0 +1,77 @@
+"""Who asks: by a plugin's word, by a token, or, without tokens, whoever sits at this machine."""
+
+import asyncio
+import ipaddress
+import logging
+from typing import Any
+from urllib.parse import urlsplit
+
+from tornado.httputil import HTTPServerRequest
+
+from jobd.api.services import Services
+from jobd.errors import PermissionDenied, Unauthorized
+from jobd.hookspecs import AuthRequest
+from jobd.store import accounts
+from jobd.store.accounts import EVERYBODY_IS_ADMIN, Caller
+
+log = logging.getLogger(__name__)
+
+SCHEMES = ("token", "bearer")
+
+
+async def identify(request: HTTPServerRequest, services: Services) -> Caller:
+    """Raises Unauthorized, ServiceUnavailable."""
+    if services.settings.auth.mode == "none":
+        return EVERYBODY_IS_ADMIN
+    named = await _named_by_plugin(request, services)
+    if named is not None:
+        return await services.database.read(accounts.caller_named, named)
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() not in SCHEMES:
+        raise Unauthorized("say who you are: Authorization: Token <token>")
+    return await services.database.read(accounts.authenticate, token.strip())
+
+
+def check_origin(request: HTTPServerRequest) -> None:
+    """Without tokens a web page must not use its visitor's browser to get here, by its own name or by another that
+    it makes resolve to loopback. Raises PermissionDenied.
+    """
+    if not _is_loopback(urlsplit(f"//{request.host}").hostname if request.host else None):
+        raise PermissionDenied("without tokens, the Host must be localhost or a loopback address")
+    origin = request.headers.get("Origin")
+    foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+    if foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise PermissionDenied("without tokens, other sites' pages may not call")
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+async def _named_by_plugin(request: HTTPServerRequest, services: Services) -> str | None:
+    impls = services.plugins.hook.jobd_authenticate.get_hookimpls() if services.plugins else []
+    if not impls:
+        return None
+    seen = AuthRequest(
+        method=request.method or "",
+        path=request.path,
+        headers=dict(request.headers.get_all()),
+        remote_ip=request.remote_ip or "",
+    )
+    # pluggy calls the last registered first; so does this.
+    return await asyncio.get_running_loop().run_in_executor(None, _first_name, impls[::-1], seen)
+
+
+def _first_name(impls: list[Any], seen: AuthRequest) -> str | None:
+    for impl in impls:
+        try:
+            named = impl.function(*({"request": seen}[name] for name in impl.argnames))
+        except Exception:  # a plugin's fault must not lock everybody out
+            log.exception("plugin %s: jobd_authenticate raised", impl.plugin_name)
+            continue
+        if named is not None:
+            return str(named)
+    return None

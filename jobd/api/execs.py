@@ -1,0 +1,77 @@
+"""/v1/jobs/{job_id}/execs and /v1/execs"""
+
+from jobd.api import job_values, render
+from jobd.api.base import Handler
+from jobd.api.schemas import ExecQuery, PageQuery
+from jobd.store import deletion, execs, jobs
+from jobd.store.execs import ExecFilter
+from jobd.store.tables import Exec
+
+
+class _Execs(Handler):
+    async def reply_listed(self, wanted: ExecFilter) -> None:
+        asked: PageQuery = self.wanted
+        page = await self.services.database.read(execs.listed, self.caller, wanted, asked.page, asked.page_size)
+        self.reply_page(page.count, map(render.exec, page.rows))
+
+    def reply_created(self, row: Exec) -> None:
+        self.services.engine.exec_created([row])
+        self.set_header("Location", f"/v1/jobs/{row.job_id}/execs/{row.id}")
+        self.reply(render.exec(row), 201)
+
+
+class AllExecs(_Execs):
+    queries = {"GET": ExecQuery}
+
+    async def get(self) -> None:
+        wanted: ExecQuery = self.wanted
+        await self.reply_listed(
+            ExecFilter(wanted.namespace, wanted.job, wanted.status, wanted.region, wanted.since, wanted.until)
+        )
+
+
+class JobExecs(_Execs):
+    queries = {"GET": PageQuery}
+
+    async def get(self, job_id: str) -> None:
+        await self.reply_listed(ExecFilter(job=self.number(job_id)))
+
+    async def post(self, job_id: str) -> None:
+        database, settings, number = self.services.database, self.services.settings, self.number(job_id)
+        job = await database.read(jobs.get, self.caller, number)
+        overrides = job_values.for_exec(self.body(), job, settings)
+        room = settings.limits.waiting_per_namespace
+        self.reply_created(await database.write(execs.create, self.caller, number, overrides, room))
+
+
+class OneExec(Handler):
+    async def get(self, job_id: str, exec_id: str) -> None:
+        row, job = await self.services.database.read(
+            execs.with_job, self.caller, self.number(job_id), self.exec_id(exec_id)
+        )
+        self.reply(render.exec_detail(row, job))
+
+    async def delete(self, job_id: str, exec_id: str) -> None:
+        await self.services.database.write(
+            deletion.delete_exec, self.caller, self.number(job_id), self.exec_id(exec_id)
+        )
+        self.services.engine.stop_requested()
+        self.set_status(204)
+
+
+class Stop(Handler):
+    async def post(self, job_id: str, exec_id: str) -> None:
+        self.no_body()
+        row = await self.services.database.write(execs.stop, self.caller, self.number(job_id), self.exec_id(exec_id))
+        self.services.engine.stop_requested()
+        self.reply(render.exec(row), 202)
+
+
+class Rerun(_Execs):
+    async def post(self, job_id: str, exec_id: str) -> None:
+        self.no_body()
+        room = self.services.settings.limits.waiting_per_namespace
+        row = await self.services.database.write(
+            execs.rerun, self.caller, self.number(job_id), self.exec_id(exec_id), room
+        )
+        self.reply_created(row)

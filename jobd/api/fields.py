@@ -1,0 +1,137 @@
+"""The types of single fields: each rule of docs/api.md once, with the words that say what would be right."""
+
+import re
+import shlex
+import unicodedata
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from jobd.api.faults import shown
+from jobd.store import accounts
+
+COMMAND_LENGTH = 32 * 2**10
+"""Bytes."""
+VARIABLE_LENGTH = 128 * 2**10 - 1
+"""Bytes of `NAME=value` that Linux takes, without the NUL at its end (MAX_ARG_STRLEN)."""
+IMAGE_LENGTH = 255
+"""Characters, as in the OCI distribution specification's advice on names."""
+MOST_LABELS = 64
+LONGEST_TIMEOUT = 3650 * 86400
+"""Seconds."""
+LARGEST_ID = 2**63 - 1
+
+_COMPONENT = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST = rf"(?:{_COMPONENT}(?:\.{_COMPONENT})*|\[[0-9A-Fa-f:]+\])(?::(?P<port>[0-9]{{1,5}}))?"
+_PATH = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+# The first part is a host if it looks like one, as the docker command reads it; else it is a path's first part.
+_REPOSITORY = re.compile(rf"(?:(?P<host>{_HOST})/)?{_PATH}(?:/{_PATH})*", re.ASCII)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    if len(text) > 255:
+        raise ValueError(f"must be at most 255 characters; these are {len(text)}")
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise ValueError("must not contain control characters, such as a line's end")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if not accounts.USERNAME.fullmatch(text):
+        raise ValueError("must be 1 to 63 of A-Z a-z 0-9 . _ -, the first and the last a letter or digit")
+    return text
+
+
+def _command(text: str) -> str:
+    if len(text.encode()) > COMMAND_LENGTH:
+        raise ValueError(f"must be at most {COMMAND_LENGTH} bytes")
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        quote = "a quote is not closed" if "quotation" in str(error) else "nothing follows the last backslash"
+        raise ValueError(f"cannot be split as a POSIX shell splits it: {quote}") from None
+    if not words or not words[0]:
+        raise ValueError("names no program; null is the image's own command")
+    return text
+
+
+def _repository(text: str) -> str:
+    match = _REPOSITORY.fullmatch(text)
+    if match:
+        if len(text) > IMAGE_LENGTH:
+            raise ValueError(f"must be at most {IMAGE_LENGTH} characters")
+        if match["port"] and not 1 <= int(match["port"]) <= 65535:
+            raise ValueError(f"there is no port {match['port']}")
+        if re.fullmatch(r"[0-9a-f]{64}", text):
+            raise ValueError("must not be 64 hexadecimal digits, which would be an image's id")
+        return text
+    last = text.rpartition("/")[2]
+    if "://" in text:
+        raise ValueError("must begin with the registry's host, without https://")
+    if "@" in last or ":" in last:
+        raise ValueError("must be without tag and digest: those belong in docker_image_tag")
+    if text != text.lower() and _REPOSITORY.fullmatch(text.lower()):
+        raise ValueError("must be in lower case, except for the registry's host")
+    raise ValueError(
+        "is no image repository; right: [HOST[:PORT]/]PATH in lower case, as in index.example.com/team/app"
+    )
+
+
+def _tag(text: str) -> str:
+    if not _TAG.fullmatch(text) and not _DIGEST.fullmatch(text):
+        raise ValueError(
+            "must be a tag (1 to 128 of A-Z a-z 0-9 _ . -, the first not . or -) or sha256: and 64 hexadecimal digits"
+        )
+    return text
+
+
+def _variables(values: dict[str, str]) -> dict[str, str]:
+    faults = []
+    for name, value in values.items():
+        if not _VARIABLE.fullmatch(name):
+            faults.append(f"{shown(name)!r} cannot be a variable's name; right: letters, digits and _, no digit first")
+        elif name.startswith("JOBD_"):
+            faults.append(f"{shown(name)}: names that begin with JOBD_ are set by jobd itself")
+        elif len(f"{name}={value}".encode()) > VARIABLE_LENGTH:
+            faults.append(f"{shown(name)}: name and value must be at most {VARIABLE_LENGTH - 1} bytes together")
+    if faults:
+        raise ValueError("; ".join(faults))
+    return values
+
+
+def _labels(values: dict[str, str]) -> dict[str, str]:
+    if len(values) > MOST_LABELS:
+        raise ValueError(f"must be at most {MOST_LABELS} labels")
+    for name, value in values.items():
+        if not 1 <= len(name) <= 255 or "=" in name:
+            raise ValueError(f"{shown(name)!r} cannot be a label's name; right: 1 to 255 characters without =")
+        if len(value) > 255:
+            raise ValueError(f"{shown(name)}: must be at most 255 characters")
+    return values
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Namespace = Annotated[str, AfterValidator(_namespace)]
+Command = Annotated[str, AfterValidator(_command)]
+Repository = Annotated[str, AfterValidator(_repository)]
+Tag = Annotated[str, AfterValidator(_tag)]
+Variables = Annotated[dict[str, str], AfterValidator(_variables)]
+Labels = Annotated[dict[str, str], AfterValidator(_labels)]
+Timeout = Annotated[int, Field(ge=1, le=LONGEST_TIMEOUT)]
+Retries = Annotated[int, Field(ge=0, le=100)]
+RetryDelay = Annotated[int, Field(ge=0, le=3600)]
+ExecsKept = Annotated[int, Field(ge=1, le=1_000_000)]
+PullPolicy = Literal["always", "if_not_present", "never"]
+MissedRunPolicy = Literal["skip", "run_once", "run_all"]
+ConcurrencyPolicy = Literal["allow", "forbid", "replace"]
+Status = Literal["W", "R", "S", "F", "C", "N"]
+
+
+def image(repository: str, tag: str) -> str:
+    """The image as one text: `repo:tag` or `repo@sha256:…`."""
+    return f"{repository}{'@' if tag.startswith('sha256:') else ':'}{tag}"

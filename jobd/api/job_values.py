@@ -1,0 +1,131 @@
+"""From a request to a job's columns: defaults, null, and the rules between fields and with the configuration."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from jobd import schedule
+from jobd.api import fields
+from jobd.api.faults import Faults, check, suggestion
+from jobd.api.schemas import READ_ONLY, ExecCreate, JobCreate, JobFields, read_body
+from jobd.config import Settings
+from jobd.errors import InvalidArgs, ScheduleError
+from jobd.store.tables import Job
+
+SCHEDULE = ("is_schedule_active", "schedule_mode", "schedule_timezone")
+IMAGE = ("docker_image_repo", "docker_image_tag", "region_name")
+
+
+def for_create(body: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """All columns of a new job; `namespace` None is the caller's own. Raises InvalidArgs with every fault."""
+    default = defaults(settings)
+    given, faults = _given(JobCreate, body, default)
+    return default | _checked(given, faults, default | given, settings)
+
+
+def for_update(body: Mapping[str, Any], current: Job, settings: Settings) -> dict[str, Any]:
+    """The columns that a request changes in `current`. Raises InvalidArgs with every fault."""
+    before = {name: getattr(current, name) for name in JobFields.model_fields}
+    given, faults = _given(JobFields, body, defaults(settings))
+    for name in ("name", "docker_image_repo"):
+        if name in given and given[name] is None:
+            faults[name] = ["must be a string: it has no default"]
+    if given.get("namespace") not in (None, current.namespace):
+        faults.setdefault("namespace", ["never changes"])
+    changes = {name: value for name, value in given.items() if name != "namespace" and value != before[name]}
+    return _checked(changes, faults, before | changes, settings)
+
+
+def for_exec(body: Mapping[str, Any], job: Job, settings: Settings) -> dict[str, Any]:
+    """What an exec of `job` shall have otherwise. Raises InvalidArgs with every fault."""
+    said = read_body(ExecCreate, body)
+    overrides = said.model_dump(exclude_unset=True)
+    overrides = {name: value for name, value in overrides.items() if value is not None or name == "command"}
+    whole = {name: getattr(job, name) for name in JobFields.model_fields} | overrides
+    faults: Faults = {}
+    if "docker_image_tag" in overrides:
+        for _, texts in _image_faults(whole, settings):
+            faults["docker_image_tag"] = texts
+    _checked(overrides, faults, whole, settings, image=False)
+    return overrides
+
+
+def defaults(settings: Settings) -> dict[str, Any]:
+    """Every field's default; None where a column stays empty."""
+    return dict.fromkeys(JobFields.model_fields) | {
+        "docker_image_tag": "latest",
+        "resource_size": settings.default_size,
+        "region_name": settings.jobd.default_region,
+        "runtime_vars": {},
+        "pull_policy": "if_not_present",
+        "labels": {},
+        "max_retries": 0,
+        "retry_delay": 10,
+        "is_schedule_active": False,
+        "missed_run_policy": "run_once",
+        "concurrency_policy": "allow",
+    }
+
+
+def _given(
+    model: type[JobFields], body: Mapping[str, Any], default: Mapping[str, Any]
+) -> tuple[dict[str, Any], Faults]:
+    """What the request says, as far as it is sound, and what is wrong with the rest."""
+    said = {name: value for name, value in body.items() if name not in READ_ONLY}
+    parsed, faults = check(model, said)
+    if parsed is None:
+        parsed, _ = check(JobFields, {name: value for name, value in said.items() if name not in faults})
+    given = parsed.model_dump(exclude_unset=True) if parsed else {}
+    return {name: default[name] if value is None else value for name, value in given.items()}, faults
+
+
+def _checked(
+    given: dict[str, Any], faults: Faults, whole: Mapping[str, Any], settings: Settings, image: bool = True
+) -> dict[str, Any]:
+    """`given`, if it goes together with the configuration and the rest of the job; only what changes is judged."""
+    found = list(_choice_faults(given, settings))
+    if image and given.keys() & set(IMAGE) and not faults.keys() & set(IMAGE):
+        found += _image_faults(whole, settings)
+    if given.keys() & set(SCHEDULE):
+        found += _schedule_faults(whole, faults)
+    for name, texts in found:
+        faults.setdefault(name, texts)
+    if faults:
+        raise InvalidArgs("the request holds what cannot be", faults)
+    return given
+
+
+def _choice_faults(given: Mapping[str, Any], settings: Settings) -> Iterator[tuple[str, list[str]]]:
+    for name, known in (("resource_size", settings.sizes), ("region_name", settings.regions)):
+        value = given.get(name)
+        if value is not None and value not in known:
+            yield name, [f"must be one of {', '.join(known)}{suggestion(value, known)}"]
+
+
+def _image_faults(whole: Mapping[str, Any], settings: Settings) -> Iterator[tuple[str, list[str]]]:
+    repository, tag, region = (whole[name] for name in IMAGE)
+    if repository is None:
+        return
+    image = fields.image(repository, tag)
+    if len(image) > fields.IMAGE_LENGTH:
+        yield "docker_image_repo", [f"with its tag must be at most {fields.IMAGE_LENGTH} characters"]
+    elif region in settings.regions and not settings.regions[region].allows(image):
+        globs = ", ".join(settings.regions[region].images)
+        yield "docker_image_repo", [f"{image} is not allowed in the region {region}; right: {globs or 'none'}"]
+
+
+def _schedule_faults(whole: Mapping[str, Any], faults: Faults) -> Iterator[tuple[str, list[str]]]:
+    active, mode, zone = (whole[name] for name in SCHEDULE)
+    if active and mode is None and "schedule_mode" not in faults:
+        yield "is_schedule_active", ["needs a schedule_mode"]
+    if zone is not None:
+        try:
+            schedule.check_timezone(zone)
+        except ScheduleError as error:
+            yield "schedule_timezone", [error.message]
+            zone = None
+    if mode is not None:
+        try:
+            schedule.parse(mode, zone, datetime.now(UTC))
+        except ScheduleError as error:
+            yield from error.fields.items()

@@ -1,0 +1,80 @@
+"""What handlers work with: handed in when the application is built, never looked up."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pluggy
+
+from jobd.config import Settings
+from jobd.store.database import Database
+from jobd.store.tables import Exec
+
+
+class ServedRegion(Protocol):
+    @property
+    def down(self) -> str | None:
+        """Why the region cannot be used now; None while it can."""
+
+    @property
+    def engine(self) -> str:
+        """Which engine serves it; empty while none did."""
+
+
+class Engine(Protocol):
+    """What the API asks of the engine. All but `running_log` return at once."""
+
+    @property
+    def regions(self) -> Mapping[str, ServedRegion]:
+        """The regions that this daemon serves, by name."""
+
+    def exec_created(self, rows: Iterable[Exec]) -> None:
+        """These execs were committed: tell plugins, and run them."""
+
+    def stop_requested(self) -> None:
+        """Somebody asked for the end of an exec, and it is committed."""
+
+    async def running_log(self, row: Exec) -> bytes | None:
+        """What a live exec has written so far, as `jobd.logs` frames; None if that cannot be known here.
+
+        Raises RegionUnavailable.
+        """
+
+
+class Requests:
+    """The requests under way, so that a stop can wait for them."""
+
+    def __init__(self) -> None:
+        self._open: set[object] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def begin(self, request: object) -> None:
+        self._open.add(request)
+        self._none.clear()
+
+    def end(self, request: object) -> None:
+        """Of a request that has ended already: nothing."""
+        self._open.discard(request)
+        if not self._open:
+            self._none.set()
+
+    async def finished(self, patience: float) -> bool:
+        """Wait until none is under way, at most `patience` seconds; whether none is."""
+        try:
+            await asyncio.wait_for(self._none.wait(), patience)
+        except TimeoutError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Services:
+    """`plugins` None: no plugin is asked who a caller is."""
+
+    database: Database
+    settings: Settings
+    engine: Engine
+    plugins: pluggy.PluginManager | None = None
+    requests: Requests = field(default_factory=Requests)

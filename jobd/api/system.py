@@ -1,0 +1,66 @@
+"""What may be chosen, and whether this daemon is well."""
+
+import asyncio
+
+from jobd.api import render
+from jobd.api.base import Handler
+from jobd.api.render import Shape
+from jobd.errors import ServiceUnavailable
+
+
+class Regions(Handler):
+    async def get(self) -> None:
+        self.reply(render.whole_list([self._region(name) for name in self.services.settings.regions]))
+
+    def _region(self, name: str) -> Shape:
+        settings, served = self.services.settings.regions[name], self.services.engine.regions.get(name)
+        down = "not served by this daemon" if served is None else served.down
+        return {
+            "name": name,
+            "executor": settings.executor,
+            "is_default": name == self.services.settings.jobd.default_region,
+            "max_running": settings.max_running,
+            "images": list(settings.images),
+            "ok": down is None,
+            "engine": served.engine if served else "",
+            "message": down or "",
+        }
+
+
+class Sizes(Handler):
+    async def get(self) -> None:
+        settings = self.services.settings
+        self.reply(
+            render.whole_list(
+                [
+                    {
+                        "name": name,
+                        "cpus": size.cpus,
+                        "memory": size.memory,
+                        "is_default": name == settings.default_size,
+                    }
+                    for name, size in settings.sizes.items()
+                ]
+            )
+        )
+
+
+class Health(Handler):
+    """The process answers."""
+
+    is_public = True
+
+    async def get(self) -> None:
+        self.reply({"status": "ok"})
+
+
+class Readiness(Handler):
+    """The database answers, and its schema is this program's."""
+
+    is_public = True
+
+    async def get(self) -> None:
+        pending = await asyncio.get_running_loop().run_in_executor(None, self.services.database.pending)
+        if pending:
+            raise ServiceUnavailable(f"the database waits for {len(pending)} migrations")
+        self.reply({"status": "ready"})
