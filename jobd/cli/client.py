@@ -61,8 +61,8 @@ class Client:
     def get(self, path: str, **query: Any) -> Any:
         return self._decoded(self._send("GET", path, params=query))
 
-    def post(self, path: str, body: Item | None = None, headers: Mapping[str, str] | None = None, **query: Any) -> Any:
-        return self._decoded(self._send("POST", path, json=body or {}, headers=headers, params=query))
+    def post(self, path: str, body: Item | None = None) -> Any:
+        return self._decoded(self._send("POST", path, json=body))
 
     def put(self, path: str, body: Item) -> Any:
         return self._decoded(self._send("PUT", path, json=body))
@@ -87,9 +87,9 @@ class Client:
             number += 1
 
     @contextmanager
-    def stream(self, path: str, accept: str, headers: Mapping[str, str] | None = None, **query: Any) -> Iterator[Any]:
-        """The open answer (`requests.Response`), to be read as it comes."""
-        answer = self._send("GET", path, params=query, headers={"Accept": accept, **(headers or {})}, stream=True)
+    def stream(self, path: str, accept: str, **query: Any) -> Iterator[requests.Response]:
+        """The open answer, to be read as it comes."""
+        answer = self._send("GET", path, params=query, headers={"Accept": accept}, stream=True)
         with answer, self._translated():
             yield answer
 

@@ -86,19 +86,17 @@ def logs(client: Client, exec: str, follow: bool, tail: int | None, stream: str 
     if follow and timestamps:
         raise click.UsageError("--timestamps does not go with --follow")
     if follow:
-        client.get(exec)
-        follow_log(client, exec, tail=tail, stream=stream)
+        follow_log(client, exec, tail, stream)
     else:
         print_log(client, exec, tail=tail, stream=stream, timestamps=1 if timestamps else None)
 
 
 @exec_.command()
 @exec_argument
-@click.option("--force", is_flag=True, help="End the record even if its region cannot be reached.")
 @connects
-def stop(client: Client, exec: str, force: bool) -> None:
+def stop(client: Client, exec: str) -> None:
     """Stop a waiting or running exec. Returns before it has ended."""
-    client.post(f"{exec}/stop", force=1 if force else None)
+    client.post(f"{exec}/stop")
     say("stop requested")
 
 

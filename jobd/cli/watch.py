@@ -1,6 +1,5 @@
 """Seeing an exec through: its states, its log, and the exit code that tells how it ended."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,8 @@ FIRST_PAUSE, LONGEST_PAUSE, PAUSE_GROWTH = 0.1, 1.0, 1.5
 """Seconds between two questions for an exec's state."""
 PATIENCE = 60.0
 """Seconds for which a server may be away while one waits: long enough for its restart."""
+OVERLAP = 4096
+"""Bytes by which the place in a log is found again."""
 ENDED = ("S", "F", "C", "N")
 WORDS = {
     "W": "waiting",
@@ -43,17 +44,15 @@ def see_through(client: Client, exec: Item, follow: bool) -> int:
     the end); the command's exit code. An interrupt leaves the exec alone.
     """
     path, name = path_of(exec), name_of(exec)
+    log = LogTail(client, path)
+    last, told = exec, None
     try:
-        last, printed = exec, False
-        for last in states(client, path):
-            say(describe(last))
-            if printed or not last["started_at"] or not (follow or last["status"] in ENDED):
-                continue
-            if follow:
-                follow_log(client, path)
-            else:
-                print_log(client, path, PATIENCE)
-            printed = True
+        for last in readings(client, path):
+            if last["status"] != told:
+                told = last["status"]
+                say(describe(last))
+            if last["started_at"] and (follow or told in ENDED):
+                log.print_fresh()
         return exit_code(last)
     except KeyboardInterrupt:
         say(f"exec {name} goes on; to stop it: jobd exec stop {name}")
@@ -62,31 +61,88 @@ def see_through(client: Client, exec: Item, follow: bool) -> int:
         raise Failure(f"{error.message}\nexec {name} goes on", error.exit_code) from error
 
 
-def states(client: Client, path: str) -> Iterator[Item]:
-    """The exec, now and each time its status has changed, until it ended."""
+def follow_log(client: Client, path: str, tail: int | None, stream: str | None) -> None:
+    """Print the log as it is written, from its last `tail` lines on, until the exec ends."""
+    log = LogTail(client, path, tail, stream)
+    for reading in readings(client, path):
+        if reading["started_at"]:
+            log.print_fresh()
+
+
+def print_log(client: Client, path: str, **query: Any) -> None:
+    """Print the log as the program wrote it, byte for byte."""
+    with client.stream(f"{path}/logs", "text/plain", **query) as answer:
+        for data in answer.iter_content(65536):
+            sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+class LogTail:
+    """A log that grows: each `print_fresh` prints what was not printed before, from the last `tail` lines on."""
+
+    def __init__(self, client: Client, path: str, tail: int | None = None, stream: str | None = None) -> None:
+        self._client = client
+        self._path = path
+        self._tail = tail
+        self._stream = stream
+        self._seen: bytes | None = None
+
+    def print_fresh(self) -> None:
+        """Raises TryLater when the server stays away."""
+        now = patiently(self._read)
+        sys.stdout.buffer.write(self._first(now) if self._seen is None else added(self._seen, now))
+        sys.stdout.buffer.flush()
+        self._seen = now
+
+    def _read(self) -> bytes:
+        with self._client.stream(f"{self._path}/logs", "text/plain", stream=self._stream) as answer:
+            return b"".join(answer.iter_content(65536))
+
+    def _first(self, text: bytes) -> bytes:
+        if self._tail is None:
+            return text
+        return b"".join(text.splitlines(keepends=True)[-self._tail :]) if self._tail else b""
+
+
+def added(seen: bytes, now: bytes) -> bytes:
+    """What `now` has behind `seen`. jobd keeps head and tail of a long log: then what was seen last is looked for, and
+    where that is left out too, all behind the part in common is new.
+    """
+    if now.startswith(seen):
+        return now[len(seen) :]
+    last = seen[-OVERLAP:]
+    at = now.rfind(last)
+    if at >= 0:
+        return now[at + len(last) :]
+    both = zip(seen, now, strict=False)
+    return now[next((place for place, (a, b) in enumerate(both) if a != b), len(now)) :]
+
+
+def readings(client: Client, path: str) -> Iterator[Item]:
+    """The exec, again and again until it ended; often after its status changed, then seldom."""
     seen, pause = None, FIRST_PAUSE
     while True:
-        exec = patiently(lambda: client.get(path), PATIENCE)
+        exec = patiently(lambda: client.get(path))
         if exec["status"] != seen:
             seen, pause = exec["status"], FIRST_PAUSE
-            yield exec
+        yield exec
         if seen in ENDED:
             return
         time.sleep(pause)
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
 
 
-def patiently(call: Callable[[], Result], patience: float) -> Result:
-    """The call's result, tried again for `patience` seconds while the server is away. Raises TryLater after that."""
+def patiently(call: Callable[[], Result]) -> Result:
+    """The call's result, tried again for `PATIENCE` seconds while the server is away. Raises TryLater after that."""
     began, told = time.monotonic(), False
     while True:
         try:
             return call()
         except TryLater as error:
-            if time.monotonic() - began >= patience:
+            if time.monotonic() - began > PATIENCE:
                 raise
             if not told:
-                say(f"{error.message}; trying for {patience:.0f} s")
+                say(f"{error.message}; trying for {PATIENCE:.0f} s")
                 told = True
             time.sleep(LONGEST_PAUSE)
 
@@ -104,66 +160,3 @@ def exit_code(exec: Item) -> int:
     if exec["status"] == "C":
         return INTERRUPTED
     return exec.get("exit_code") or FAILED
-
-
-def print_log(client: Client, path: str, patience: float = 0, **query: Any) -> None:
-    """The log as the program wrote it, byte for byte. What was printed before a cut is not printed again."""
-    stdout = sys.stdout.buffer
-    written = 0
-
-    def attempt() -> None:
-        nonlocal written
-        at = 0
-        with client.stream(f"{path}/logs", "text/plain", **query) as answer:
-            for data in answer.iter_content(65536):
-                fresh = data[max(written - at, 0) :]
-                at += len(data)
-                stdout.write(fresh)
-                written += len(fresh)
-        stdout.flush()
-
-    patiently(attempt, patience)
-
-
-def follow_log(client: Client, path: str, **query: Any) -> None:
-    """The log as it is written, until the exec ends. After a cut it goes on behind the last event that came."""
-    stdout = sys.stdout.buffer
-    last_id = ""
-
-    def ended() -> bool:
-        nonlocal last_id
-        resume = {"Last-Event-ID": last_id} if last_id else {}
-        connected = False
-        try:
-            with client.stream(f"{path}/logs", "text/event-stream", headers=resume, follow=1, **query) as answer:
-                connected = True
-                for event in events(answer.iter_lines(chunk_size=None)):
-                    if event["event"] == "end":
-                        return True
-                    if event["event"] == "log":
-                        stdout.write(json.loads(event["data"])["message"].encode())
-                        stdout.flush()
-                    last_id = event.get("id", last_id)
-        except TryLater:
-            # A cut is no reason to lose patience: the server was there.
-            if not connected:
-                raise
-        return False
-
-    while not patiently(ended, PATIENCE):
-        time.sleep(LONGEST_PAUSE)
-
-
-def events(lines: Iterator[bytes]) -> Iterator[dict[str, str]]:
-    """Server-sent events (WHATWG HTML, 9.2.6): `event`, `data`, and `id` where there is one."""
-    event: dict[str, str] = {}
-    for line in lines:
-        field, _, value = line.decode().partition(":")
-        if not line:
-            if "data" in event or "event" in event:
-                yield {"event": "message", "data": "", **event}
-            event = {}
-        elif field == "data" and "data" in event:
-            event["data"] += "\n" + value.removeprefix(" ")
-        elif field:
-            event[field] = value.removeprefix(" ")

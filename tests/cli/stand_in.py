@@ -27,8 +27,8 @@ class StandIn:
         self.requests: list[tuple[str, str, Any]] = []
         self.states: list[dict[str, Any]] = []
         self.log = b""
-        self.chunks: list[list[str]] = []
-        """What `follow` sends: one list for each connection, of which only the last ends well."""
+        self.logs: list[bytes] = []
+        """What the log is at first, one reading after the other; then it is `log`."""
         self.refusals: list[tuple[int, Any]] = []
         """Answers given before any other, first come first served."""
         self.port = 0
@@ -208,20 +208,8 @@ class Rerun(Handler):
 
 
 class Logs(Handler):
-    async def get(self, number: str, id: str) -> None:
-        if self.request.headers["Accept"] == "text/plain":
-            self.finish(self.stand_in.log)
-            return
-        self.set_header("Content-Type", "text/event-stream")
-        start = int(self.request.headers.get("Last-Event-ID", "0"))
-        for index, message in enumerate(self.stand_in.chunks.pop(0), start + 1):
-            chunk = json.dumps({"time": AT, "stream": "stdout", "message": message})
-            self.write(f"event: log\nid: {index}\ndata: {chunk}\n\n")
-            await self.flush()
-        if self.stand_in.chunks:
-            self.request.connection.stream.close()
-        else:
-            self.finish("event: end\ndata: {}\n\n")
+    def get(self, number: str, id: str) -> None:
+        self.finish(self.stand_in.logs.pop(0) if self.stand_in.logs else self.stand_in.log)
 
 
 class Regions(Handler):

@@ -58,18 +58,33 @@ def test_an_exec_that_never_started_has_no_log_to_ask_for(server, run):
     assert not [uri for uri, _ in server.asked("GET") if "logs" in uri]
 
 
-def test_follow_prints_the_log_once(server, run):
-    server.states, server.chunks = [RUNNING, ended("F", exit_code=3)], [["eins\n", "二\n"]]
+def test_follow_prints_the_log_as_it_grows_and_once(server, run):
+    server.states = [{}, RUNNING, {}, {}, ended("F", exit_code=3)]
+    server.logs, server.log = [b"", b"eins\n", b"eins\n\xff"], b"eins\n\xff\nzwei\n"
     result = run("job", "run", "146", "--follow")
-    assert (result.exit_code, result.stdout) == (3, "eins\n二\n")
+    assert (result.exit_code, result.stdout_bytes) == (3, b"eins\n\xff\nzwei\n")
 
 
-def test_a_followed_log_goes_on_behind_the_cut(server, run, monkeypatch):
-    monkeypatch.setattr(watch, "LONGEST_PAUSE", 0.01)
-    server.chunks = [["1\n", "2\n"], ["3\n"], ["4\n"]]
-    exec = server.exec()
-    result = run("exec", "logs", "-f", f"146/{exec['id']}")
-    assert (result.exit_code, result.stdout) == (0, "1\n2\n3\n4\n")
+def test_a_log_is_followed_from_its_last_lines_on(server, run):
+    exec = server.exec(**RUNNING)
+    server.states = [{}, ended()]
+    server.logs, server.log = [b"1\n2\n3\n"], b"1\n2\n3\n4\n"
+    result = run("exec", "logs", "-f", "--tail", "2", f"146/{exec['id']}")
+    assert (result.exit_code, result.stdout) == (0, "2\n3\n4\n")
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "fresh"),
+    [
+        (b"", b"ab", b"ab"),
+        (b"ab", b"ab", b""),
+        (b"ab", b"abc", b"c"),
+        (b"head" + b"x" * 5000 + b"last", b"head[cut]" + b"x" * 4092 + b"lastnew", b"new"),
+        (b"head" + b"x" * 5000 + b"last", b"head[cut]new", b"[cut]new"),
+    ],
+)
+def test_what_a_log_gained_is_found_behind_a_cut_too(seen, now, fresh):
+    assert watch.added(seen, now) == fresh
 
 
 def test_logs_pass_their_options_on(server, run):
