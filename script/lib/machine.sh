@@ -1,0 +1,112 @@
+# What the machine gives: root, packages, a virtual environment. Sourced by script/demo and script/test.
+# Expects $ROOT, the top of the clone.
+
+export DEBIAN_FRONTEND=noninteractive
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+can_be_root() {
+    [[ $EUID -eq 0 ]] || sudo -n true 2>/dev/null
+}
+
+as_root() {
+    if [[ $EUID -eq 0 ]]; then "$@"; else sudo -n -- "$@"; fi
+}
+
+systemd_runs() {
+    [[ -d /run/systemd/system ]]
+}
+
+# The Debian packages that are missing for the given needs, one a line.
+missing_packages() {
+    local need
+    for need in "$@"; do
+        case $need in
+        venv) python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3 python3-venv ;;
+        curl | iptables) command -v "$need" >/dev/null || echo "$need" ;;
+        docker) command -v docker >/dev/null || echo docker.io ;;
+        dockerd) command -v dockerd >/dev/null || echo docker.io ;;
+        busybox) busybox_is_static || echo busybox-static ;;
+        postgresql) postgres_bin >/dev/null || echo postgresql ;;
+        docker-registry) command -v docker-registry >/dev/null || echo docker-registry ;;
+        sshd) command -v sshd >/dev/null || echo openssh-server ;;
+        *) echo "missing_packages: no such need: $need" >&2 && return 2 ;;
+        esac
+    done | sort -u
+}
+
+busybox_is_static() {
+    local program
+    program=$(command -v busybox) && ! ldd "$program" >/dev/null 2>&1
+}
+
+# The folder of the newest PostgreSQL server's programs.
+postgres_bin() {
+    local found
+    found=$(printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1)
+    [[ -x $found ]] && dirname "$found"
+}
+
+# Install Debian packages, having said which. Their services are left stopped. Fails without root or apt.
+install_packages() {
+    local log status=0
+    [[ $# -gt 0 ]] || return 0
+    echo "Installing Debian packages: $*"
+    if ! command -v apt-get >/dev/null || ! can_be_root; then
+        echo "  not possible: it takes apt-get, and root or sudo without a password" >&2
+        return 1
+    fi
+    log=$(mktemp)
+    (
+        flock 9
+        without_service_starts apt_install "$@"
+    ) 9</var/lib/dpkg >"$log" 2>&1 || status=$?
+    [[ $status -eq 0 ]] || tail -n 15 "$log" >&2
+    rm -f "$log"
+    return "$status"
+}
+
+apt_install() {
+    local command=(as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=300)
+    # Lists that are absent or stale make the first try fail; an update also fails for a repository that is not needed.
+    "${command[@]}" install --no-install-recommends "$@" && return
+    "${command[@]}" update || true
+    "${command[@]}" install --no-install-recommends "$@"
+}
+
+# Run a command while Debian's packages may not start services (invoke-rc.d asks policy-rc.d, systemd or not).
+without_service_starts() {
+    local policy=/usr/sbin/policy-rc.d status=0
+    if [[ -e $policy ]]; then
+        "$@"
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+    "$@" || status=$?
+    as_root rm -f "$policy"
+    return "$status"
+}
+
+# Make $ROOT/.venv with jobd in it, editable, and the named extra. Does nothing when that is what stands there.
+make_venv() {
+    (
+        # Two runs at once in one clone make it once.
+        flock 9
+        local extra=${1:-} stamp
+        stamp=$(venv_stamp)
+        grep -qsxF "$stamp" "$ROOT/.venv/.jobd${extra:+-$extra}" && return
+        echo "Making $ROOT/.venv: jobd${extra:+[$extra]} and what it needs"
+        python3 -m venv --clear "$ROOT/.venv" &&
+            "$ROOT/.venv/bin/pip" install -q --disable-pip-version-check -e "$ROOT${extra:+[$extra]}" || return
+        echo "$stamp" | tee "$ROOT/.venv/.jobd" "$ROOT/.venv/.jobd${extra:+-$extra}" >/dev/null
+    ) 9<"$ROOT"
+}
+
+# Changes with whatever an installed virtual environment depends on.
+venv_stamp() {
+    { cat "$ROOT/pyproject.toml" "$ROOT/setup.py" && python3 -VV && echo "$ROOT"; } | sha256sum
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}

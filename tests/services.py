@@ -1,0 +1,125 @@
+"""The real things that tests need, and what becomes of a test when one cannot be had.
+
+`script/test` installs and starts them and says where they are: `JOBD_TEST_DOCKER` (`unix:///…`) and
+`JOBD_TEST_POSTGRES` (`postgresql://…`, a superuser's).
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+
+ROOT = Path(__file__).parent.parent
+SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+
+def _docker() -> str | None:
+    default = Path("/var/run/docker.sock")
+    return os.environ.get("JOBD_TEST_DOCKER") or (f"unix://{default}" if os.access(default, os.W_OK) else None)
+
+
+def _program(name: str) -> Callable[[], str | None]:
+    return lambda: shutil.which(name, path=SBIN)
+
+
+FIND: dict[str, Callable[[], str | None]] = {
+    "docker": _docker,
+    "postgresql": lambda: os.environ.get("JOBD_TEST_POSTGRES"),
+    "docker-registry": _program("docker-registry"),
+    "sshd": _program("sshd"),
+    "busybox": _program("busybox"),
+}
+
+
+def require(name: str) -> str:
+    """Where it is: an address, or a program's path. Absent, the test is skipped; with CI=true it fails."""
+    found = FIND[name]()
+    if found:
+        return found
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{name} is missing", pytrace=False)
+    pytest.skip(f"{name} is missing; script/test provides it")
+
+
+@contextmanager
+def fresh_postgres() -> Iterator[str]:
+    """The URL of a new, empty database, which is dropped afterwards whoever still uses it."""
+    server = require("postgresql")
+    name = f"jobd_{uuid.uuid4().hex[:12]}"
+    _administer(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    finally:
+        _administer(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _administer(server: str, statement: sql.Composed) -> None:
+    connection = psycopg2.connect(server)
+    try:
+        # CREATE and DROP DATABASE refuse to run inside a transaction.
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def imported_busybox(docker: str) -> Iterator[str]:
+    """The name of a fresh image that holds busybox alone; removed afterwards, with the containers made from it."""
+    require("busybox")
+    name = f"jobd-test/busybox:{uuid.uuid4().hex[:12]}"
+    environment = {**os.environ, "DOCKER_HOST": docker}
+    subprocess.run([ROOT / "script" / "busybox-image", name], env=environment, check=True, capture_output=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["docker", "rmi", "-f", name], env=environment, check=True, capture_output=True)
+
+
+@contextmanager
+def docker_registry(folder: Path, settings: str = "") -> Iterator[str]:
+    """`127.0.0.1:PORT` of a registry that keeps its data in `folder`; `settings` is more YAML for its configuration."""
+    program = require("docker-registry")
+    port = free_port()
+    config = folder / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {folder / 'blobs'}\n"
+        f"http:\n  addr: 127.0.0.1:{port}\n{settings}"
+    )
+    with (folder / "registry.log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", config], stdout=log, stderr=log)
+    try:
+        wait_for_port(port, process, folder / "registry.log")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, patience: float = 30.0) -> None:
+    """Return when the process accepts connections. Ended, or silent for `patience` seconds, it fails the test."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    pytest.fail(f"{process.args} does not listen on {port}:\n{log.read_text(errors='replace')}", pytrace=False)
