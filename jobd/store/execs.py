@@ -1,21 +1,24 @@
 """Execs as users see them: made, read, stopped, deleted. How one moves from state to state is `lifecycle`'s."""
 
+import hashlib
+import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from peewee import Expression, fn
 
-from jobd.errors import NotFound, StateConflict, TooManyRequests
+from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
 from jobd.store import jobs
 from jobd.store.accounts import Caller
 from jobd.store.clock import now
 from jobd.store.jobs import Page
-from jobd.store.tables import Exec, ExecLog, Job
+from jobd.store.tables import Exec, ExecLog, IdempotencyKey, Job
 
 LIVE = ("W", "R")
+IDEMPOTENT_FOR = timedelta(hours=24)
 SNAPSHOT = (
     "command",
     "docker_image_repo",
@@ -47,16 +50,33 @@ def snapshot(source: Job | Exec) -> dict[str, Any]:
     return {name: getattr(source, name) for name in SNAPSHOT}
 
 
-def create(caller: Caller, job_id: int, overrides: Mapping[str, Any], waiting_per_namespace: int) -> Exec:
-    """A manual exec of the job, waiting; `overrides` hold for this run alone, variables are merged.
+def create(
+    caller: Caller,
+    job_id: int,
+    overrides: Mapping[str, Any],
+    waiting_per_namespace: int,
+    idempotency_key: str | None = None,
+) -> Exec:
+    """A manual exec of the job, waiting; `overrides` hold for this run alone, variables are merged. The same caller,
+    job, key and overrides within 24 h give the exec that was made the first time.
 
-    Raises NotFound, TooManyRequests when the namespace has `waiting_per_namespace` execs waiting already.
+    Raises NotFound, TooManyRequests when the namespace has `waiting_per_namespace` execs waiting already,
+    IdempotencyMismatch for a key that came with other overrides.
     """
     job = jobs.get(caller, job_id, lock=True)
+    digest = _digest(overrides)
+    if idempotency_key is not None:
+        earlier = _made_with(caller, job.id, idempotency_key, digest)
+        if earlier is not None:
+            return earlier
     require_room(job.namespace, waiting_per_namespace)
     values = {**snapshot(job), **overrides}
     values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
-    return Exec.create(**fresh(job.id, "M", caller.username, now()), **values)
+    made = Exec.create(**fresh(job.id, "M", caller.username, now()), **values)
+    if idempotency_key is not None:
+        who = {"username": caller.username, "job_id": job.id, "key": idempotency_key}
+        IdempotencyKey.create(**who, digest=digest, exec_id=made.id, created_at=made.created_at)
+    return made
 
 
 def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int) -> Exec:
@@ -127,6 +147,27 @@ def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
     return {row.job_id: row for row in Exec.select().where(Exec.seq.in_(newest))}
 
 
+def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
+    """End the record of an exec whose region cannot be reached, as `lost`; the sweep kills its container when the
+    region is back. The caller has made sure of the region. Raises NotFound, StateConflict when it has ended.
+    """
+    found = stop(caller, job_id, exec_id)
+    if found.status in LIVE:
+        words = f"ended by {caller.username} by force while its region could not be reached"
+        Exec.update(
+            status="F", reason="lost", message=words, ended_at=now(), owner=None, holds_slot=False, term=Exec.term + 1
+        ).where(Exec.seq == found.seq, Exec.status.in_(LIVE)).execute()
+    return get(caller, job_id, exec_id)
+
+
+def drop_old_keys(limit: int = 1000) -> None:
+    """Forget idempotency keys that are past their time."""
+    old = IdempotencyKey.created_at < now() - IDEMPOTENT_FOR
+    rows = list(IdempotencyKey.select().where(old).limit(limit))
+    for row in rows:
+        row.delete_instance()
+
+
 def stop(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """Ask for the end of an exec. One that nobody owns is cancelled at once, otherwise its owner is told.
 
@@ -155,3 +196,24 @@ def log_of(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, bytes | Non
     found = get(caller, job_id, exec_id)
     stored = ExecLog.get_or_none(ExecLog.exec_seq == found.seq)
     return found, None if stored is None else bytes(stored.frames)
+
+
+def _made_with(caller: Caller, job_id: int, key: str, digest: str) -> Exec | None:
+    earlier = IdempotencyKey.get_or_none(
+        IdempotencyKey.username == caller.username, IdempotencyKey.job_id == job_id, IdempotencyKey.key == key
+    )
+    if earlier is None:
+        return None
+    if earlier.created_at < now() - IDEMPOTENT_FOR:
+        earlier.delete_instance()
+        return None
+    if earlier.digest != digest:
+        raise IdempotencyMismatch("this Idempotency-Key came with another body before")
+    try:
+        return get(caller, job_id, earlier.exec_id)
+    except NotFound:
+        raise StateConflict("the exec that was made with this Idempotency-Key has been deleted") from None
+
+
+def _digest(overrides: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(overrides, sort_keys=True).encode()).hexdigest()

@@ -10,6 +10,7 @@ from peewee import (
     BlobField,
     BooleanField,
     CharField,
+    CompositeKey,
     IntegerField,
     JSONField,
     Model,
@@ -176,6 +177,21 @@ class ExecLog(Table):
         table_name = "exec_logs"
 
 
+class IdempotencyKey(Table):
+    """A trigger that a client may repeat: who sent which key for which job, and what it made."""
+
+    username = CharField()
+    job_id = BigIntegerField()
+    key = CharField()
+    digest = CharField(max_length=64)
+    exec_id = CharField(max_length=36)
+    created_at = InstantField(index=True)
+
+    class Meta:
+        table_name = "idempotency_keys"
+        primary_key = CompositeKey("username", "job_id", "key")
+
+
 class Daemon(Table):
     """`term` counts the starts of one daemon; a heartbeat under an older term changes nothing."""
 
@@ -214,4 +230,15 @@ Exec.add_index(
 Exec.add_index(Exec.region_name, Exec.owner, where=SQL("status IN ('W', 'R')"), name="execs_live")
 Exec.add_index(Exec.ended_at, where=SQL("ended_at IS NOT NULL"), name="execs_ended")
 
-ALL: tuple[type[Table], ...] = (Installation, User, Namespace, Token, Job, Exec, ExecLog, Daemon, Region)
+ALL: tuple[type[Table], ...] = (
+    Installation,
+    User,
+    Namespace,
+    Token,
+    Job,
+    Exec,
+    ExecLog,
+    IdempotencyKey,
+    Daemon,
+    Region,
+)

@@ -11,6 +11,7 @@ from peewee import (
     BlobField,
     BooleanField,
     CharField,
+    CompositeKey,
     IntegerField,
     JSONField,
     TextField,
@@ -153,6 +154,19 @@ def up(migrator: Any, db: Any) -> None:
             legacy_table_names = False
             table_name = "exec_logs"
 
+    class IdempotencyKey(db.Model):
+        username = CharField()
+        job_id = BigIntegerField()
+        key = CharField()
+        digest = CharField(max_length=64)
+        exec_id = CharField(max_length=36)
+        created_at = BigIntegerField(index=True)
+
+        class Meta:
+            legacy_table_names = False
+            table_name = "idempotency_keys"
+            primary_key = CompositeKey("username", "job_id", "key")
+
     class Daemon(db.Model):
         id = CharField(primary_key=True, max_length=36)
         term = IntegerField()
@@ -191,5 +205,7 @@ def up(migrator: Any, db: Any) -> None:
     Exec.add_index(Exec.region_name, Exec.owner, where=SQL("status IN ('W', 'R')"), name="execs_live")
     Exec.add_index(Exec.ended_at, where=SQL("ended_at IS NOT NULL"), name="execs_ended")
 
-    db.create_tables([Installation, User, Namespace, Token, Job, Exec, ExecLog, Daemon, Region], safe=False)
+    db.create_tables(
+        [Installation, User, Namespace, Token, Job, Exec, ExecLog, IdempotencyKey, Daemon, Region], safe=False
+    )
     Installation.insert(id=str(uuid.uuid4()), created_at=time.time_ns() // 1000).execute()
