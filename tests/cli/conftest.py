@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from stand_in import TOKEN, StandIn
 
 from jobd.cli.main import jobd
+from tests.cli.stand_in import TOKEN, StandIn
 
 PROGRAM = [sys.executable, "-c", "from jobd.cli.main import main; main()"]
 

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import PROGRAM, install
+
+from tests.cli.conftest import PROGRAM, install
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import signal
 
 import pytest
-from stand_in import AT, AWAY
 
 from jobd.cli import watch
+from tests.cli.stand_in import AT, AWAY
 
 RUNNING = {"status": "R", "started_at": AT}
 
