@@ -86,6 +86,8 @@ def logs(client: Client, exec: str, follow: bool, tail: int | None, stream: str 
     if follow and timestamps:
         raise click.UsageError("--timestamps does not go with --follow")
     if follow:
+        # what is away or absent at first is told at once
+        client.get(exec)
         follow_log(client, exec, tail, stream)
     else:
         print_log(client, exec, tail=tail, stream=stream, timestamps=1 if timestamps else None)

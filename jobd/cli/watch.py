@@ -1,5 +1,6 @@
 """Seeing an exec through: its states, its log, and the exit code that tells how it ended."""
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -90,6 +91,9 @@ class LogTail:
     def print_fresh(self) -> None:
         """Raises TryLater when the server stays away."""
         now = patiently(self._read)
+        # A daemon that has just started, or is not the one that runs the exec, has less to tell than was told before.
+        if self._seen is not None and self._seen.startswith(now):
+            return
         sys.stdout.buffer.write(self._first(now) if self._seen is None else added(self._seen, now))
         sys.stdout.buffer.flush()
         self._seen = now
@@ -101,7 +105,8 @@ class LogTail:
     def _first(self, text: bytes) -> bytes:
         if self._tail is None:
             return text
-        return b"".join(text.splitlines(keepends=True)[-self._tail :]) if self._tail else b""
+        lines = re.findall(rb"[^\n]*\n|[^\n]+", text)
+        return b"".join(lines[-self._tail :]) if self._tail else b""
 
 
 def added(seen: bytes, now: bytes) -> bytes:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from stand_in import TOKEN, StandIn
 
 from jobd.cli.main import jobd
+from tests.cli.stand_in import TOKEN, StandIn
 
 PROGRAM = [sys.executable, "-c", "from jobd.cli.main import main; main()"]
 
@@ -85,20 +85,24 @@ class Quiet(Executor):
 def jobd_executors():
     return {"quiet": Quiet}
 """
-METADATA = "Metadata-Version: 2.1\nName: acme-quiet\nVersion: 1.2\n"
+METADATA = "Metadata-Version: 2.1\nName: acme-{name}\nVersion: 1.2\n"
+
+
+def install(site: Path, name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a plugin where Python finds it, in this process and in those that it starts."""
+    info = site / f"acme_{name}-1.2.dist-info"
+    info.mkdir(parents=True)
+    (site / f"acme_{name}.py").write_text(source)
+    (info / "METADATA").write_text(METADATA.format(name=name))
+    (info / "entry_points.txt").write_text(f"[jobd]\n{name} = acme_{name}\n")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(os.path.abspath(path) for path in sys.path if path))
 
 
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A plugin that is installed: its executor `quiet` is as well as its `mood`."""
-    site = tmp_path / "site"
-    info = site / "acme_quiet-1.2.dist-info"
-    info.mkdir(parents=True)
-    (site / "acme_quiet.py").write_text(QUIET)
-    (info / "METADATA").write_text(METADATA)
-    (info / "entry_points.txt").write_text("[jobd]\nquiet = acme_quiet\n")
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    install(tmp_path / "site", "quiet", QUIET, monkeypatch)
     yield
     sys.modules.pop("acme_quiet", None)
 

@@ -5,10 +5,10 @@ import socket
 from pathlib import Path
 
 import pytest
-from stand_in import TOKEN
 
 from jobd.cli.client import DEFAULT_URL, place
 from jobd.cli.failure import Failure
+from tests.cli.stand_in import TOKEN
 
 NOWHERE = Path("/nonexistent/cli.ini")
 

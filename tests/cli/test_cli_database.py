@@ -5,11 +5,11 @@ import pty
 import subprocess
 
 import pytest
-from conftest import PROGRAM
 
 from jobd.errors import Unauthorized
 from jobd.store import accounts
 from jobd.store.database import Database
+from tests.cli.conftest import PROGRAM
 
 
 @pytest.fixture
@@ -46,6 +46,21 @@ def test_a_schema_that_is_older_is_told(ini, run):
     result = run("user", "list")
     assert result.exit_code == 1
     assert "older" in result.stderr
+
+
+def test_on_postgresql_it_is_the_same(ini, run, postgres_url):
+    ini.write_text(f"{ini.read_text()}[database]\nurl = {postgres_url}\n")
+    assert "older" in run("user", "list").stderr
+    assert run("migrate").exit_code == 0
+    assert run("user", "add", "alice", input="correct horse\n").exit_code == 0
+    assert run("user", "list", "-o", "name").stdout == "alice\n"
+
+
+def test_a_database_that_is_away_is_exit_code_5(ini, run):
+    ini.write_text(f"{ini.read_text()}[database]\nurl = postgresql://nobody:secret@127.0.0.1:9/jobd\n")
+    result = run("user", "list")
+    assert result.exit_code == 5
+    assert "secret" not in result.stderr
 
 
 def test_a_user_signs_in_with_the_password_that_stdin_gave(ask, run):

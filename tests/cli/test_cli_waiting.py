@@ -3,9 +3,9 @@
 import signal
 
 import pytest
-from stand_in import AT, AWAY
 
 from jobd.cli import watch
+from tests.cli.stand_in import AT, AWAY
 
 RUNNING = {"status": "R", "started_at": AT}
 
@@ -58,19 +58,19 @@ def test_an_exec_that_never_started_has_no_log_to_ask_for(server, run):
     assert not [uri for uri, _ in server.asked("GET") if "logs" in uri]
 
 
-def test_follow_prints_the_log_as_it_grows_and_once(server, run):
+def test_follow_prints_the_log_as_it_grows_and_once_though_a_daemon_has_less_to_tell(server, run):
     server.states = [{}, RUNNING, {}, {}, ended("F", exit_code=3)]
-    server.logs, server.log = [b"", b"eins\n", b"eins\n\xff"], b"eins\n\xff\nzwei\n"
+    server.logs, server.log = [b"eins\n", b"", b"eins\n\xff"], b"eins\n\xff\nzwei\n"
     result = run("job", "run", "146", "--follow")
     assert (result.exit_code, result.stdout_bytes) == (3, b"eins\n\xff\nzwei\n")
 
 
 def test_a_log_is_followed_from_its_last_lines_on(server, run):
     exec = server.exec(**RUNNING)
-    server.states = [{}, ended()]
-    server.logs, server.log = [b"1\n2\n3\n"], b"1\n2\n3\n4\n"
+    server.states = [{}, {}, ended()]
+    server.logs, server.log = [b"1\n2\r2\n3\n"], b"1\n2\r2\n3\n4\n"
     result = run("exec", "logs", "-f", "--tail", "2", f"146/{exec['id']}")
-    assert (result.exit_code, result.stdout) == (0, "2\n3\n4\n")
+    assert (result.exit_code, result.stdout_bytes) == (0, b"2\r2\n3\n4\n")
 
 
 @pytest.mark.parametrize(
