@@ -14,7 +14,10 @@ INSTALLATION = "jobd.installation"
 EXEC = "jobd.exec"
 
 LOG_FILES = 5
-"""Each of `max_log` bytes: the oldest is dropped when the newest begins, so that four times `max_log` is held."""
+LOG_FILE = 4
+"""Size of one in units of `max_log`. The oldest is dropped when the next begins and a line costs 28 bytes beyond its
+own, so four times `max_log` is held of lines of ten bytes on average, and all of `max_log` whatever its lines are.
+"""
 SMALLEST_LOG_FILE = 65536
 
 _STATES = {
@@ -42,7 +45,7 @@ def labels(spec: RunSpec, region: str) -> dict[str, str]:
 
 def configuration(client: docker.APIClient, spec: RunSpec, options: ContainerOptions, region: str) -> dict[str, Any]:
     """Arguments of `create_container`, all but the name."""
-    log_file = str(max(spec.max_log, SMALLEST_LOG_FILE))
+    log_file = str(max(LOG_FILE * spec.max_log, SMALLEST_LOG_FILE))
     host = client.create_host_config(
         init=options.init,
         mem_limit=spec.memory,

@@ -52,7 +52,7 @@ def pull(client: docker.APIClient, spec: RunSpec) -> None:
 def failure(image: str, words: str, auth: RegistryAuth | None) -> ExecutorError:
     """What Docker's words about a failed pull mean."""
     words = readable(words)
-    if "invalid reference format" in words:
+    if re.search("invalid (?:reference|tag) format", words):
         return ImageNotFound(f"{image} is no valid image name: {words}")
     if _UNAUTHORIZED.search(words):
         if auth is None:
