@@ -1,0 +1,117 @@
+"""A workbench for an executor: makes specs, runs them, waits for their ends, and clears away what it made."""
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from jobd.errors import ExecutorError, ImageAbsent
+from jobd.executor import Executor, Handle, LogChunk, RunSpec, State, Status
+
+PATIENCE = 60.0
+"""Seconds within which a run that should end has ended."""
+MEMORY = 64 * 2**20
+
+
+class Bench:
+    """An executor with runs to try it on. What it made it removes at the end."""
+
+    def __init__(self, build: Callable[[str], Executor], image: str) -> None:
+        self.image = image
+        self.build = build
+        """From an installation's id to an executor of it."""
+        self.installation = f"conformance-{uuid.uuid4().hex}"
+        self.executor = build(self.installation)
+        self._made: list[tuple[Executor, Handle]] = []
+
+    def spec(self, *argv: str, **changes: Any) -> RunSpec:
+        """Of a run that does argv."""
+        spec = RunSpec(
+            installation=self.installation,
+            daemon="conformance",
+            exec_id=uuid.uuid4().hex,
+            job_id=1,
+            namespace="default",
+            image=self.image,
+            argv=argv,
+            environment={"GREETING": "你好"},
+            cpus=0.5,
+            memory=MEMORY,
+            max_log=10 * 2**20,
+        )
+        return replace(spec, **changes)
+
+    def shell(self, script: str) -> RunSpec:
+        return self.spec("sh", "-c", script)
+
+    def create(self, spec: RunSpec, executor: Executor | None = None) -> Handle:
+        """As jobd does it: an image that is absent is pulled."""
+        executor = executor or self.executor
+        try:
+            handle = executor.create(spec)
+        except ImageAbsent:
+            executor.pull(spec)
+            handle = executor.create(spec)
+        self._made.append((executor, handle))
+        return handle
+
+    def start(self, spec: RunSpec) -> Handle:
+        handle = self.create(spec)
+        self.executor.start(handle)
+        return handle
+
+    def run(self, spec: RunSpec) -> tuple[Handle, Status]:
+        """A run, and how it ended."""
+        handle = self.start(spec)
+        return handle, self.end_of(handle)
+
+    def end_of(self, handle: Handle) -> Status:
+        """Wait until a run has ended."""
+        return self.wait(handle, State.ENDED)
+
+    def wait(self, handle: Handle, state: State) -> Status:
+        deadline = time.monotonic() + PATIENCE
+        while (status := self.status(handle)).state is not state:
+            assert time.monotonic() < deadline, f"after {PATIENCE:.0f} s it is not {state.value}, but {status}"
+            time.sleep(0.02)
+        return status
+
+    def status(self, handle: Handle) -> Status:
+        return self.executor.statuses([handle])[handle]
+
+    def output(self, handle: Handle) -> dict[str, bytes]:
+        return collect(self.executor.logs(handle))
+
+    def clear(self) -> None:
+        for executor, handle in self._made:
+            with contextlib.suppress(ExecutorError):
+                executor.remove(handle, True)
+        self.executor.close()
+
+
+def collect(chunks: Iterator[LogChunk]) -> dict[str, bytes]:
+    """What came on which stream."""
+    streams = {"stdout": b"", "stderr": b""}
+    for chunk in chunks:
+        streams[chunk.stream] += chunk.data
+    return streams
+
+
+class Ends:
+    """Listens to a watch."""
+
+    def __init__(self) -> None:
+        self._told: set[Handle] = set()
+        self._news = threading.Condition()
+
+    def __call__(self, handle: Handle) -> None:
+        with self._news:
+            self._told.add(handle)
+            self._news.notify_all()
+
+    def include(self, handle: Handle, within: float) -> bool:
+        with self._news:
+            return self._news.wait_for(lambda: handle in self._told, within)

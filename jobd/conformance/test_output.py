@@ -1,0 +1,82 @@
+"""What a run writes, and when it can be read."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from jobd.conformance.bench import PATIENCE, Bench, collect
+from jobd.errors import HandleGone, ImageAbsent, ImageNotFound, ImagePullFailed
+from jobd.executor import State
+
+NOT_TO_BE_HAD = "127.0.0.1:1/jobd/no-such-image:none"
+
+
+def test_both_streams_come_apart_and_exact(bench: Bench) -> None:
+    handle, _ = bench.run(bench.shell("echo out; echo err >&2; echo 再见"))
+    assert bench.output(handle) == {"stdout": "out\n再见\n".encode(), "stderr": b"err\n"}
+
+
+def test_chunks_carry_the_time_they_were_written_and_come_in_order(bench: Bench) -> None:
+    handle, status = bench.run(bench.shell("echo one; sleep 0.3; echo two"))
+    times = [chunk.time for chunk in bench.executor.logs(handle)]
+    assert times == sorted(times)
+    assert times[-1] - times[0] >= timedelta(seconds=0.2)
+    assert all(abs(time.astimezone(UTC) - datetime.now(UTC)) < timedelta(days=1) for time in times)
+    assert status.ended_at is not None
+
+
+def test_output_since_a_time_leaves_out_what_was_before(bench: Bench) -> None:
+    handle, _ = bench.run(bench.shell("echo one; sleep 0.3; echo two"))
+    second = list(bench.executor.logs(handle))[-1]
+    assert collect(bench.executor.logs(handle, since=second.time))["stdout"] == b"two\n"
+
+
+def test_output_can_be_read_while_it_runs(bench: Bench) -> None:
+    handle = bench.start(bench.shell("echo first; sleep 60"))
+    followed = bench.executor.logs(handle, follow=True)
+    assert next(iter(followed)).data == b"first\n"
+    assert bench.output(handle)["stdout"] == b"first\n"
+    assert bench.status(handle).state is State.RUNNING
+
+
+def test_following_goes_on_until_the_run_ends(bench: Bench) -> None:
+    handle = bench.start(bench.shell("echo one; sleep 0.3; echo two; exit 3"))
+    seen: list[dict[str, bytes]] = []
+    reader = threading.Thread(target=lambda: seen.append(collect(bench.executor.logs(handle, follow=True))))
+    reader.start()
+    reader.join(PATIENCE)
+    assert seen == [{"stdout": b"one\ntwo\n", "stderr": b""}]
+    assert bench.end_of(handle).exit_code == 3
+
+
+def test_following_an_ended_run_ends_at_once(bench: Bench) -> None:
+    handle, _ = bench.run(bench.shell("echo done"))
+    assert collect(bench.executor.logs(handle, follow=True))["stdout"] == b"done\n"
+
+
+def test_a_run_that_was_never_started_has_no_output(bench: Bench) -> None:
+    handle = bench.create(bench.shell("echo never"))
+    assert bench.output(handle) == {"stdout": b"", "stderr": b""}
+
+
+def test_output_of_what_is_gone_is_told(bench: Bench) -> None:
+    handle, _ = bench.run(bench.spec("true"))
+    bench.executor.remove(handle, False)
+    with pytest.raises(HandleGone):
+        list(bench.executor.logs(handle))
+
+
+def test_an_image_that_cannot_be_had_is_told_at_the_pull(bench: Bench) -> None:
+    """Or is not needed, by an executor that runs without images."""
+    spec = bench.spec("true", image=NOT_TO_BE_HAD)
+    try:
+        handle = bench.executor.create(spec)
+    except ImageAbsent:
+        with pytest.raises((ImageNotFound, ImagePullFailed)) as told:
+            bench.executor.pull(spec)
+        assert "127.0.0.1:1" in told.value.message
+    else:
+        bench.executor.start(handle)
+        assert bench.end_of(handle).exit_code == 0
+        bench.executor.remove(handle, False)

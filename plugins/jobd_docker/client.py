@@ -1,0 +1,72 @@
+"""The connection to a Docker engine, and what its errors mean."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException
+
+from jobd.errors import ExecutorError, RegionUnavailable
+
+POOL_SIZE = 32
+"""Connections kept open: as many as jobd has threads for one region."""
+TIMEOUT = 60
+"""Seconds that the engine may leave a request without a byte; streams and stops set their own."""
+
+
+def connect(base_url: str, timeout: int = TIMEOUT) -> docker.APIClient:
+    """A client that speaks the engine's own API version. Asks the engine for it: raises DockerException."""
+    client = docker.APIClient(base_url, version="auto", timeout=timeout, max_pool_size=POOL_SIZE)
+    # neither proxies nor credentials from the daemon's surroundings
+    client.trust_env = False
+    return client
+
+
+def url(client: docker.APIClient, path: str) -> str:
+    """The address of an endpoint, for requests that docker-py has no method for."""
+    return f"{client.base_url}/v{client.api_version}{path}"
+
+
+@contextmanager
+def translated(place: str, unexpected: type[ExecutorError] = RegionUnavailable) -> Iterator[None]:
+    """Raise `unexpected` for what the engine answers, RegionUnavailable for an engine that cannot be asked.
+
+    A caller that knows what an answer means catches docker's `APIError` inside. `place` is where the engine is.
+    """
+    try:
+        yield
+    except APIError as error:
+        raise unexpected(readable(error.explanation or str(error))) from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError, DockerException, OSError) as error:
+        raise RegionUnavailable(f"Docker at {place} cannot be reached: {_cause(error)}") from error
+
+
+_RUNTIME = re.compile(
+    r"^.*(?:container process caused|unable to start container process|container init caused"
+    r"|runc create failed|OCI runtime create failed|failed to create (?:shim|task)(?: task)?(?: for container)?): ",
+    re.DOTALL,
+)
+_SOURCE_LINE = re.compile(r"\b\w+\.go:\d+: ")
+_EXEC = re.compile(r'^exec: "([^"]+)": (?:stat \S+: )?(.*)$', re.DOTALL)
+
+
+def readable(words: str) -> str:
+    """The engine's words without the chain of who called whom: `/bin: permission denied`."""
+    words = _SOURCE_LINE.sub("", _RUNTIME.sub("", words)).strip()
+    words = re.sub(r"(: unknown)+\.?$", "", words)
+    return _EXEC.sub(r"\1: \2", words) or "Docker gave no reason"
+
+
+def _cause(error: BaseException) -> str:
+    """The operating system's words, which the libraries wrap several times."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        if isinstance(seen, TimeoutError | requests.Timeout):
+            return "it does not answer in time"
+        seen = seen.__cause__ or seen.__context__
+    return str(error)

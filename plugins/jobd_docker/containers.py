@@ -1,0 +1,99 @@
+"""From a RunSpec to a container's configuration, and from a container to its Status."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import docker
+from docker.types import LogConfig, Mount
+
+from jobd.executor import RunSpec, State, Status
+from jobd_docker.options import ContainerOptions
+
+INSTALLATION = "jobd.installation"
+EXEC = "jobd.exec"
+
+LOG_FILES = 5
+LOG_FILE = 4
+"""Size of one in units of `max_log`. The oldest is dropped when the next begins and a line costs 28 bytes beyond its
+own, so four times `max_log` is held of lines of ten bytes on average, and all of `max_log` whatever its lines are.
+"""
+SMALLEST_LOG_FILE = 65536
+
+_STATES = {
+    "created": State.CREATED,
+    "running": State.RUNNING,
+    "paused": State.RUNNING,
+    "restarting": State.RUNNING,
+    "exited": State.ENDED,
+    "dead": State.ENDED,
+    "removing": State.GONE,
+}
+
+
+def labels(spec: RunSpec, region: str) -> dict[str, str]:
+    own = {
+        INSTALLATION: spec.installation,
+        "jobd.daemon": spec.daemon,
+        EXEC: spec.exec_id,
+        "jobd.job": str(spec.job_id),
+        "jobd.namespace": spec.namespace,
+        "jobd.region": region,
+    }
+    return {**spec.labels, **own}
+
+
+def configuration(client: docker.APIClient, spec: RunSpec, options: ContainerOptions, region: str) -> dict[str, Any]:
+    """Arguments of `create_container`, all but the name."""
+    log_file = str(max(LOG_FILE * spec.max_log, SMALLEST_LOG_FILE))
+    host = client.create_host_config(
+        init=options.init,
+        mem_limit=spec.memory,
+        memswap_limit=spec.memory,
+        nano_cpus=round(spec.cpus * 1_000_000_000),
+        pids_limit=options.pids_limit,
+        security_opt=["no-new-privileges"],
+        cap_drop=["ALL"],
+        cap_add=list(options.cap_add),
+        read_only=options.read_only,
+        network_mode=options.network,
+        mounts=[Mount(mount.target, mount.source, type="bind", read_only=mount.read_only) for mount in spec.mounts],
+        # the one driver that keeps bytes as they are
+        log_config=LogConfig(
+            type="local", config={"max-size": log_file, "max-file": str(LOG_FILES), "compress": "false"}
+        ),
+    )
+    return {
+        "image": spec.image,
+        "command": None if spec.argv is None else list(spec.argv),
+        "environment": dict(spec.environment),
+        "labels": labels(spec, region),
+        "host_config": host,
+        # else docker-py adds the proxies of the daemon's own ~/.docker/config.json
+        "use_config_proxy": False,
+    }
+
+
+def state(name: str) -> State:
+    """Of Docker's `State.Status`."""
+    return _STATES[name]
+
+
+def status(inspected: Mapping[str, Any]) -> Status:
+    """Of an inspected container. The engine's clock, cut to microseconds."""
+    raw = inspected["State"]
+    what = state(raw["Status"])
+    ended = what is State.ENDED
+    return Status(
+        what,
+        exit_code=raw["ExitCode"] if ended else None,
+        started_at=time(raw["StartedAt"]),
+        ended_at=time(raw["FinishedAt"]) if ended else None,
+        oom_killed=raw["OOMKilled"],
+        message=raw["Error"],
+    )
+
+
+def time(text: str) -> datetime | None:
+    """An RFC 3339 time of the engine; None for Go's zero time, which means never."""
+    return None if text.startswith("0001-") else datetime.fromisoformat(text)

@@ -1,0 +1,108 @@
+"""The engine's events: pushed, to know an end at once; and looked up, to know whether a start ever happened."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError
+
+from jobd.errors import ExecutorError
+from jobd.executor import Handle
+from jobd_docker.client import url
+from jobd_docker.containers import INSTALLATION, time
+
+log = logging.getLogger(__name__)
+
+DELAYS = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Seconds until the next try after a connection was lost; the last one for all further tries."""
+
+
+class Watch:
+    """One event stream and one thread, for all runs of an installation. Heals itself until `stop`.
+
+    `client()` gives a connected client or raises an ExecutorError.
+    """
+
+    def __init__(
+        self, client: Callable[[], docker.APIClient], installation: str, on_change: Callable[[Handle], None], name: str
+    ) -> None:
+        self._client = client
+        self._label = f"{INSTALLATION}={installation}"
+        self._on_change = on_change
+        self._name = name
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._stream: requests.Response | None = None
+        self._thread = threading.Thread(target=self._run, name=f"jobd-{name}-events", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. May be called from any thread, and again."""
+        with self._lock:
+            self._stopped.set()
+            if self._stream is not None:
+                self._stream.raw.shutdown()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopped.is_set():
+            try:
+                for handle in self._ends():
+                    failures = 0
+                    self._tell(handle)
+                log.debug("region %s: the event stream ended", self._name)
+            except (ExecutorError, requests.RequestException, OSError, ValueError) as error:
+                log.debug("region %s: no events: %s", self._name, error)
+            self._stopped.wait(DELAYS[min(failures, len(DELAYS) - 1)])
+            failures += 1
+
+    def _ends(self) -> Iterator[Handle]:
+        """Ends as they are told, after those that were missed before this stream."""
+        client = self._client()
+        filters = {"type": ["container"], "event": ["die"], "label": [self._label]}
+        response = client.get(
+            url(client, "/events"), params={"filters": json.dumps(filters)}, stream=True, timeout=(client.timeout, None)
+        )
+        with response:
+            response.raise_for_status()
+            with self._lock:
+                if self._stopped.is_set():
+                    return
+                self._stream = response
+            try:
+                for missed in client.containers(all=True, filters={"label": self._label, "status": "exited"}):
+                    yield Handle(missed["Id"])
+                for line in response.iter_lines(chunk_size=None):
+                    if line:
+                        yield Handle(json.loads(line)["Actor"]["ID"])
+            finally:
+                with self._lock:
+                    self._stream = None
+
+    def _tell(self, handle: Handle) -> None:
+        try:
+            self._on_change(handle)
+        except Exception:
+            log.exception("region %s: what listens to ends failed", self._name)
+
+
+def was_started(client: docker.APIClient, container: str) -> bool | None:
+    """Whether the engine ever started a container. The container tells while it exists; after that the engine's
+    events do, which it keeps 256 of until it restarts: without the container's `create` among them nobody can tell.
+    """
+    try:
+        return time(client.inspect_container(container)["State"]["StartedAt"]) is not None
+    except APIError as error:
+        if error.status_code != 404:
+            raise
+    past: dict[str, Any] = {"since": "1", "until": client.info()["SystemTime"], "filters": {"container": container}}
+    seen = {event["Action"] for event in client.events(**past, decode=True)}
+    if "start" in seen:
+        return True
+    return False if "create" in seen else None

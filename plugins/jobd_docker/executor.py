@@ -1,0 +1,250 @@
+"""The executor contract on a Docker engine. How the engine is reached is `connect`'s business alone."""
+
+import math
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+import docker
+from docker.errors import APIError
+from docker.errors import ImageNotFound as NoSuchImage
+
+from jobd.errors import HandleGone, ImageAbsent, RegionUnavailable, StartFailed
+from jobd.executor import Executor, Handle, Health, LogChunk, Region, Run, RunSpec, State, Status
+from jobd_docker import client as transport
+from jobd_docker import containers, events, images, logs, networks
+from jobd_docker.client import readable, translated
+from jobd_docker.options import JOBD_NETWORK, ContainerOptions, DockerOptions
+
+FEW = 3
+"""Containers that are asked for one by one; for more of them one list comes first."""
+CANNOT_EXECUTE = (126, 127)
+"""Exit codes of an init (and of a shell) whose command cannot be executed, or is not there."""
+STOP_MARGIN = 60
+"""Seconds beyond the grace that the engine has to kill a container."""
+START_LOCKS = 64
+
+
+class EngineExecutor(Executor):
+    """Runs execs as containers of the engine that `connect` reaches. Its options are `ContainerOptions` or more."""
+
+    options = ContainerOptions
+
+    def __init__(self, region: Region) -> None:
+        super().__init__(region)
+        assert isinstance(region.options, ContainerOptions)  # noqa: S101
+        self._options = region.options
+        self._label = f"{containers.INSTALLATION}={region.installation}"
+        self._client: docker.APIClient | None = None
+        self._connecting = threading.Lock()
+        self._network_known = self._options.network != JOBD_NETWORK
+        self._digests = images.Digests()
+        self._never_started: set[str] = set()
+        self._starting = [threading.Lock() for _ in range(START_LOCKS)]
+        self._watches: list[events.Watch] = []
+
+    @property
+    def place(self) -> str:
+        """Where the engine is, for people."""
+        raise NotImplementedError
+
+    def connect(self) -> docker.APIClient:
+        """A connected client. May raise what `jobd_docker.client.translated` knows."""
+        raise NotImplementedError
+
+    def client(self) -> docker.APIClient:
+        """The region's client, connected at first use. Raises RegionUnavailable."""
+        with self._connecting:
+            if self._client is None:
+                with translated(self.place):
+                    self._client = self.connect()
+            return self._client
+
+    def identity(self) -> str:
+        with translated(self.place):
+            return self.client().info()["ID"]
+
+    def check(self) -> Health:
+        try:
+            with translated(self.place):
+                return Health(True, engine=f"Docker {self.client().info()['ServerVersion']}")
+        except RegionUnavailable as error:
+            self._forget_client()
+            return Health(False, error.message)
+
+    def pull(self, spec: RunSpec) -> None:
+        with translated(self.place):
+            images.pull(self.client(), spec)
+
+    def create(self, spec: RunSpec) -> Handle:
+        client = self.client()
+        with translated(self.place, StartFailed):
+            self._ensure_network(client)
+            configuration = containers.configuration(client, spec, self._options, self.region.name)
+            for attempt in count(1):
+                name = f"jobd-{spec.exec_id}" if attempt == 1 else f"jobd-{spec.exec_id}-{attempt}"
+                try:
+                    container = client.create_container(name=name, **configuration)["Id"]
+                    break
+                except NoSuchImage as error:
+                    raise ImageAbsent(f"{spec.image} is not in the region") from error
+                except APIError as error:
+                    if not (error.status_code == 409 and "already in use" in _words(error)):
+                        raise
+        self._never_started.add(container)
+        with translated(self.place):
+            return Handle(container, self._digests.of(client, spec.image))
+
+    def start(self, handle: Handle) -> None:
+        with self._starting[hash(handle) % START_LOCKS]:
+            fresh = handle.id in self._never_started
+            self._never_started.discard(handle.id)
+            # Docker would run an ended container again
+            state = State.CREATED if fresh else self._inspect(handle).state
+            if state is State.GONE:
+                raise HandleGone(f"no such container: {handle.id}")
+            if state is State.CREATED:
+                self._start(handle)
+
+    def _start(self, handle: Handle) -> None:
+        client = self.client()
+        with translated(self.place, StartFailed):
+            try:
+                client.start(handle.id)
+            except APIError as error:
+                if _is_gone(error):
+                    raise HandleGone(f"no such container: {handle.id}") from error
+                if not _lacks_network(error) or self._options.network != JOBD_NETWORK:
+                    raise
+                # somebody removed it, or is about to, as `networks.ensure` does
+                self._network_known = False
+                self._ensure_network(client)
+                client.start(handle.id)
+
+    def stop(self, handle: Handle, grace: float) -> None:
+        seconds = math.ceil(grace)
+        client = self.client()
+        with translated(self.place):
+            response = client.post(
+                transport.url(client, f"/containers/{handle.id}/stop"),
+                params={"t": seconds},
+                timeout=(client.timeout, seconds + STOP_MARGIN),
+            )
+            if response.status_code != 404 and not response.ok:
+                raise RegionUnavailable(f"{handle.id} could not be stopped: {response.text.strip()}")
+
+    def remove(self, handle: Handle, force: bool) -> None:
+        self._never_started.discard(handle.id)
+        with translated(self.place):
+            try:
+                self.client().remove_container(handle.id, v=True, force=force)
+            except APIError as error:
+                if _is_gone(error) or "already in progress" in _words(error):
+                    return
+                if error.status_code == 409 and not force:
+                    raise StartFailed(readable(_words(error))) from error
+                raise
+
+    def statuses(self, handles: Iterable[Handle]) -> dict[Handle, Status]:
+        wanted = list(handles)
+        if len(wanted) <= FEW:
+            return {handle: self._inspect(handle) for handle in wanted}
+        states = {container["Id"]: containers.state(container["State"]) for container in self._containers()}
+        result = {}
+        for handle in wanted:
+            # what the list leaves open: code and times, or whether it is really gone
+            open_ = states.get(handle.id, State.GONE) in (State.ENDED, State.GONE)
+            result[handle] = self._inspect(handle) if open_ else Status(states[handle.id])
+        return result
+
+    def _inspect(self, handle: Handle) -> Status:
+        client = self.client()
+        with translated(self.place):
+            try:
+                status = containers.status(client.inspect_container(handle.id))
+            except APIError as error:
+                if not _is_gone(error):
+                    raise
+                return Status(State.GONE)
+            if status.exit_code in CANNOT_EXECUTE and not status.message:
+                return replace(status, message=logs.init_failure(client, handle.id))
+            return status
+
+    def watch(self, on_change: Callable[[Handle], None]) -> Callable[[], None]:
+        watch = events.Watch(self.client, self.region.installation, on_change, self.region.name)
+        self._watches.append(watch)
+        return watch.stop
+
+    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> Iterator[LogChunk]:
+        with translated(self.place):
+            try:
+                yield from logs.read(self.client(), handle.id, follow, since)
+            except APIError as error:
+                if _is_gone(error) or error.status_code == 409:
+                    raise HandleGone(f"no such container: {handle.id}") from error
+                raise
+
+    def _containers(self) -> Iterable[dict[str, Any]]:
+        with translated(self.place):
+            return self.client().containers(all=True, filters={"label": self._label})
+
+    def list(self) -> list[Run]:
+        return [
+            Run(
+                container["Labels"].get(containers.EXEC, ""),
+                Handle(container["Id"], container["ImageID"]),
+                containers.state(container["State"]),
+            )
+            for container in self._containers()
+        ]
+
+    def was_started(self, handle: Handle) -> bool | None:
+        with translated(self.place):
+            return events.was_started(self.client(), handle.id)
+
+    def close(self) -> None:
+        for watch in self._watches:
+            watch.stop()
+        self._forget_client()
+
+    def _ensure_network(self, client: docker.APIClient) -> None:
+        if not self._network_known:
+            networks.ensure(client)
+            self._network_known = True
+
+    def _forget_client(self) -> None:
+        """The next one asks anew for the engine's API version, which an update may have changed."""
+        with self._connecting:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+
+class DockerExecutor(EngineExecutor):
+    """The engine behind a Unix socket of this machine."""
+
+    options = DockerOptions
+
+    @property
+    def place(self) -> str:
+        assert isinstance(self.region.options, DockerOptions)  # noqa: S101
+        return self.region.options.socket
+
+    def connect(self) -> docker.APIClient:
+        return transport.connect(self.place)
+
+
+def _words(error: APIError) -> str:
+    return error.explanation or str(error)
+
+
+def _is_gone(error: APIError) -> bool:
+    return error.status_code == 404 and "no such container" in _words(error).lower()
+
+
+def _lacks_network(error: APIError) -> bool:
+    return re.search(r"network \S+ (?:not found|is ambiguous)", _words(error)) is not None

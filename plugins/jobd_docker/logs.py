@@ -1,0 +1,119 @@
+"""Reading a container's output as the program wrote it, out of Docker's log frames."""
+
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import docker
+import requests
+from docker.errors import create_api_error_from_http_exception
+
+from jobd.executor import LogChunk, Stream
+from jobd_docker.client import url
+
+PIECE = 65536
+"""Bytes read at once, and in one chunk at most, give or take a line."""
+
+_HEADER: Final = struct.Struct(">BxxxL")
+_STREAMS: Final[dict[int, Stream]] = {1: "stdout", 2: "stderr"}
+_TO_THE_MILLISECOND = len("2026-11-24T17:06:17.451")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One line, or part of one that is longer than 16 KiB; all parts of a line carry one time."""
+
+    stream: Stream
+    time: bytes
+    data: bytes
+
+
+def read(client: docker.APIClient, container: str, follow: bool, since: datetime | None) -> Iterator[LogChunk]:
+    """Raises docker's APIError; requests' errors when the connection is lost."""
+    params = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": "all", "follow": str(int(follow))}
+    if since is not None:
+        params["since"] = f"{since.timestamp():.6f}"
+    response = client.get(
+        url(client, f"/containers/{container}/logs"),
+        params=params,
+        stream=True,
+        timeout=(client.timeout, None if follow else client.timeout),
+    )
+    with response:
+        try:
+            response.raise_for_status()
+        except requests.HTTPError as error:
+            create_api_error_from_http_exception(error)
+        yield from chunks(frames(response.iter_content(PIECE)), follow)
+
+
+def frames(pieces: Iterable[bytes]) -> Iterator[Frame]:
+    """The frames in a multiplexed stream with timestamps, however it is cut into pieces."""
+    buffer = bytearray()
+    for piece in pieces:
+        buffer += piece
+        at = 0
+        while len(buffer) - at >= _HEADER.size:
+            stream, size = _HEADER.unpack_from(buffer, at)
+            end = at + _HEADER.size + size
+            if end > len(buffer):
+                break
+            time, _, data = bytes(buffer[at + _HEADER.size : end]).partition(b" ")
+            yield Frame(_STREAMS[stream], time, data)
+            at = end
+        del buffer[:at]
+
+
+def chunks(frames: Iterable[Frame], at_once: bool) -> Iterator[LogChunk]:
+    """Output in order; without `at_once`, neighbouring lines of one millisecond come in one chunk."""
+    kept: list[Frame] = []
+    size = 0
+    for frame in with_newlines(frames):
+        if kept and (size >= PIECE or not _belong_together(kept[0], frame)):
+            yield _chunk(kept)
+            kept, size = [], 0
+        kept.append(frame)
+        size += len(frame.data)
+        if at_once:
+            yield _chunk(kept)
+            kept, size = [], 0
+    if kept:
+        yield _chunk(kept)
+
+
+def with_newlines(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Give back the newline that the log driver drops after a line of several parts.
+
+    What follows in the same stream at another time is a new line, so there was one. After the last line of a
+    stream nothing tells (only an empty part does), and none is made up.
+    """
+    last: dict[Stream, Frame] = {}
+    for frame in frames:
+        before = last.get(frame.stream)
+        if before is not None and before.time != frame.time and not before.data.endswith(b"\n"):
+            yield Frame(before.stream, before.time, b"\n")
+        last[frame.stream] = frame
+        if frame.data:
+            yield frame
+    for frame in last.values():
+        if not frame.data:
+            yield Frame(frame.stream, frame.time, b"\n")
+
+
+def _belong_together(first: Frame, frame: Frame) -> bool:
+    return first.stream == frame.stream and first.time[:_TO_THE_MILLISECOND] == frame.time[:_TO_THE_MILLISECOND]
+
+
+def _chunk(frames: list[Frame]) -> LogChunk:
+    data = frames[0].data if len(frames) == 1 else b"".join(frame.data for frame in frames)
+    return LogChunk(datetime.fromisoformat(frames[0].time.decode()), frames[0].stream, data)
+
+
+def init_failure(client: docker.APIClient, container: str) -> str:
+    """Why the init could not execute the command, if it was the init that said so; else nothing."""
+    last = client.logs(container, stdout=False, stderr=True, tail=1)
+    said = re.match(rb"\[FATAL tini \(\d+\)\] exec (.+) failed: (.+)", last)
+    return f"{said[1].decode(errors='replace')}: {said[2].decode(errors='replace').lower()}" if said else ""

@@ -1,0 +1,47 @@
+"""The INI keys of a region whose runs are Docker containers."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from jobd.executor import Options
+
+JOBD_NETWORK = "jobd"
+ROOT_SCRIPT_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL")
+"""What a script needs that runs as root and changes users or files; nothing that reaches beyond its container."""
+
+
+def _capabilities(value: object) -> object:
+    """`CHOWN, KILL` -> a tuple; an empty text is none at all."""
+    return tuple(re.findall(r"[^\s,]+", value.upper())) if isinstance(value, str) else value
+
+
+def _unix_socket(value: str) -> str:
+    if not re.fullmatch(r"unix:///\S+", value):
+        raise ValueError("is no unix:///path of a socket; Docker over TCP is not supported: use docker-ssh")
+    return value
+
+
+Capability = Annotated[str, Field(pattern=r"^[A-Z_]+$")]
+
+
+class ContainerOptions(Options):
+    """What the operator decides of every container of a region."""
+
+    network: str = Field(JOBD_NETWORK, min_length=1)
+    """A Docker network, or `none`. The default is a bridge of jobd's own without traffic between its containers;
+    it is made when it is absent. Any other must exist."""
+    pids_limit: int = Field(512, ge=1)
+    """Processes and threads that a run may have at once."""
+    cap_add: Annotated[tuple[Capability, ...], BeforeValidator(_capabilities)] = ROOT_SCRIPT_CAPABILITIES
+    """Linux capabilities that a run keeps; all others are dropped."""
+    read_only: bool = False
+    """Whether the container's own file system is read-only."""
+    init: bool = True
+    """Whether an init process runs the command: with it SIGTERM ends a shell. Without it a command that cannot be
+    executed fails to start, instead of ending with 126 or 127."""
+
+
+class DockerOptions(ContainerOptions):
+    socket: Annotated[str, AfterValidator(_unix_socket)] = "unix:///var/run/docker.sock"

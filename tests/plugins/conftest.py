@@ -1,0 +1,152 @@
+"""A real Docker, an image without a registry, and a real registry."""
+
+import contextlib
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import bcrypt
+import docker
+import pytest
+import requests
+
+from jobd.conformance.bench import Bench
+from jobd.executor import Region
+from jobd_docker.executor import DockerExecutor
+from jobd_docker.options import DockerOptions
+
+SOCKET = os.environ.get("JOBD_TEST_DOCKER", "unix:///var/run/docker.sock")
+BUSYBOX = Path("/usr/bin/busybox")
+APPLETS = ("cat", "echo", "env", "false", "head", "printf", "sh", "sleep", "tail", "touch", "tr", "true", "yes")
+
+
+def missing(what: str) -> None:
+    """Skip, saying what is missing; in CI nothing is skipped."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"missing: {what}")
+
+
+def wait_for(happened: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def import_busybox(client: docker.APIClient, repository: str) -> str:
+    """An image of one static program and its many names; `repository:latest`."""
+    if not BUSYBOX.exists():
+        missing("busybox-static, of which the test image is made")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(BUSYBOX, "bin/busybox")
+        for name in APPLETS:
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    client.import_image_from_data(archive.getvalue(), repository=repository, tag="latest", changes=["ENV PATH=/bin"])
+    return f"{repository}:latest"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.APIClient]:
+    """A client of the test's own, beside the executor's."""
+    try:
+        client = docker.APIClient(SOCKET, version="auto")
+    except docker.errors.DockerException as error:
+        missing(f"a Docker engine at {SOCKET} ({error})")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image(engine: docker.APIClient) -> Iterator[str]:
+    name = import_busybox(engine, f"jobd-test-{uuid.uuid4().hex[:12]}")
+    yield name
+    engine.remove_image(name, force=True)
+
+
+def docker_bench(image: str, **options: object) -> Bench:
+    validated = DockerOptions(**{"socket": SOCKET, **options})
+    return Bench(lambda installation: DockerExecutor(Region("TEST", installation, validated)), image)
+
+
+@pytest.fixture
+def bench(engine: docker.APIClient, image: str) -> Iterator[Bench]:
+    """An executor with the default options, on the real engine."""
+    bench = docker_bench(image)
+    yield bench
+    bench.clear()
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry on a free port; `account` is who may use it, if not everybody."""
+
+    host: str
+    account: tuple[str, str] | None
+
+    def push(self, engine: docker.APIClient, image: str, name: str) -> str:
+        """Put an image there, and nowhere else: as `HOST/name`."""
+        there = f"{self.host}/{name}"
+        repository, tag = there.rsplit(":", 1)
+        engine.tag(image, repository, tag)
+        auth = dict(zip(("username", "password"), self.account or ("", ""), strict=True))
+        for said in engine.push(repository, tag, stream=True, decode=True, auth_config=auth):
+            assert "error" not in said, said
+        engine.remove_image(there)
+        return there
+
+
+@contextlib.contextmanager
+def registry_in(folder: Path, account: tuple[str, str] | None = None) -> Iterator[Registry]:
+    program = shutil.which("docker-registry")
+    if program is None:
+        missing("docker-registry")
+    host = f"127.0.0.1:{free_port()}"
+    auth = ""
+    if account is not None:
+        hashed = bcrypt.hashpw(account[1].encode(), bcrypt.gensalt(4)).decode()
+        (folder / "htpasswd").write_text(f"{account[0]}:{hashed}\n")
+        auth = f"auth: {{htpasswd: {{realm: jobd, path: {folder}/htpasswd}}}}\n"
+    storage = f"storage: {{filesystem: {{rootdirectory: {folder}/images}}}}\n"
+    (folder / "config.yml").write_text(f"version: 0.1\n{storage}http: {{addr: '{host}'}}\n{auth}")
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", folder / "config.yml"], stdout=log, stderr=log)
+    try:
+        wait_for(lambda: _answers(f"http://{host}/v2/"), f"docker-registry, see {folder}/log")
+        yield Registry(host, account)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).status_code in (200, 401)
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with registry_in(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def private_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with registry_in(tmp_path_factory.mktemp("private"), ("ann", "right")) as registry:
+        yield registry

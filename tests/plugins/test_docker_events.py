@@ -1,0 +1,183 @@
+"""What the engine itself remembers of a container, and a watch that outlives the engine."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from jobd.conformance.bench import Bench, Ends
+from jobd.errors import RegionUnavailable
+from jobd.executor import State
+from tests.plugins.conftest import docker_bench, import_busybox, missing, wait_for
+
+
+class Engine:
+    """A Docker engine of the test's own, without a network, that can be restarted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = f"unix://{folder}/docker.sock"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        folder = self._folder
+        with (folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    "dockerd",
+                    f"--data-root={folder}/data",
+                    f"--exec-root={folder}/exec",
+                    f"--pidfile={folder}/pid",
+                    f"--host={self.socket}",
+                    "--bridge=none",
+                    "--iptables=false",
+                    f"--cgroup-parent=/{folder.name}",
+                ],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "DOCKER_CONFIG": str(folder)},
+            )
+        wait_for(self._answers, f"dockerd, see {folder}/log")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(60)
+            self._process = None
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(docker.errors.DockerException):
+            docker.APIClient(self.socket, version="auto").close()
+            return True
+        return False
+
+
+@pytest.fixture
+def own_engine() -> Iterator[Engine]:
+    if shutil.which("dockerd") is None or os.geteuid() != 0:
+        missing("dockerd, and root to start one")
+    # short: a socket's path has 107 characters at most
+    folder = Path("/tmp") / f"jobd-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    engine = Engine(folder)
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def own_bench(own_engine: Engine) -> Iterator[Bench]:
+    client = docker.APIClient(own_engine.socket, version="auto")
+    image = import_busybox(client, "jobd-test")
+    client.close()
+    bench = docker_bench(image, socket=own_engine.socket, network="none")
+    yield bench
+    bench.clear()
+
+
+def test_a_watch_outlives_the_engine(own_bench: Bench, own_engine: Engine):
+    ends = Ends()
+    stop = own_bench.executor.watch(ends)
+    before = own_bench.start(own_bench.spec("true"))
+    assert ends.include(before, 60)
+    under_way = own_bench.start(own_bench.spec("sleep", "600"))
+
+    own_engine.stop()
+    with pytest.raises(RegionUnavailable):
+        own_bench.status(under_way)
+    assert not own_bench.executor.check().ok
+    own_engine.start()
+
+    assert ends.include(under_way, 60), "the end that came while the engine was away"
+    assert own_bench.status(under_way).state is State.ENDED
+    after = own_bench.start(own_bench.spec("true"))
+    assert ends.include(after, 60)
+    stop()
+
+
+def test_a_follower_is_told_that_the_engine_went(own_bench: Bench, own_engine: Engine):
+    handle = own_bench.start(own_bench.shell("trap '' TERM; echo one; while true; do sleep 1; done"))
+    followed = own_bench.executor.logs(handle, follow=True)
+    assert next(followed).data == b"one\n"
+    own_engine.stop(signal.SIGKILL)
+    with pytest.raises(RegionUnavailable):
+        next(followed)
+
+
+def test_the_engines_identity_outlives_it(own_bench: Bench, own_engine: Engine):
+    identity = own_bench.executor.identity()
+    own_engine.stop()
+    own_engine.start()
+    assert own_bench.executor.identity() == identity
+
+
+def test_a_watch_that_is_stopped_while_the_engine_is_away_ends(own_bench: Bench, own_engine: Engine):
+    stop = own_bench.executor.watch(Ends())
+    own_engine.stop()
+    stop()
+    stop()
+
+
+def test_what_was_removed_is_known_by_the_engines_events(own_bench: Bench):
+    created = own_bench.create(own_bench.spec("true"))
+    own_bench.executor.remove(created, False)
+    assert own_bench.executor.was_started(created) is False
+    ended, _ = own_bench.run(own_bench.spec("true"))
+    own_bench.executor.remove(ended, False)
+    assert own_bench.executor.was_started(ended) is True
+
+
+def test_an_engine_that_restarted_meanwhile_cannot_tell(own_bench: Bench, own_engine: Engine):
+    created = own_bench.create(own_bench.spec("true"))
+    kept = own_bench.create(own_bench.spec("true"))
+    own_bench.executor.remove(created, False)
+    own_engine.stop()
+    own_engine.start()
+    assert own_bench.executor.was_started(created) is None
+    assert own_bench.executor.was_started(kept) is False
+
+
+def test_an_engine_that_saw_too_much_since_cannot_tell(own_bench: Bench):
+    created = own_bench.create(own_bench.spec("true"))
+    own_bench.executor.remove(created, False)
+    for _ in range(130):
+        own_bench.executor.remove(own_bench.executor.create(own_bench.spec("true")), False)
+    assert own_bench.executor.was_started(created) is None
+
+
+def test_a_watch_hears_nothing_of_other_installations(bench: Bench):
+    mine, theirs = Ends(), docker_bench(bench.image)
+    stop = bench.executor.watch(mine)
+    try:
+        stranger, _ = theirs.run(theirs.spec("true"))
+        own = bench.start(bench.spec("true"))
+        assert mine.include(own, 60)
+        assert not mine.include(stranger, 0)
+    finally:
+        stop()
+        theirs.clear()
+
+
+def test_a_listener_that_fails_does_not_end_the_watch(bench: Bench):
+    ends = Ends()
+
+    def listener(handle):
+        ends(handle)
+        raise RuntimeError("the listener's own fault")
+
+    stop = bench.executor.watch(listener)
+    try:
+        for _ in range(2):
+            assert ends.include(bench.start(bench.spec("true")), 60)
+    finally:
+        stop()
