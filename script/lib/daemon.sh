@@ -5,6 +5,7 @@ URL=
 TOKEN_FILE=
 
 # Start it on a free loopback port, on SQLite, with the engine of $ENGINE_SOCKET or, when that is empty, without one.
+# Its containers use the network $NETWORK.
 start_jobd() {
     local try
     mkdir -p "$RUN_DIR/data"
@@ -26,7 +27,8 @@ write_ini() {
     printf '[jobd]\nlisten = %s\ndata_dir = data\n' "${URL#http://}"
     [[ -n $ENGINE_SOCKET ]] || printf 'default_region = DRYRUN\n'
     printf '[database]\nurl = sqlite:///data/jobd.db\n'
-    [[ -z $ENGINE_SOCKET ]] || printf '[region:BEIJING1]\nexecutor = docker\nsocket = unix://%s\n' "$ENGINE_SOCKET"
+    [[ -z $ENGINE_SOCKET ]] ||
+        printf '[region:BEIJING1]\nexecutor = docker\nsocket = unix://%s\nnetwork = %s\n' "$ENGINE_SOCKET" "$NETWORK"
     printf '[region:DRYRUN]\nexecutor = dry-run\n'
 }
 
