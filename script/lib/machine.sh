@@ -94,17 +94,20 @@ make_venv() {
         flock 9
         local extra=${1:-} stamp
         stamp=$(venv_stamp)
-        grep -qsxF "$stamp" "$ROOT/.venv/.jobd${extra:+-$extra}" && return
+        if grep -qsxF "$stamp" "$ROOT/.venv/.jobd${extra:+-$extra}"; then
+            echo "$ROOT/.venv is up to date"
+            return
+        fi
         echo "Making $ROOT/.venv: jobd${extra:+[$extra]} and what it needs"
         python3 -m venv --clear "$ROOT/.venv" &&
-            "$ROOT/.venv/bin/pip" install -q --disable-pip-version-check -e "$ROOT${extra:+[$extra]}" || return
+            "$ROOT/.venv/bin/pip" install -qq --disable-pip-version-check -e "$ROOT${extra:+[$extra]}" || return
         echo "$stamp" | tee "$ROOT/.venv/.jobd" "$ROOT/.venv/.jobd${extra:+-$extra}" >/dev/null
     ) 9<"$ROOT"
 }
 
-# Changes with whatever an installed virtual environment depends on.
+# Changes with whatever an installed virtual environment depends on; the names of the packages are part of that.
 venv_stamp() {
-    { cat "$ROOT/pyproject.toml" "$ROOT/setup.py" && python3 -VV && echo "$ROOT"; } | sha256sum
+    { cat "$ROOT/pyproject.toml" "$ROOT/setup.py" && python3 -VV && ls "$ROOT/plugins" && echo "$ROOT"; } | sha256sum
 }
 
 free_port() {
