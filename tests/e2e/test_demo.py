@@ -30,6 +30,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
             stderr=subprocess.STDOUT,
             text=True,
             process_group=0,
+            # Ignored by a parent that runs in the background, it would stay ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(demo)
         return demo
