@@ -3,6 +3,7 @@
 ENGINE_SOCKET=${JOBD_DOCKER_SOCKET:-/var/run/docker.sock}
 ENGINE_DIR=
 ENGINE_UNIT=
+ENGINE_BRIDGE=
 
 engine_answers() {
     [[ -S $ENGINE_SOCKET ]] && curl -fsS -o /dev/null --max-time 10 --unix-socket "$ENGINE_SOCKET" http://docker/_ping 2>/dev/null

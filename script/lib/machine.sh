@@ -46,7 +46,8 @@ postgres_bin() {
     [[ -x $found ]] && dirname "$found"
 }
 
-# Install Debian packages, having said which. Their services are left stopped. Fails without root or apt.
+# Install Debian packages, having said which. Fails without root or apt. Their services are not started; those that
+# would listen on a port from the next boot on are switched off.
 install_packages() {
     local log status=0
     [[ $# -gt 0 ]] || return 0
@@ -61,8 +62,19 @@ install_packages() {
         without_service_starts apt_install "$@"
     ) 9</var/lib/dpkg >"$log" 2>&1 || status=$?
     [[ $status -eq 0 ]] || tail -n 15 "$log" >&2
+    systemd_runs && switch_off_services "$@"
     rm -f "$log"
     return "$status"
+}
+
+switch_off_services() {
+    local package
+    for package in "$@"; do
+        case $package in
+        postgresql | docker-registry) as_root systemctl disable --now "$package.service" ;;
+        openssh-server) as_root systemctl disable --now ssh.socket ssh.service ;;
+        esac
+    done >/dev/null 2>&1
 }
 
 apt_install() {
@@ -94,17 +106,20 @@ make_venv() {
         flock 9
         local extra=${1:-} stamp
         stamp=$(venv_stamp)
-        grep -qsxF "$stamp" "$ROOT/.venv/.jobd${extra:+-$extra}" && return
+        if grep -qsxF "$stamp" "$ROOT/.venv/.jobd${extra:+-$extra}"; then
+            echo "$ROOT/.venv is up to date"
+            return
+        fi
         echo "Making $ROOT/.venv: jobd${extra:+[$extra]} and what it needs"
         python3 -m venv --clear "$ROOT/.venv" &&
-            "$ROOT/.venv/bin/pip" install -q --disable-pip-version-check -e "$ROOT${extra:+[$extra]}" || return
+            "$ROOT/.venv/bin/pip" install -qq --disable-pip-version-check -e "$ROOT${extra:+[$extra]}" || return
         echo "$stamp" | tee "$ROOT/.venv/.jobd" "$ROOT/.venv/.jobd${extra:+-$extra}" >/dev/null
     ) 9<"$ROOT"
 }
 
-# Changes with whatever an installed virtual environment depends on.
+# Changes with whatever an installed virtual environment depends on; the names of the packages are part of that.
 venv_stamp() {
-    { cat "$ROOT/pyproject.toml" "$ROOT/setup.py" && python3 -VV && echo "$ROOT"; } | sha256sum
+    { cat "$ROOT/pyproject.toml" "$ROOT/setup.py" && python3 -VV && ls "$ROOT/plugins" && echo "$ROOT"; } | sha256sum
 }
 
 free_port() {
