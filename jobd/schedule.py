@@ -271,7 +271,7 @@ def _interval(text: str, named: tzinfo | None, anchor: datetime | None) -> Inter
         case Moment() as begin, Moment() as end:
             zone = named or begin.offset or UTC
             wall, start = _place(begin, zone)
-            # ISO 8601-1, 5.5.2.2: an end without an offset has the start's
+            # ISO 8601:2004, 4.4.5: an end without an offset has the start's
             period = _difference(start, _place(end, zone, begin.offset)[1], end.part)
         case Period() as period, Moment() as end:
             zone = named or end.offset or UTC
