@@ -74,6 +74,15 @@ def test_a_fixed_time_in_a_gap_runs_right_after_it():
     ]
 
 
+def test_a_fixed_time_on_a_skipped_day_runs_as_the_next_day_begins_and_is_counted():
+    schedule = parse("30 2 * * *", "Pacific/Apia")
+    after, until = utc("2011-12-29T12:00:00-10:00"), utc("2011-12-31T12:00:00+14:00")
+    runs = ["2011-12-31T00:00:00+14:00", "2011-12-31T02:30:00+14:00"]
+    assert [schedule.local(slot.at).isoformat() for slot in schedule.newest_between(after, until, 9)] == runs
+    assert schedule.between(after, until).count == 2
+    assert shown("30 2 * * *", 1, "Pacific/Apia", after) == ["2011-12-31T00:00+14:00"]
+
+
 def test_a_fixed_time_that_occurs_twice_runs_once():
     before = utc("2026-10-31T12:00:00Z")
     assert shown("30 1 * * *", 2, "America/New_York", before) == ["2026-11-01T01:30-04:00", "2026-11-02T01:30-05:00"]
