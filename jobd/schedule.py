@@ -14,6 +14,9 @@ from jobd.schedule_cron import CronTable, read_cron
 from jobd.schedule_text import Moment, Part, Period, check_characters, read_repeating
 from jobd.schedule_zone import END_OF_TIME, find_zone, instant, last_instant, local, skipped_days, step
 
+SLACK = timedelta(days=7)
+"""More than month ends and changed clocks together move a slot from its even place."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -144,21 +147,27 @@ class Interval(Schedule):
     @cached_property
     def _size(self) -> int:
         """How many slots there are until the end of year 9999, those on one instant counted each."""
-        wall, start = self._anchored
+        _, start = self._anchored
         if self.period.is_calendar:
-            shortest = 28 * self.period.months + self.period.days
-            bound = self._bounded((datetime.max - wall).days // shortest + 1)
-            return bisect_left(range(bound), True, key=lambda k: self._at(k) is None)
-        return self._bounded((last_instant(self.zone) - start) // self.period.elapsed + 1)
-
-    def _bounded(self, size: int) -> int:
+            low, high = self._bracket(last_instant(self.zone) - start)
+            size = bisect_left(range(high), True, low, high, key=lambda k: self._at(k) is None)
+        else:
+            size = (last_instant(self.zone) - start) // self.period.elapsed + 1
         return size if self.times is None else min(size, self.times)
+
+    def _bracket(self, since_start: timedelta) -> tuple[int, int]:
+        """Numbers between which the first slot later than that is found: a month has 28 to 31 days."""
+        least, most = (timedelta(days=n * self.period.months + self.period.days) for n in (28, 31))
+        low = (since_start - SLACK) // (most + self.period.elapsed)
+        high = (since_start + SLACK) // (least + self.period.elapsed) + 1
+        return max(low, 0), max(high, 0)
 
     def _first_after(self, t: datetime) -> int:
         """The number of the first slot strictly after `t`; `_size` if there is none."""
         _, start = self._anchored
         if self.period.is_calendar:
-            return bisect_right(range(self._size), t, key=self._known)
+            low, high = (min(k, self._size) for k in self._bracket(t - start))
+            return bisect_right(range(self._size), t, low, high, key=self._known)
         return 0 if t < start else min((t - start) // self.period.elapsed + 1, self._size)
 
     def _doubles(self, after: datetime, until: datetime) -> int:
@@ -262,7 +271,7 @@ def _interval(text: str, named: tzinfo | None, anchor: datetime | None) -> Inter
         case Moment() as begin, Moment() as end:
             zone = named or begin.offset or UTC
             wall, start = _place(begin, zone)
-            # ISO 8601-1, 5.5.2.2: an end without an offset has the start's
+            # ISO 8601:2004, 4.4.5: an end without an offset has the start's
             period = _difference(start, _place(end, zone, begin.offset)[1], end.part)
         case Period() as period, Moment() as end:
             zone = named or end.offset or UTC

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import cached_property
 from itertools import takewhile
 
 from cronsim import CronSim, CronSimError
@@ -72,9 +73,10 @@ class CronTable:
     def count(self, after: datetime, until: datetime) -> int:
         """How many instants are in (after, until]; takes time by the day, not by the instant."""
         total, after = 0, max(after, EARLIEST)
+        a_day = len(self.fields.hours) * len(self.fields.minutes)
         for begin, end, day in self._days(after, until):
-            if after < begin and end <= until and (whole := self._plain(begin, end, day)) is not None:
-                total += len(whole)
+            if after < begin and end <= until and self._is_plain(begin, end):
+                total += a_day if self._has_day(day) else 0
             else:
                 total += len(self._within(begin, end, day, after, until))
         return total
@@ -130,21 +132,21 @@ class CronTable:
 
     def _within(self, begin: datetime, end: datetime, day: date, after: datetime, until: datetime) -> list[datetime]:
         """The instants of the day [begin, end) that are in (after, until]."""
-        found = self._plain(begin, end, day)
-        if found is None:
+        if self._is_plain(begin, end):
+            found = [begin + time_of_day for time_of_day in self._times_of_day] if self._has_day(day) else []
+        else:
             found = list(takewhile(lambda at: at < end, self._following(begin - MICROSECOND)))
         return [at for at in found if after < at <= until]
 
-    def _plain(self, begin: datetime, end: datetime, day: date) -> list[datetime] | None:
-        """The instants of a day on which, and just before which, the clocks are not changed; else None."""
-        if end - begin != DAY:
-            return None
-        if (begin - MICROSECOND).astimezone(self._zone).utcoffset() != begin.astimezone(self._zone).utcoffset():
-            return None
-        if not self._has_day(day):
-            return []
+    def _is_plain(self, begin: datetime, end: datetime) -> bool:
+        """Whether the clocks are changed neither on the day [begin, end) nor as it begins."""
+        offsets = {at.astimezone(self._zone).utcoffset() for at in (begin - MICROSECOND, begin)}
+        return end - begin == DAY and len(offsets) == 1
+
+    @cached_property
+    def _times_of_day(self) -> list[timedelta]:
         hours, minutes = sorted(self.fields.hours), sorted(self.fields.minutes)
-        return [begin + timedelta(hours=hour, minutes=minute) for hour in hours for minute in minutes]
+        return [timedelta(hours=hour, minutes=minute) for hour in hours for minute in minutes]
 
     def _has_day(self, day: date) -> bool:
         return day.month in self.fields.months and self.fields.match_day(day)

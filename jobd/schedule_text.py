@@ -11,6 +11,7 @@ from jobd.errors import ScheduleError
 
 MOST_TIMES = 10**12
 LONGEST = 255
+LONGEST_PERIOD = timedelta(days=366 * 10_000)
 EXAMPLE = "R10/2026-01-31T08:00:00Z/P1M"
 
 _MOMENT = re.compile(
@@ -208,4 +209,6 @@ def _reckon(calendar: str, clock: str) -> Period:
     if clock:
         # isodate rounds: cut instead, so that PT0.9999999S stays shorter than a second
         elapsed += isodate.parse_duration("PT" + re.sub(r"([.,]\d{6})\d+S", r"\1S", clock))
+    if timedelta(days=31 * months + days) + elapsed > LONGEST_PERIOD:
+        raise OverflowError("no slot but the first could come")
     return Period(months, days, elapsed)

@@ -67,7 +67,7 @@ def describe_interval(times: int | None, period: Period, wall: datetime | None, 
         clamp_zh = f"没有 {wall.day} 日的月份取当月最后一天。"
     return {
         "en": f"Runs every {every_en} {from_en}, {often_en}.{clamp_en}",
-        "zh": f"{from_zh}，每隔 {every_zh}执行一次，{often_zh}。{clamp_zh}",
+        "zh": f"{from_zh}，每 {every_zh}执行一次，{often_zh}。{clamp_zh}",
     }
 
 

@@ -1,0 +1,198 @@
+"""What is refused, and how the refusal helps."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from jobd.errors import ScheduleError
+from jobd.schedule import check_timezone, parse
+
+ANCHOR = datetime(2026, 5, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "part"),
+    [
+        ("", 0, "empty"),
+        ("hello", 0, "neither"),
+        ("PT", 0, "neither"),
+        ("2026-01-01T00:00:00Z/P1D", 0, "neither"),
+        ("r1/2026-01-01T00:00:00Z/P1D", 0, "neither"),
+        ("R", 0, "parts"),
+        ("R1/2026-01-01/P1D/P1D", 0, "parts"),
+        ("R-1/2026-01-01/P1D", 0, "number of runs 'R-1'"),
+        ("R1.5/2026-01-01/P1D", 0, "number of runs"),
+        ("R1000000000001/2026-01-01/P1D", 0, "more than 1000000000000"),
+        ("R/PT", 2, "duration 'PT'"),
+        ("R/P", 2, "duration 'P'"),
+        ("R/P1DT", 2, "duration"),
+        ("R/P1H", 2, "duration"),
+        ("R/P1D1M", 2, "duration"),
+        ("R/p1d", 2, "duration"),
+        ("R/P0D", 2, "zero"),
+        ("R/PT0S", 2, "zero"),
+        ("R/PT0.5S", 2, "shorter than a second"),
+        ("R/PT0.9999999S", 2, "shorter than a second"),
+        ("R/-P1D", 2, "sign"),
+        ("R//-PT1H", 3, "sign"),
+        ("R/P0.5M", 2, "fraction of a month"),
+        ("R/P1,5Y", 2, "fraction of a month"),
+        ("R/P1.5DT1H", 2, "fraction before its last unit"),
+        ("R/P0001-00-04T05:06:07", 2, "duration"),
+        ("R/P99999999999999999999D", 2, "longer than"),
+        ("R/2026-01-01T00:00:00Z", 2, "duration"),
+        ("R/2026-01-01/", 13, "missing"),
+        ("R//", 3, "missing"),
+        ("R//2026-01-01", 3, "duration"),
+        ("R/P1D/P1D", 6, "second duration"),
+        ("R/2026-01-01/-P1D", 13, "sign"),
+        ("R5/2026-13-01/P1D", 3, "month must be in 1..12"),
+        ("R5/2026-02-29/P1D", 3, "day"),
+        ("R5/2026-366/P1D", 3, "no day 366"),
+        ("R5/2026-W54-1/P1D", 3, "week"),
+        ("R5/2026-01/P1D", 3, "start '2026-01'"),
+        ("R5/2026-01-01 00:00/P1D", 3, "start"),
+        ("R5/2026-01-01T25:00Z/P1D", 3, "hour"),
+        ("R5/2026-01-01T24:01Z/P1D", 3, "hour"),
+        ("R5/2026-01-01T00:00:60Z/P1D", 3, "second"),
+        ("R5/2026-01-01T00:00:00+25:00/P1D", 3, "+25:00 is no offset"),
+        ("R5/2026-01-01T00:00:00+08:60/P1D", 3, "offset"),
+        ("R5/2026-01-01Z/P1D", 3, "start"),
+        ("R5/20260101T00:00Z/P1D", 3, "in the date"),
+        ("R5/0000-01-01/P1D", 3, "years go from 1 to 9999"),
+        ("R5/10000-01-01/P1D", 3, "start"),
+        ("R5/-0001-01-01/P1D", 3, "start"),
+        ("R5/0001-01-01T00:00+08:00/P1D", 3, "years 1 to 9999"),
+        ("R5/9999-12-31T23:00-08:00/P1D", 3, "years 1 to 9999"),
+        ("R5/9999-12-31T24:00Z/P1D", 3, "years 1 to 9999"),
+        ("R5/P1Y/0001-06-01", 7, "before year 1"),
+        ("R5/2026-01-02/2026-01-01", 14, "a second or more after the start"),
+        ("R5/2026-01-01/2026-01-01", 14, "a second or more after the start"),
+        ("R5/2026-01-01T00:00Z/2026-01-01T00:00:00.5Z", 21, "a second or more after the start"),
+        ("R１/2026-01-01/P1D", 1, "U+FF11 (FULLWIDTH DIGIT ONE)"),
+        ("R/PТ1H", 3, "CYRILLIC"),
+        ("R/2026‑01‑01/P1D", 6, "NON-BREAKING HYPHEN"),
+        ("R/P1D\0", 5, "U+0000"),
+        ("R/P1D\n", 5, "U+000A"),
+        ("R/P1D ", 2, "duration"),
+        (" R/P1D", 0, "cron expression"),
+        ("R/P" + "1" * 253 + "D", 255, "257 characters, 255 are the most"),
+        ("* * * * * *", 0, "no field for seconds"),
+        ("* * * *", 0, "4 fields"),
+        ("0 0 30 2 *", 4, "day-of-month '30'"),
+        ("0 24 * * *", 2, "hour '24'"),
+        ("0  0 1 13 *", 7, "month '13'"),
+        ("0 0 * * FUNDAY", 8, "day-of-week 'FUNDAY'"),
+        ("*/0 * * * *", 0, "minute '*/0'"),
+        ("0 0 */15 * 1#2", 0, "no day ever matches"),
+        ("@reboot", 0, "@hourly"),
+        ("@Daily", 0, "@daily"),
+        ("?", 0, "neither"),
+    ],
+)
+def test_a_text_that_says_nothing_is_refused_with_its_part_its_place_and_a_right_one(text, position, part):
+    with pytest.raises(ScheduleError) as caught:
+        parse(text, anchor=ANCHOR)
+    error = caught.value
+    assert part in error.message
+    assert error.position == position
+    assert f"at character {position + 1}:" in error.message
+    assert error.message.endswith(f"right: {error.example}")
+    assert error.fields == {"schedule_mode": [error.message]}
+    assert parse(error.example).next_after(datetime.min.replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "Mars",
+        "Europe/Berlim",
+        "europe/berlin",
+        "America",
+        "../../etc/passwd",
+        "/etc/localtime",
+        "a\0b",
+        "+08:00",
+        "right/UTC",
+        "中国",
+    ],
+)
+def test_a_zone_that_is_none_is_refused_under_its_own_field(name):
+    for ask in (lambda: parse("R/P1D", name), lambda: check_timezone(name)):
+        with pytest.raises(ScheduleError) as caught:
+            ask()
+        assert list(caught.value.fields) == ["schedule_timezone"]
+        check_timezone(caught.value.example)
+
+
+def test_a_misspelt_zone_is_told_the_one_that_was_meant():
+    with pytest.raises(ScheduleError, match="right: Europe/Berlin"):
+        parse("@daily", "Europe/Berlim")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "R1000000000000/2026-01-01/P1D",
+        "R/PT1S",
+        "R/PT1.5S",
+        "R/P1Y2M3W4DT5H6M7.8S",
+        "R/P0Y1D",
+        "R007/P1D",
+        "R/P" + "0" * 250 + "1D",
+    ],
+)
+def test_the_edges_of_what_is_allowed_are_allowed(text):
+    assert parse(text, anchor=ANCHOR).next_after(ANCHOR)
+
+
+VALID = (
+    "R1/2015-12-31T16:00:23.446Z/PT1H",
+    "R/20260131T080000+0800/P1M2DT3H",
+    "R5/P1W/2026-02-28",
+    "R//P1Y",
+    "*/5 9-17 1,L * MON-FRI",
+    "0 0 29 2 1#5",
+    "@weekly",
+)
+
+
+@st.composite
+def nearly_valid(draw) -> str:
+    text = list(draw(st.sampled_from(VALID)))
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(text)))
+        text[place : place + draw(st.integers(0, 3))] = draw(st.text("RPTWYMDHSZL#*/-+:., @0123456789\0é", max_size=3))
+    return "".join(text)
+
+
+@given(st.one_of(nearly_valid(), st.text(), st.text("RPTYMWDHSZL#*/-+:., @0123456789")))
+@settings(max_examples=1500, deadline=None)
+@example("R/P" + "9" * 200 + "Y")
+@example("R/PT" + "9" * 200 + "S")
+@example("R/2026-01-01T00." + "9" * 200 + "/P1D")
+@example("R" + "9" * 200 + "/P1D")
+@example("9" * 100 + " * * * *")
+@example("\ud800")
+def test_whatever_the_text_it_is_read_or_refused_and_what_is_read_can_be_used(text):
+    try:
+        schedule = parse(text, anchor=ANCHOR)
+    except ScheduleError as error:
+        assert 0 <= error.position <= len(text)
+        return
+    assert set(schedule.describe()) == {"en", "zh"}
+    slot = schedule.next_after(ANCHOR)
+    assert slot is None or schedule.notes(slot) is not None
+    assert len(schedule.newest_between(ANCHOR, ANCHOR.replace(day=6), 5)) <= 5
+
+
+@given(st.text())
+@settings(max_examples=300, deadline=None)
+def test_whatever_the_zone_it_is_known_or_refused(name):
+    try:
+        parse("R/P1D", name)
+    except ScheduleError as error:
+        assert list(error.fields) == ["schedule_timezone"]
