@@ -97,6 +97,8 @@ class Status:
     oom_killed: bool = False
     message: str = ""
     """Words of the engine's own, if it gave any."""
+    never_ran: bool = False
+    """An ended run whose command could not be executed, for the reason in `message`: it counts as `StartFailed`."""
 
 
 @dataclass(frozen=True)

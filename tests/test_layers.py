@@ -25,7 +25,7 @@ LAYERS = [
     {"jobd.engine"},
     {"jobd.api", "jobd.console"},
     {"jobd.app"},
-    {"jobd.cli"},
+    {"jobd.cli", "jobd.__main__"},
 ]
 CONTRACT = {"jobd.executor", "jobd.hookspecs", "jobd.errors"}
 MODULES = {

@@ -1,6 +1,6 @@
 """What an exec's end means: pure rules from a record and its container's last state to a result."""
 
-from jobd.errors import ExecutorError
+from jobd.errors import ExecutorError, StartFailed
 from jobd.executor import State, Status
 from jobd.store.lifecycle import Result
 from jobd.store.tables import Exec
@@ -17,6 +17,8 @@ def judge(row: Exec, status: Status) -> Result:
         return _ended("F", "timeout", f"still running after {row.timeout} s", status)
     if status.state is not State.ENDED:
         return Result("F", "lost", f"its container is {status.state.value}, though it ran: somebody else's doing")
+    if status.never_ran:
+        return Result("F", StartFailed.reason, status.message, None, status.started_at, status.ended_at)
     if code is None:
         return _ended("F", "lost", status.message or "its container ended without an exit code", status)
     if code == 0:

@@ -171,7 +171,8 @@ class EngineExecutor(Executor):
                     raise
                 return Status(State.GONE)
             if status.exit_code in CANNOT_EXECUTE and not status.message:
-                return replace(status, message=logs.init_failure(client, handle.id))
+                failure = logs.init_failure(client, handle.id)
+                return replace(status, message=failure, never_ran=bool(failure))
             return status
 
     def watch(self, on_change: Callable[[Handle], None]) -> Callable[[], None]:

@@ -45,7 +45,11 @@ def test_a_command_that_does_not_exist_fails_with_the_runtimes_words(run: Callab
     assert (ended["status"], ended["reason"], ended["exit_code"]) == ("F", "start_failed", None)
     assert "/bin" in ended["message"]
     assert "permission denied" in ended["message"]
-    assert (ended["started_at"], ended["duration"]) == (None, None)
+    ended = run("nothing-of-this-name")
+    assert (ended["status"], ended["reason"]) == ("F", "start_failed")
+    assert "no such file or directory" in ended["message"]
+    by_the_shell = run("sh -c nothing-of-this-name")
+    assert (by_the_shell["reason"], by_the_shell["exit_code"]) == ("exit_code", 127)
 
 
 def test_a_missing_image_is_not_found(run: Callable[..., dict[str, Any]], registry: str) -> None:
