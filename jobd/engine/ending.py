@@ -48,8 +48,8 @@ class Endings:
 
     def running(self, live: LiveExec, elapsed: float = 0.0) -> None:
         """The exec has been running for `elapsed` seconds: its timeout counts."""
-        if live.row.timeout is not None:
-            live.deadline = asyncio.get_running_loop().time() + live.row.timeout - elapsed
+        timeout = self._settings.execs.timeout if live.row.timeout is None else live.row.timeout
+        live.deadline = asyncio.get_running_loop().time() + timeout - elapsed
 
     def changed(self, region: str, handle: Handle) -> None:
         """The executor says that a run ended."""

@@ -14,7 +14,7 @@ def judge(row: Exec, status: Status) -> Result:
     if row.stop_requested_at is not None:
         return _ended("C", row.stop_reason or "cancelled", None, status)
     if row.timed_out_at is not None:
-        return _ended("F", "timeout", f"still running after {row.timeout} s", status)
+        return _ended("F", "timeout", "it ran longer than its timeout", status)
     if status.state is not State.ENDED:
         return Result("F", "lost", f"its container is {status.state.value}, though it ran: somebody else's doing")
     if status.never_ran:

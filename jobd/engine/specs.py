@@ -1,6 +1,5 @@
 """From an exec's record to what an executor is asked to run."""
 
-import fnmatch
 import shlex
 from typing import cast
 
@@ -17,16 +16,16 @@ def build(row: Exec, settings: Settings, installation: str, daemon: str) -> RunS
     size = settings.sizes.get(row.resource_size)
     if size is None:
         raise StartFailed(f"the size {row.resource_size} is no longer configured")
-    patterns = settings.regions[row.region_name].images
-    if not any(fnmatch.fnmatchcase(row.docker_image_repo, pattern) for pattern in patterns):
-        raise StartFailed(f"the region {row.region_name} does not allow the image {row.docker_image_repo}")
+    image = _image(row)
+    if not settings.regions[row.region_name].allows(image):
+        raise StartFailed(f"the region {row.region_name} does not allow the image {image}")
     return RunSpec(
         installation=installation,
         daemon=daemon,
         exec_id=row.id,
         job_id=row.job_id,
         namespace=row.namespace,
-        image=_image(row),
+        image=image,
         argv=None if row.command is None else tuple(shlex.split(row.command)),
         environment=_environment(row),
         cpus=size.cpus,
