@@ -19,6 +19,7 @@ from jobd.settings import (
     Jobd,
     Limits,
     Listen,
+    MountSettings,
     RegionKeys,
     RegionSettings,
     Registry,
@@ -30,7 +31,7 @@ from jobd.settings import (
     parse_size,
 )
 
-__all__ = ["Listen", "RegionSettings", "Registry", "Settings", "Size", "load"]
+__all__ = ["Listen", "MountSettings", "RegionSettings", "Registry", "Settings", "Size", "load"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -78,6 +79,7 @@ def load(
         "path": path.absolute(),
         "sizes": reading.sizes(),
         "registries": reading.registries(),
+        "mounts": reading.mounts(),
         "regions": reading.regions(),
     }
     reading.check_rules(fixed["jobd"], fixed["auth"])
@@ -116,11 +118,12 @@ class _Reading:
         region = [*_fields(RegionKeys), *sorted(options)]
         keys |= {section.name: region for section in self._named("region").values()}
         keys |= {section.name: list(_fields(RegistryKeys)) for section in self._named("registry").values()}
+        keys |= {section.name: list(_fields(MountSettings)) for section in self._named("mount").values()}
         return keys
 
     def refuse_unknown_sections(self) -> None:
         known = {name: f"[{name}]" for name in (*FIXED, "sizes")}
-        named = {"region": "[region:NAME]", "registry": "[registry:HOST]"}
+        named = {"region": "[region:NAME]", "registry": "[registry:HOST]", "mount": "[mount:NAME]"}
         for section in self._sections.values():
             head, colon, _ = section.name.partition(":")
             if section.name in known or (colon and head in named):
@@ -159,6 +162,23 @@ class _Reading:
             else:
                 registries[host] = Registry(username=keys.username, password=password, namespaces=keys.namespaces)
         return registries
+
+    def mounts(self) -> dict[str, MountSettings]:
+        mounts = {}
+        for name, section in self._named("mount").items():
+            if not NAME.fullmatch(name):
+                right = "[mount:NAME] with up to 64 letters, digits and . _ -"
+                self._faults.add(section.place, f"[{section.name}] is no name for a mount", right)
+            mount = self.model(section, MountSettings)
+            if mount is None:
+                continue
+            mounts[name] = mount
+            for region in mount.regions or ():
+                if region not in self._named("region"):
+                    text = f"[{section.name}] regions: there is no [region:{region}]"
+                    place = section.entries["regions"].place
+                    self._faults.add(place, text, nearest(region, self._named("region")))
+        return mounts
 
     def regions(self) -> dict[str, RegionSettings]:
         regions = {}

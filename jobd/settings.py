@@ -188,6 +188,21 @@ class RegistryKeys(_Frozen):
     namespaces: tuple[str, ...] | None = None
 
 
+class MountSettings(_Frozen):
+    """`[mount:NAME]`: a folder on the regions' hosts that jobs may ask for by name; None: every namespace, region."""
+
+    source: str = Field(pattern=r"^/[^\x00]*$")
+    read_only: bool = True
+    namespaces: tuple[str, ...] | None = None
+    regions: tuple[str, ...] | None = None
+
+    def is_for(self, namespace: str, region: str) -> bool:
+        """Whether a run of this namespace in this region may have it."""
+        return (self.namespaces is None or namespace in self.namespaces) and (
+            self.regions is None or region in self.regions
+        )
+
+
 class RegionKeys(_Frozen):
     """The keys of every `[region:NAME]`; the executor's options add their own."""
 
@@ -215,6 +230,7 @@ class Settings(_Frozen):
     sizes: dict[str, Size]
     limits: Limits = Limits()
     registries: dict[str, Registry] = {}
+    mounts: dict[str, MountSettings] = {}
     regions: dict[str, RegionSettings]
 
     @property

@@ -542,3 +542,28 @@ def test_any_text_is_settings_or_faults(tmp_path_factory, text):
         assert all(line.startswith(f"{path}:") for line in error.message.split("\n"))
     else:
         assert settings.jobd.default_region in settings.regions
+
+
+class TestMounts:
+    REGIONS = "[region:BEIJING1]\nexecutor = docker\n[region:OTHER]\nexecutor = docker\n"
+
+    def test_a_mount_is_for_everybody_unless_it_says_for_whom(self, read):
+        mounts = read(
+            f"{self.REGIONS}[mount:data]\nsource = /srv/data\n"
+            "[mount:own]\nsource = /srv/own\nread_only = false\nnamespaces = a, b\nregions = OTHER\n"
+        ).mounts
+        assert mounts["data"].read_only
+        assert mounts["data"].is_for("anybody", "BEIJING1")
+        assert not mounts["own"].read_only
+        assert mounts["own"].is_for("a", "OTHER")
+        assert not mounts["own"].is_for("c", "OTHER")
+        assert not mounts["own"].is_for("a", "BEIJING1")
+
+    def test_a_source_that_is_no_absolute_path_is_a_fault(self, faults):
+        (told,) = faults("[mount:data]\nsource = data\n")
+        assert told.startswith("jobd.ini:2: [mount:data] source:")
+
+    def test_a_region_that_is_not_there_is_a_fault(self, faults):
+        (told,) = faults(f"{self.REGIONS}[mount:data]\nsource = /srv\nregions = BEIJING2\n")
+        assert "there is no [region:BEIJING2]" in told
+        assert "BEIJING1" in told

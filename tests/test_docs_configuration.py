@@ -9,13 +9,14 @@ from jobd import plugins
 from jobd.config import BUILT_IN_REGIONS, BUILT_IN_SIZES, FIXED, load
 from jobd.errors import ConfigError
 from jobd.executor import Executor, Options
-from jobd.settings import RegionKeys, RegistryKeys
+from jobd.settings import MountSettings, RegionKeys, RegistryKeys
 
 ROOT = Path(__file__).parent.parent
 MANUAL = (ROOT / "docs" / "configuration.md").read_text()
 KEYS = {name: set(model.model_fields) for name, model in FIXED.items()} | {
     "sizes": set(BUILT_IN_SIZES),
     "registry:HOST": set(RegistryKeys.model_fields),
+    "mount:NAME": set(MountSettings.model_fields),
     "region:NAME": set(RegionKeys.model_fields),
 }
 

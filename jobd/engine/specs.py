@@ -1,11 +1,12 @@
 """From an exec's record to what an executor is asked to run."""
 
 import shlex
+from collections.abc import Mapping
 from typing import cast
 
 from jobd.config import Settings
 from jobd.errors import ImagePullFailed, StartFailed
-from jobd.executor import PullPolicy, RegistryAuth, RunSpec
+from jobd.executor import Mount, PullPolicy, RegistryAuth, RunSpec
 from jobd.store.tables import Exec
 
 DEFAULT_REGISTRY = "docker.io"
@@ -33,13 +34,20 @@ def build(row: Exec, settings: Settings, installation: str, daemon: str) -> RunS
         max_log=settings.execs.max_log,
         pull_policy=cast(PullPolicy, row.pull_policy),
         registry_auth=_registry_auth(row, settings),
-        labels={},
+        mounts=tuple(_mount(row, mount, settings) for mount in row.mounts),
     )
 
 
 def _image(row: Exec) -> str:
     separator = "@" if row.docker_image_tag.startswith("sha256:") else ":"
     return f"{row.docker_image_repo}{separator}{row.docker_image_tag}"
+
+
+def _mount(row: Exec, wanted: Mapping[str, str], settings: Settings) -> Mount:
+    mount = settings.mounts.get(wanted["name"])
+    if mount is None or not mount.is_for(row.namespace, row.region_name):
+        raise StartFailed(f"the mount {wanted['name']} is not there for {row.namespace} in {row.region_name}")
+    return Mount(mount.source, wanted["path"], mount.read_only)
 
 
 def _environment(row: Exec) -> dict[str, str]:

@@ -29,6 +29,7 @@ SNAPSHOT = (
     "runtime_vars",
     "pull_policy",
     "labels",
+    "mounts",
     "timeout",
     "max_retries",
     "retry_delay",

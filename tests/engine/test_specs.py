@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from jobd.config import RegionSettings, Registry, Settings
+from jobd.config import MountSettings, RegionSettings, Registry, Settings
 from jobd.engine import specs
 from jobd.errors import ImagePullFailed, StartFailed
-from jobd.executor import Options, RegistryAuth, RunSpec
+from jobd.executor import Mount, Options, RegistryAuth, RunSpec
 from jobd.store.tables import EPOCH, Exec
 from tests.engine.conftest import make_settings
 from tests.store.rows import JOB
@@ -67,14 +67,27 @@ def test_an_image_outside_the_regions_list_is_refused(settings: Settings) -> Non
     assert build(narrow, docker_image_repo="good/app").image == "good/app:latest"
 
 
+def mounting(settings: Settings, **values: Any) -> Settings:
+    mount = MountSettings(**{"source": "/srv/data", **values})
+    return settings.model_copy(update={"mounts": {"data": mount}})
+
+
+def test_a_mount_is_the_operators_by_name(settings: Settings) -> None:
+    spec = build(mounting(settings, read_only=False), mounts=[{"name": "data", "path": "/data"}])
+    assert spec.mounts == (Mount("/srv/data", "/data", read_only=False),)
+
+
+@pytest.mark.parametrize("rule", [{"namespaces": ("other",)}, {"regions": ("OTHER",)}])
+def test_a_mount_that_is_not_for_the_run_fails_it(settings: Settings, rule: dict[str, Any]) -> None:
+    with pytest.raises(StartFailed, match="data"):
+        build(mounting(settings, **rule), mounts=[{"name": "data", "path": "/data"}])
+    with pytest.raises(StartFailed, match="gone"):
+        build(settings, mounts=[{"name": "gone", "path": "/data"}])
+
+
 @pytest.mark.parametrize(
     ("host", "repo"),
-    [
-        ("index.example.com", "index.example.com/a"),
-        ("localhost", "localhost/a"),
-        ("h:5", "h:5/a"),
-        ("docker.io", "a/b"),
-    ],
+    [("a.example.com", "a.example.com/a"), ("localhost", "localhost/a"), ("h:5", "h:5/a"), ("docker.io", "a/b")],
 )
 def test_credentials_are_those_of_the_images_registry(settings: Settings, host: str, repo: str) -> None:
     registry = Registry(username="u", password=SecretStr("p"))
