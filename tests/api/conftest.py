@@ -1,0 +1,51 @@
+"""The API over a migrated database with the user `chennanfei`, on SQLite and on PostgreSQL."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from jobd.store import accounts
+from jobd.store.database import Database
+from tests.api.server import Api, settings_for
+
+USER = "chennanfei"
+PASSWORD = "a long password"
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def make_api(io_loop: IOLoop, database: Database, database_url: str) -> Iterator[Callable[..., Api]]:
+    opened: list[Api] = []
+
+    def make(token: str | None = None, plugins: Any = None, **sections: Any) -> Api:
+        async def start() -> None:
+            opened.append(Api(database, settings_for(database_url, **sections), token, plugins))
+
+        io_loop.run_sync(start)
+        return opened[-1]
+
+    yield make
+    for api in opened:
+        io_loop.run_sync(api.close)
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api], database: Database) -> Api:
+    database.write_sync(accounts.create_user, USER, PASSWORD)
+    return make_api(database.write_sync(accounts.create_token, USER, "test"))
+
+
+@pytest.fixture
+def stranger(api: Api, database: Database) -> str:
+    """Another tenant's token."""
+    database.write_sync(accounts.create_user, "stranger")
+    return database.write_sync(accounts.create_token, "stranger", "test")
