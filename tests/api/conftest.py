@@ -1,6 +1,8 @@
 """The API over a migrated database with the user `chennanfei`, on SQLite and on PostgreSQL."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +13,22 @@ from jobd.store.database import Database
 from tests.api.server import Api, settings_for
 
 USER = "chennanfei"
-PASSWORD = "a long password"
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied: quicker than to migrate one for each test."""
+    path = tmp_path_factory.mktemp("template") / "jobd.db"
+    opened = Database(f"sqlite:///{path}")
+    opened.migrate()
+    opened.close()
+    return path
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(database_url: str, empty_sqlite: Path) -> Iterator[Database]:
+    if database_url.startswith("sqlite:"):
+        shutil.copy(empty_sqlite, database_url.removeprefix("sqlite:///"))
     opened = Database(database_url)
     opened.migrate()
     yield opened
@@ -27,10 +40,7 @@ def make_api(io_loop: IOLoop, database: Database, database_url: str) -> Iterator
     opened: list[Api] = []
 
     def make(token: str | None = None, plugins: Any = None, **sections: Any) -> Api:
-        async def start() -> None:
-            opened.append(Api(database, settings_for(database_url, **sections), token, plugins))
-
-        io_loop.run_sync(start)
+        opened.append(Api(database, settings_for(database_url, **sections), token, plugins))
         return opened[-1]
 
     yield make
@@ -40,7 +50,7 @@ def make_api(io_loop: IOLoop, database: Database, database_url: str) -> Iterator
 
 @pytest.fixture
 def api(make_api: Callable[..., Api], database: Database) -> Api:
-    database.write_sync(accounts.create_user, USER, PASSWORD)
+    database.write_sync(accounts.create_user, USER)
     return make_api(database.write_sync(accounts.create_token, USER, "test"))
 
 
