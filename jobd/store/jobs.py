@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from peewee import SQL, Expression, Function, Select, SqliteDatabase, fn
+
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
 from jobd.store.accounts import Caller, require_namespace
@@ -71,8 +73,16 @@ def listed(caller: Caller, wanted: JobFilter, page: int, page_size: int) -> Page
     if wanted.scheduled is not None:
         query = query.where(Job.is_schedule_active == wanted.scheduled)
     for key, value in wanted.labels:
-        query = query.where(Job.labels[key] == value)
+        query = query.where(_has_label(key, value))
     return Page(query.count(), list(query.order_by(Job.id.desc()).paginate(page, page_size)))
+
+
+def _has_label(key: str, value: str) -> Expression | Function:
+    """Asked with key and value as parameters: what JSON paths do with quotes and digits differs by database."""
+    if not isinstance(Job._meta.database, SqliteDatabase):
+        return fn.jsonb_extract_path_text(Job.labels, key) == value
+    pairs = Select([fn.json_each(Job.labels).alias("label")], [SQL("1")])
+    return fn.EXISTS(pairs.where(SQL("label.key") == key, SQL("label.value") == value))
 
 
 def update(caller: Caller, job_id: int, changes: Mapping[str, Any]) -> Job:
