@@ -1,6 +1,6 @@
 """Jobs: what a user described, and when its schedule is due next."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -85,9 +85,14 @@ def _has_label(key: str, value: str) -> Expression | Function:
     return fn.EXISTS(pairs.where(SQL("label.key") == key, SQL("label.value") == value))
 
 
-def update(caller: Caller, job_id: int, changes: Mapping[str, Any]) -> Job:
-    """Change what is named and leave the rest. Raises NotFound, InvalidArgs."""
+def update(
+    caller: Caller, job_id: int, changes: Mapping[str, Any], require: Callable[[Job], None] = lambda job: None
+) -> Job:
+    """Change what is named and leave the rest. `require` sees the job as nobody else can change it any more, and may
+    raise. Raises NotFound, InvalidArgs.
+    """
     job = get(caller, job_id, lock=True)
+    require(job)
     before = {name: getattr(job, name) for name in (*SCHEDULE_FIELDS, "is_schedule_active")}
     for name, value in changes.items():
         setattr(job, name, value)
