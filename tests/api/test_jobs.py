@@ -180,6 +180,22 @@ async def test_a_deleted_job_is_gone_with_its_execs_and_what_runs_is_stopped(api
     assert (await api.call("GET", "/v1/execs")).json["count"] == 0
 
 
+async def test_a_change_of_what_somebody_else_changed_meanwhile_is_412(api: Api) -> None:
+    job = await api.job()
+    url = f"/v1/jobs/{job['id']}"
+    tag = (await api.call("GET", url)).headers["Etag"]
+    await api.exec(job["id"])
+    first = await api.call("PUT", url, {"command": "a"}, headers={"If-Match": f'"other", {tag}'})
+    assert first.status == 200
+    second = await api.call("PUT", url, {"command": "b"}, headers={"If-Match": tag})
+    assert (second.status, second.error["code"]) == (412, "precondition_failed")
+    weak = await api.call("PUT", url, {"command": "b"}, headers={"If-Match": f"W/{first.headers['Etag']}"})
+    assert weak.status == 412
+    got = await api.call("GET", url)
+    assert (got.json["command"], got.headers["Etag"]) == ("a", first.headers["Etag"])
+    assert (await api.call("PUT", url, {"command": "b"}, headers={"If-Match": "*"})).status == 200
+
+
 async def test_two_changes_at_once_are_both_kept(api: Api) -> None:
     job = await api.job()
     url = f"/v1/jobs/{job['id']}"
