@@ -81,17 +81,21 @@ class Handler(RequestHandler):
             raise HTTPError(405)
         method = "GET" if self.request.method == "HEAD" else self.request.method
         self.wanted = read_query(self.queries.get(method, Query), self.request.query_arguments)
-        length = int(self.request.headers.get("Content-Length", 0))
-        if length > self.services.settings.limits.max_body:
+        # What is no number here is tornado's to refuse.
+        length = self.request.headers.get("Content-Length", "")
+        if length.isdecimal() and (len(length) > 18 or int(length) > self.services.settings.limits.max_body):
             raise self._too_large()
-        if length or "Transfer-Encoding" in self.request.headers:
-            self._check_type()
 
     def data_received(self, chunk: bytes) -> None:
         limit = self.services.settings.limits.max_body
         self._length += len(chunk)
-        if self._refusal is None and self._length > limit:
-            self._refuse(self._too_large())
+        try:
+            if self._received == b"":
+                self._check_type()
+            if self._received is not None and self._length > limit:
+                raise self._too_large()
+        except JobdError as error:
+            self._refuse(error)
         if self._received is not None:
             self._received += chunk
         elif self._length > limit + MOST_DROPPED and not self._finished:

@@ -7,7 +7,7 @@ from typing import Any
 from jobd import schedule
 from jobd.api import fields
 from jobd.api.faults import Faults, check, suggestion
-from jobd.api.schemas import READ_ONLY, ExecCreate, JobCreate, JobFields, read_body
+from jobd.api.schemas import READ_ONLY, Body, ExecCreate, JobCreate, JobFields
 from jobd.config import Settings
 from jobd.errors import InvalidArgs, ScheduleError
 from jobd.store.tables import Job
@@ -38,11 +38,9 @@ def for_update(body: Mapping[str, Any], current: Job, settings: Settings) -> dic
 
 def for_exec(body: Mapping[str, Any], job: Job, settings: Settings) -> dict[str, Any]:
     """What an exec of `job` shall have otherwise. Raises InvalidArgs with every fault."""
-    said = read_body(ExecCreate, body)
-    overrides = said.model_dump(exclude_unset=True)
-    overrides = {name: value for name, value in overrides.items() if value is not None or name == "command"}
+    given, faults = _sound(ExecCreate, ExecCreate, body)
+    overrides = {name: value for name, value in given.items() if value is not None or name == "command"}
     whole = {name: getattr(job, name) for name in JobFields.model_fields} | overrides
-    faults: Faults = {}
     if "docker_image_tag" in overrides:
         for _, texts in _image_faults(whole, settings):
             faults["docker_image_tag"] = texts
@@ -72,11 +70,16 @@ def _given(
 ) -> tuple[dict[str, Any], Faults]:
     """What the request says, as far as it is sound, and what is wrong with the rest."""
     said = {name: value for name, value in body.items() if name not in READ_ONLY}
+    given, faults = _sound(model, JobFields, said)
+    return {name: default[name] if value is None else value for name, value in given.items()}, faults
+
+
+def _sound(model: type[Body], without: type[Body], said: Mapping[str, Any]) -> tuple[dict[str, Any], Faults]:
+    """What is said, as far as it is sound, and what is wrong with the rest; `without` requires no field."""
     parsed, faults = check(model, said)
     if parsed is None:
-        parsed, _ = check(JobFields, {name: value for name, value in said.items() if name not in faults})
-    given = parsed.model_dump(exclude_unset=True) if parsed else {}
-    return {name: default[name] if value is None else value for name, value in given.items()}, faults
+        parsed, _ = check(without, {name: value for name, value in said.items() if name not in faults})
+    return parsed.model_dump(exclude_unset=True) if parsed else {}, faults
 
 
 def _checked(

@@ -1,11 +1,14 @@
 """/v1/jobs"""
 
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
 from jobd.api import job_values, render
 from jobd.api.base import Handler
-from jobd.api.schemas import JobQuery
+from jobd.api.schemas import JobFields, JobQuery
+from jobd.errors import PreconditionFailed
 from jobd.store import deletion, execs, jobs
 from jobd.store.accounts import Caller
 from jobd.store.execs import last_of
@@ -28,25 +31,40 @@ class Jobs(Handler):
         values = job_values.for_create(self.body(), self.services.settings)
         row = await self.services.database.write(jobs.create, self.caller, values)
         self.set_header("Location", f"/v1/jobs/{row.id}")
+        self.set_header("Etag", version(row))
         self.reply(render.job(row, None), 201)
 
 
 class OneJob(Handler):
     async def get(self, job_id: str) -> None:
         row, last = await self.services.database.read(_with_last, jobs.get, self.caller, self.number(job_id))
+        self.set_header("Etag", version(row))
         self.reply(render.job(row, last))
 
     async def put(self, job_id: str) -> None:
         database, number = self.services.database, self.number(job_id)
         current = await database.read(jobs.get, self.caller, number)
         changes = job_values.for_update(self.body(), current, self.services.settings)
-        row, last = await database.write(_with_last, jobs.update, self.caller, number, changes)
+        row, last = await database.write(_with_last, jobs.update, self.caller, number, changes, self._require)
+        self.set_header("Etag", version(row))
         self.reply(render.job(row, last))
 
     async def delete(self, job_id: str) -> None:
         await self.services.database.write(deletion.delete_job, self.caller, self.number(job_id))
         self.services.engine.stop_requested()
         self.set_status(204)
+
+    def _require(self, job: Job) -> None:
+        """RFC 9110, 13.1.1: strong comparison, so that a weak tag matches nothing."""
+        wanted = [tag.strip() for tag in self.request.headers.get("If-Match", "*").split(",")]
+        if "*" not in wanted and version(job) not in wanted:
+            raise PreconditionFailed(f"job {job.id} is no longer as If-Match has it")
+
+
+def version(job: Job) -> str:
+    """The entity tag of what a user said of the job, whatever became of it since."""
+    said = json.dumps([getattr(job, name) for name in JobFields.model_fields], sort_keys=True)
+    return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
 
 
 def _page_with_last(caller: Caller, wanted: JobFilter, number: int, size: int) -> tuple[Page, dict[int, Exec]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tornado.web import Application, RequestHandler
 
-from jobd.api import accounts, execs, jobs, logs, system
+from jobd.api import accounts, execs, jobs, logs, schedules, system
 from jobd.api.base import Handler, NoSuchPath, Services
 
 log = logging.getLogger(__name__)
@@ -21,12 +21,14 @@ def routes(services: Services) -> list[Route]:
     table: list[tuple[str, type[Handler]]] = [
         (r"/v1/jobs", jobs.Jobs),
         (JOB, jobs.OneJob),
+        (rf"{JOB}/schedule", schedules.JobSchedule),
         (rf"{JOB}/execs", execs.JobExecs),
         (EXEC, execs.OneExec),
         (rf"{EXEC}/stop", execs.Stop),
         (rf"{EXEC}/rerun", execs.Rerun),
         (rf"{EXEC}/logs", logs.Logs),
         (r"/v1/execs", execs.AllExecs),
+        (r"/v1/schedule/preview", schedules.SchedulePreview),
         (r"/v1/regions", system.Regions),
         (r"/v1/sizes", system.Sizes),
         (r"/v1/auth/profile", accounts.Profile),

@@ -88,7 +88,7 @@ def _flag(text: Any) -> Any:
 
 def _instant(text: Any) -> Any:
     if not isinstance(text, str):
-        return text
+        raise ValueError("must be a time as a string, as in 2015-12-28T14:31:07Z")
     try:
         # An unescaped + of an offset arrives as a blank.
         instant = datetime.fromisoformat(text.replace(" ", "+"))
@@ -112,6 +112,13 @@ Whole = Annotated[int, BeforeValidator(_digits)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 Label = Annotated[tuple[str, str], BeforeValidator(_label)]
+
+
+class Preview(Body):
+    schedule_mode: str
+    schedule_timezone: str | None = None
+    after: Annotated[Instant, Field(strict=False)] | None = None
+    count: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
 class Query(BaseModel):
@@ -140,6 +147,10 @@ class ExecQuery(PageQuery):
     region: str | None = None
     since: Instant | None = None
     until: Instant | None = None
+
+
+class SlotQuery(Query):
+    count: Annotated[Whole, Field(ge=1, le=1000)] = 10
 
 
 class LogQuery(Query):

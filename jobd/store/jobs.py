@@ -1,9 +1,11 @@
 """Jobs: what a user described, and when its schedule is due next."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from peewee import SQL, Expression, Function, Select, SqliteDatabase, fn
 
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
@@ -71,13 +73,26 @@ def listed(caller: Caller, wanted: JobFilter, page: int, page_size: int) -> Page
     if wanted.scheduled is not None:
         query = query.where(Job.is_schedule_active == wanted.scheduled)
     for key, value in wanted.labels:
-        query = query.where(Job.labels[key] == value)
+        query = query.where(_has_label(key, value))
     return Page(query.count(), list(query.order_by(Job.id.desc()).paginate(page, page_size)))
 
 
-def update(caller: Caller, job_id: int, changes: Mapping[str, Any]) -> Job:
-    """Change what is named and leave the rest. Raises NotFound, InvalidArgs."""
+def _has_label(key: str, value: str) -> Expression | Function:
+    """Asked with key and value as parameters: what JSON paths do with quotes and digits differs by database."""
+    if not isinstance(Job._meta.database, SqliteDatabase):
+        return fn.jsonb_extract_path_text(Job.labels, key) == value
+    pairs = Select([fn.json_each(Job.labels).alias("label")], [SQL("1")])
+    return fn.EXISTS(pairs.where(SQL("label.key") == key, SQL("label.value") == value))
+
+
+def update(
+    caller: Caller, job_id: int, changes: Mapping[str, Any], require: Callable[[Job], None] = lambda job: None
+) -> Job:
+    """Change what is named and leave the rest. `require` sees the job as nobody else can change it any more, and may
+    raise. Raises NotFound, InvalidArgs.
+    """
     job = get(caller, job_id, lock=True)
+    require(job)
     before = {name: getattr(job, name) for name in (*SCHEDULE_FIELDS, "is_schedule_active")}
     for name, value in changes.items():
         setattr(job, name, value)

@@ -1,0 +1,51 @@
+"""/v1/jobs/{job_id}/schedule and /v1/schedule/preview"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from jobd import schedule
+from jobd.api import render
+from jobd.api.base import Handler
+from jobd.api.render import Shape
+from jobd.api.schemas import Preview, SlotQuery, read_body
+from jobd.schedule import Schedule
+from jobd.store import jobs
+
+TICK = timedelta(microseconds=1)
+NO_SCHEDULE: Shape = {"slots": [], "remaining": 0, "words": {"en": "no schedule", "zh": "没有调度"}}
+
+
+class JobSchedule(Handler):
+    queries = {"GET": SlotQuery}
+
+    async def get(self, job_id: str) -> None:
+        row = await self.services.database.read(jobs.get, self.caller, self.number(job_id))
+        if row.schedule_mode is None:
+            self.reply(NO_SCHEDULE)
+            return
+        at = datetime.now(UTC)
+        # A form without a start, switched off, begins when it is switched on: shown as if that were now.
+        anchor = row.schedule_anchor if row.is_schedule_active else at
+        parsed = schedule.parse(row.schedule_mode, row.schedule_timezone, anchor)
+        self.reply(await asyncio.to_thread(_shown, parsed, at, self.wanted.count))
+
+
+class SchedulePreview(Handler):
+    """A form without a start is shown as if it were set at `after`: its slot 0 is that instant."""
+
+    async def post(self) -> None:
+        said = read_body(Preview, self.body())
+        after = said.after or datetime.now(UTC)
+        parsed = schedule.parse(said.schedule_mode, said.schedule_timezone, after)
+        since = after - TICK if parsed.needs_anchor else after
+        self.reply(await asyncio.to_thread(_shown, parsed, since, said.count or SlotQuery().count))
+
+
+def _shown(parsed: Schedule, after: datetime, count: int) -> Shape:
+    slots: list[Shape] = []
+    slot = parsed.next_after(after)
+    while slot is not None and len(slots) < count:
+        local = parsed.local(slot.at).isoformat(timespec="microseconds")
+        slots.append({"utc": render.instant(slot.at), "local": local, "notes": parsed.notes(slot)})
+        slot = parsed.next_after(slot.at)
+    return {"slots": slots, "remaining": parsed.remaining(after), "words": parsed.describe()}

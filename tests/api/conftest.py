@@ -1,0 +1,61 @@
+"""The API over a migrated database with the user `chennanfei`, on SQLite and on PostgreSQL."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from jobd.store import accounts
+from jobd.store.database import Database
+from tests.api.server import Api, settings_for
+
+USER = "chennanfei"
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied: quicker than to migrate one for each test."""
+    path = tmp_path_factory.mktemp("template") / "jobd.db"
+    opened = Database(f"sqlite:///{path}")
+    opened.migrate()
+    opened.close()
+    return path
+
+
+@pytest.fixture
+def database(database_url: str, empty_sqlite: Path) -> Iterator[Database]:
+    if database_url.startswith("sqlite:"):
+        shutil.copy(empty_sqlite, database_url.removeprefix("sqlite:///"))
+    opened = Database(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def make_api(io_loop: IOLoop, database: Database, database_url: str) -> Iterator[Callable[..., Api]]:
+    opened: list[Api] = []
+
+    def make(token: str | None = None, plugins: Any = None, **sections: Any) -> Api:
+        opened.append(Api(database, settings_for(database_url, **sections), token, plugins))
+        return opened[-1]
+
+    yield make
+    for api in opened:
+        io_loop.run_sync(api.close)
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api], database: Database) -> Api:
+    database.write_sync(accounts.create_user, USER)
+    return make_api(database.write_sync(accounts.create_token, USER, "test"))
+
+
+@pytest.fixture
+def stranger(api: Api, database: Database) -> str:
+    """Another tenant's token."""
+    database.write_sync(accounts.create_user, "stranger")
+    return database.write_sync(accounts.create_token, "stranger", "test")

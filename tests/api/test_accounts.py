@@ -1,0 +1,130 @@
+from types import SimpleNamespace
+
+import pluggy
+import pytest
+
+from jobd import hookspecs
+from jobd.api.accounts import MOST_FAILURES, WINDOW, Failures
+from jobd.errors import TooManyRequests
+from jobd.hookspecs import AuthRequest, hookimpl
+from jobd.store import accounts
+from jobd.store.database import Database
+from tests.api.conftest import USER
+from tests.api.server import Answer, Api
+
+PASSWORD = "a long 密码 & more"
+URL = "/v1/generate-api-token"
+
+
+@pytest.fixture
+def user(api: Api, database: Database) -> None:
+    database.write_sync(accounts.set_password, USER, PASSWORD)
+
+
+async def sign_in(api: Api, password: str = PASSWORD, username: str = USER) -> Answer:
+    return await api.call("POST", URL, {"username": username, "password": password}, token=None)
+
+
+@pytest.mark.gen_test
+async def test_a_password_makes_a_token(api: Api, user: None) -> None:
+    answer = await sign_in(api)
+    assert (answer.status, set(answer.json)) == (200, {"username", "token"})
+    profile = await api.call("GET", "/v1/auth/profile", token=answer.json["token"])
+    assert profile.json == {"username": USER, "is_admin": False}
+
+
+@pytest.mark.gen_test
+async def test_a_form_does_as_well(api: Api, user: None) -> None:
+    form = b"username=chennanfei&password=a+long+%E5%AF%86%E7%A0%81+%26+more"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (await api.call("POST", URL, body=form, headers=headers, token=None)).status == 200
+    twice = await api.call("POST", URL, body=form + b"&username=x&nul=%00", headers=headers, token=None)
+    assert set(twice.faults) == {"username", "nul"}
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("body", [{}, {"username": USER}, {"username": 1, "password": None}])
+async def test_what_is_missing_is_400(api: Api, body: dict[str, object]) -> None:
+    assert "password" in (await api.call("POST", URL, body, token=None)).faults
+
+
+@pytest.mark.gen_test
+async def test_a_wrong_password_and_an_unknown_user_are_told_alike(api: Api, user: None) -> None:
+    wrong, unknown = await sign_in(api, "wrong"), await sign_in(api, username="nobody")
+    assert wrong.status == unknown.status == 401
+    assert wrong.body == unknown.body
+
+
+@pytest.mark.gen_test
+async def test_after_too_many_wrong_passwords_not_even_the_right_one_is_tried(api: Api, user: None) -> None:
+    for _ in range(MOST_FAILURES):
+        assert (await sign_in(api, "wrong")).status == 401
+    answer = await sign_in(api)
+    assert (answer.status, answer.error["code"]) == (429, "too_many_requests")
+    assert 0 < int(answer.headers["Retry-After"]) <= WINDOW
+    assert (await sign_in(api, username="other")).status == 401
+
+
+def test_failures_are_forgotten_after_their_time() -> None:
+    failures = Failures()
+    for second in range(MOST_FAILURES):
+        failures.add("::1", USER, second)
+    with pytest.raises(TooManyRequests):
+        failures.check("::1", USER, WINDOW - 1)
+    failures.check("::2", USER, WINDOW - 1)
+    failures.check("::1", USER, WINDOW)
+
+
+def plugins(*answers: object) -> pluggy.PluginManager:
+    """A manager with one plugin an answer; an exception is raised. The last one is asked first."""
+    manager = pluggy.PluginManager("jobd")
+    manager.add_hookspecs(hookspecs)
+    for answer in answers:
+
+        @hookimpl
+        def jobd_authenticate(request: AuthRequest, answer: object = answer) -> str | None:
+            if isinstance(answer, Exception):
+                raise answer
+            return request.headers.get("X-User") if answer == "header" else None
+
+        manager.register(SimpleNamespace(jobd_authenticate=jobd_authenticate))
+    return manager
+
+
+@pytest.mark.gen_test
+async def test_a_plugin_may_say_who_asks(api: Api, make_api) -> None:
+    open_api = make_api(plugins=plugins("header", RuntimeError("broken"), None))
+    for headers, status in [({"X-User": USER}, 200), ({"X-User": "nobody"}, 401), ({}, 401)]:
+        assert (await open_api.call("GET", "/v1/jobs", headers=headers)).status == status
+    assert (await open_api.call("GET", "/v1/jobs", token=api.token)).status == 200
+
+
+@pytest.mark.gen_test
+async def test_health_and_readiness_need_no_token(api: Api) -> None:
+    for path in ("/healthz", "/readyz"):
+        assert (await api.call("GET", path, token=None)).status == 200
+
+
+@pytest.mark.gen_test
+async def test_a_database_behind_its_schema_makes_it_unready_but_not_unhealthy(
+    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "pending", lambda: ["0002_more"])
+    answer = await api.call("GET", "/readyz", token=None)
+    assert (answer.status, answer.error["code"]) == (503, "service_unavailable")
+    assert (await api.call("GET", "/healthz", token=None)).status == 200
+
+
+@pytest.mark.gen_test
+async def test_regions_and_sizes_tell_what_may_be_chosen(api: Api) -> None:
+    regions = (await api.call("GET", "/v1/regions")).json
+    assert regions["count"] == 2
+    served, unserved = regions["results"]
+    assert (served["name"], served["ok"], served["engine"], served["is_default"]) == ("BEIJING1", True, "dry-run", True)
+    assert (unserved["name"], unserved["ok"]) == ("GUARDED", False)
+    assert unserved["message"]
+    api.engine.regions["BEIJING1"].down = "no route to host"
+    first = (await api.call("GET", "/v1/regions")).json["results"][0]
+    assert (first["ok"], first["message"]) == (False, "no route to host")
+    sizes = (await api.call("GET", "/v1/sizes")).json["results"]
+    assert sizes[0] == {"name": "XXS", "cpus": 0.15, "memory": 67108864, "is_default": True}

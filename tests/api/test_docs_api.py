@@ -1,0 +1,104 @@
+"""docs/api.md keeps up with the code, and its examples work."""
+
+import asyncio
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jobd.api import answers, routes, schemas
+from jobd.store import accounts
+from jobd.store.database import Database
+from tests.api.conftest import USER
+from tests.api.server import Api
+
+TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+PASSWORD = "a long password"
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'jobd.db'}"
+
+
+def examples() -> list[str]:
+    """The commands of the page, those that delete last, execs before jobs."""
+    blocks = re.findall(r"^```console\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    commands = [
+        command
+        for block in blocks
+        for command in re.findall(r"^\$ (curl .*?)(?=^[$\[{]|\Z)", block, re.MULTILINE | re.DOTALL)
+    ]
+    return sorted(commands, key=lambda command: ("DELETE" in command, "DELETE" in command and "execs" not in command))
+
+
+def test_every_address_and_method_has_a_section(api: Api) -> None:
+    sections = set(re.findall(r"^### `(\w+ /\S+)`", TEXT, re.MULTILINE))
+    served = set()
+    for pattern, handler, arguments in routes.routes(api.services):
+        path = pattern.removesuffix("/?").replace("([^/]+)", "{id}", 1).replace("([^/]+)", "{exec_id}")
+        made = handler.__new__(handler)
+        served |= {f"{method} {path}" for method in made._methods() if method not in ("HEAD", "OPTIONS")}
+        assert arguments["services"] is api.services
+    assert sections == served
+
+
+def test_every_section_of_an_address_has_an_example_of_it() -> None:
+    for method, path, rest in re.findall(r"^### `(\w+) (/\S+)`\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL):
+        url = path.replace("{id}", "1").replace("{exec_id}", "$EXEC")
+        assert re.search(rf'curl (-X {method} )?"\$JOBD{re.escape(url)}[?"]', rest), f"{method} {path}"
+
+
+@pytest.mark.parametrize("model", [schemas.JobFields, schemas.ExecCreate, schemas.Preview, schemas.Credentials])
+def test_every_field_is_named(model: type[schemas.Body]) -> None:
+    assert [name for name in model.model_fields if f"`{name}`" not in TEXT] == []
+
+
+@pytest.mark.parametrize("model", [schemas.JobQuery, schemas.ExecQuery, schemas.LogQuery, schemas.SlotQuery])
+def test_every_parameter_is_named(model: type[schemas.Query]) -> None:
+    assert [name for name in model.model_fields if f"`{name}`" not in TEXT] == []
+
+
+@pytest.mark.gen_test
+async def test_every_field_of_an_answer_is_named(api: Api) -> None:
+    job = await api.job()
+    exec = await api.exec(job["id"])
+    region = (await api.call("GET", "/v1/regions")).json["results"][0]
+    assert [name for name in {**job, **exec} if f"`{name}`" not in TEXT] == []
+    assert [name for name in region if f'"{name}"' not in TEXT] == []
+
+
+def test_every_error_code_that_is_raised_is_named() -> None:
+    unused = {"idempotency_mismatch"}
+    named = dict(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", TEXT, re.MULTILINE))
+    served = {code: str(status) for code, status in answers.STATUS.items() if code not in unused}
+    assert named == {**served, "unknown_issue": "500"}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_every_example_works(api: Api, database: Database) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is missing")
+    database.write_sync(accounts.set_password, USER, PASSWORD)
+    exec = await api.exec((await api.job())["id"])
+    values = {
+        "JOBD": api.url,
+        "AUTH": f"Authorization: Token {api.token}",
+        "JSON": "Content-Type: application/json",
+        "PASSWORD": PASSWORD,
+        "EXEC": exec["id"],
+    }
+    assert len(examples()) >= 20
+    for command in examples():
+        ran = await asyncio.create_subprocess_exec(
+            "sh",
+            "-c",
+            command.replace("curl ", "curl -sS --fail-with-body ", 1),
+            env={**os.environ, **values},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await ran.communicate()
+        assert ran.returncode == 0, f"{command}\n{output.decode()}"
