@@ -11,16 +11,16 @@ from typing import Any
 from jobd.errors import ExecutorError, ImageAbsent
 from jobd.executor import Executor, Handle, LogChunk, RunSpec, State, Status
 
-PATIENCE = 60.0
-"""Seconds within which a run that should end has ended."""
 MEMORY = 64 * 2**20
 
 
 class Bench:
     """An executor with runs to try it on. What it made it removes at the end."""
 
-    def __init__(self, build: Callable[[str], Executor], image: str) -> None:
+    def __init__(self, build: Callable[[str], Executor], image: str, patience: float = 60.0) -> None:
         self.image = image
+        self.patience = patience
+        """Seconds within which what should happen has happened."""
         self.build = build
         """From an installation's id to an executor of it."""
         self.installation = f"conformance-{uuid.uuid4().hex}"
@@ -73,9 +73,9 @@ class Bench:
         return self.wait(handle, State.ENDED)
 
     def wait(self, handle: Handle, state: State) -> Status:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while (status := self.status(handle)).state is not state:
-            assert time.monotonic() < deadline, f"after {PATIENCE:.0f} s it is not {state.value}, but {status}"
+            assert time.monotonic() < deadline, f"after {self.patience:.0f} s it is not {state.value}, but {status}"
             time.sleep(0.02)
         return status
 

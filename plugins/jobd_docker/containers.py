@@ -83,12 +83,16 @@ def status(inspected: Mapping[str, Any]) -> Status:
     """Of an inspected container. The engine's clock, cut to microseconds."""
     raw = inspected["State"]
     what = state(raw["Status"])
-    ended = what is State.ENDED
+    started = time(raw["StartedAt"])
+    ended = time(raw["FinishedAt"]) if what is State.ENDED else None
+    if started is not None and ended is not None:
+        # the engine notes a start after the program's own, which may have ended by then
+        started = min(started, ended)
     return Status(
         what,
-        exit_code=raw["ExitCode"] if ended else None,
-        started_at=time(raw["StartedAt"]),
-        ended_at=time(raw["FinishedAt"]) if ended else None,
+        exit_code=raw["ExitCode"] if what is State.ENDED else None,
+        started_at=started,
+        ended_at=ended,
         oom_killed=raw["OOMKilled"],
         message=raw["Error"],
     )

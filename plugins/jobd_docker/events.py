@@ -4,7 +4,6 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import docker
 import requests
@@ -101,8 +100,18 @@ def was_started(client: docker.APIClient, container: str) -> bool | None:
     except APIError as error:
         if error.status_code != 404:
             raise
-    past: dict[str, Any] = {"since": "1", "until": client.info()["SystemTime"], "filters": {"container": container}}
-    seen = {event["Action"] for event in client.events(**past, decode=True)}
+    seen = _actions(client, container)
     if "start" in seen:
         return True
     return False if "create" in seen else None
+
+
+def _actions(client: docker.APIClient, container: str) -> set[str]:
+    """What the engine remembers to have happened to a container until now, by the engine's clock."""
+    now = time(client.info()["SystemTime"])
+    assert now is not None  # noqa: S101
+    past = {"since": "1", "until": f"{now.timestamp() + 0.001:.6f}", "filters": json.dumps({"container": [container]})}
+    with client.get(url(client, "/events"), params=past, stream=True, timeout=client.timeout) as response:
+        # an error must not look like a past without events
+        response.raise_for_status()
+        return {json.loads(line)["Action"] for line in response.iter_lines() if line}
