@@ -42,27 +42,39 @@ class Adoption:
         statuses = await region.call(region.executor.statuses, handles) if handles else {}
         for live in waiting:
             async with live.lock:
-                try:
-                    if live in self._live:
-                        await self._settle(live, statuses)
+                # Settled by somebody else while this one waited: the answer in hand is older than that.
+                if live in self._endings.unsettled and await self._try(live, statuses):
                     self._endings.unsettled.discard(live)
-                except ServiceUnavailable as error:
-                    log.warning("exec %s is not settled yet: %s", live.row.id, error)
             if live in self._live and (live.row.stop_requested_at or live.row.timed_out_at or live.stopping.is_set()):
                 self._endings.stop(live)
 
-    async def _settle(self, live: LiveExec, statuses: dict[Handle, Status]) -> None:
+    async def _try(self, live: LiveExec, statuses: dict[Handle, Status]) -> bool:
+        """Whether it is settled. One that cannot be yet keeps no other from it. Raises RegionUnavailable."""
+        if live not in self._live:
+            return True
+        try:
+            return await self._settle(live, statuses)
+        except RegionUnavailable:
+            raise
+        except (ExecutorError, ServiceUnavailable) as error:
+            log.warning("exec %s is not settled yet: %s", live.row.id, error)
+        except Exception:
+            log.exception("exec %s is not settled yet", live.row.id)
+        return False
+
+    async def _settle(self, live: LiveExec, statuses: dict[Handle, Status]) -> bool:
         handle = live.handle
         if handle is None:
             await self._wait_anew(live)
-            return
+            return True
         status = statuses.get(handle, Status(State.GONE))
         if status.state is State.RUNNING:
             await self._go_on(live, status)
         elif status.state is State.ENDED or live.is_running:
             await self._endings.finish_locked(live, status)
         else:
-            await self._never_ran(live, handle, status)
+            return await self._never_ran(live, handle, status)
+        return True
 
     async def _go_on(self, live: LiveExec, status: Status) -> None:
         if not live.is_running and not await self._database.write(lifecycle.set_running, live.row, status.started_at):
@@ -71,25 +83,35 @@ class Adoption:
         began = live.row.started_at
         self._endings.running(live, (datetime.now(UTC) - began).total_seconds() if began else 0.0)
 
-    async def _never_ran(self, live: LiveExec, handle: Handle, status: Status) -> None:
+    async def _never_ran(self, live: LiveExec, handle: Handle, status: Status) -> bool:
         """The record says created, not running. Without force: whoever starts it meanwhile keeps it."""
         region = live.region
         try:
             if status.state is State.CREATED:
                 await region.call(region.executor.remove, handle, False)
-            started = await region.call(region.executor.was_started, handle)
         except RegionUnavailable:
             raise
-        except ExecutorError:
+        except ExecutorError as error:
             fresh = await region.call(region.executor.statuses, [handle])
-            if fresh.get(handle, Status(State.GONE)).state is State.RUNNING:
-                await self._go_on(live, fresh[handle])
-            return
-        if started is False:
+            if fresh.get(handle, Status(State.GONE)).state is State.CREATED:
+                log.warning("region %s: %s cannot be removed: %s", region.name, handle.id, error)
+                return False
+            return await self._settle(live, fresh)
+        if await self._was_started(region, handle) is False:
             await self._wait_anew(live)
         else:
             words = "its daemon ended while it was being started, and nothing can tell whether it ran"
             await self._endings.conclude(live, outcome.lost(words))
+        return True
+
+    async def _was_started(self, region: ServedRegion, handle: Handle) -> bool | None:
+        try:
+            return await region.call(region.executor.was_started, handle)
+        except RegionUnavailable:
+            raise
+        except ExecutorError as error:
+            log.warning("region %s cannot tell whether %s was started: %s", region.name, handle.id, error)
+            return None
 
     async def _wait_anew(self, live: LiveExec) -> None:
         if live.row.stop_requested_at is not None:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import pluggy
-from tornado.ioloop import PeriodicCallback
 
 from jobd.config import Settings
 from jobd.engine.adoption import Adoption
@@ -17,10 +16,11 @@ from jobd.engine.ending import Endings, read_log
 from jobd.engine.leases import BEATS, Lease
 from jobd.engine.live import LiveExecs
 from jobd.engine.observers import Observers
+from jobd.engine.periodic import Periodic
 from jobd.engine.regions import PROBE_DELAYS, ServedRegion
 from jobd.engine.scheduler import Scheduler
 from jobd.engine.sweep import Sweep
-from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
+from jobd.errors import ExecutorError, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor
 from jobd.store import daemons, deletion, execs, lifecycle, retention
 from jobd.store.database import Database
@@ -64,9 +64,9 @@ class Engine:
         )
         rules = Rules(settings.scheduler.late_after, settings.limits.waiting_per_namespace)
         self._scheduler = Scheduler(database, rules, settings.scheduler.tick, self.exec_created)
-        self._ticker = PeriodicCallback(self._tick, settings.scheduler.tick * 1000)
-        self._heart = PeriodicCallback(self._beat, lease.length / BEATS * 1000)
-        self._sweeper = PeriodicCallback(self.clear, SWEEP_EVERY * 1000)
+        self._ticker = Periodic(self._tick, settings.scheduler.tick * 1000)
+        self._heart = Periodic(self._beat, lease.length / BEATS * 1000)
+        self._sweeper = Periodic(self.clear, SWEEP_EVERY * 1000)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -163,12 +163,16 @@ class Engine:
             if bound != identity:
                 raise RegionUnavailable(f"it is bound to the engine {bound}, but {identity} answers")
             await region.watch(lambda handle: self._endings.changed(region.name, handle))
-            region.down = None
             await self._take_over(region)
+            region.down = None
             await self._adoption.settle(region)
             await self._endings.ask(region)
-        except (RegionUnavailable, ServiceUnavailable) as error:
+        except JobdError as error:
             region.down = error.message
+            return False
+        except Exception as error:  # a plugin's fault: an answer that is none
+            log.exception("region %s cannot be opened", region.name)
+            region.down = f"{type(error).__name__}: {error}"
             return False
         return True
 
@@ -176,6 +180,8 @@ class Engine:
         """Adopt what daemons own that do not live any more. Before a region was ever open nothing in it can be of
         this start: what carries this daemon's id then is an earlier start's.
         """
+        if region.was_open and not self._lease.may_take_over:
+            return
         alive = await self._lease.others_alive()
         if region.was_open:
             alive.append(self._lease.daemon)
@@ -212,7 +218,8 @@ class Engine:
             return
         for region in self.regions.values():
             if region.down is None and self._lease.may_take_over:
-                await self._guarded(region, self._take_over(region))
+                # Not waited for: a region that is slow to answer must not cost the next heartbeat.
+                self._spawn(self._guarded(region, self._take_over(region)))
 
     async def _tick(self) -> None:
         """What is looked for now and then, whether or not somebody told of it."""
@@ -247,10 +254,14 @@ class Engine:
 
     async def clear(self) -> None:
         """What is done every minute: left-overs swept, forgotten execs found, records purged."""
-        for region in self.regions.values():
-            if region.down is None:
-                await self._guarded(region, self._sweep.sweep(region))
-                await self._guarded(region, self._adopt_forgotten(region))
+        await asyncio.gather(self._purge(), *(self._clear(region) for region in self.regions.values()))
+
+    async def _clear(self, region: ServedRegion) -> None:
+        if region.down is None:
+            await self._guarded(region, self._sweep.sweep(region))
+            await self._guarded(region, self._adopt_forgotten(region))
+
+    async def _purge(self) -> None:
         try:
             ended = await self._database.write(lifecycle.fail_overdue, self._settings.execs.queue_deadline)
             for row in ended:
@@ -259,6 +270,8 @@ class Engine:
             await self._retire()
         except ServiceUnavailable as error:
             log.warning("nothing purged: %s", error)
+        except Exception:  # the next minute tries again
+            log.exception("nothing purged")
 
     async def _retire(self) -> None:
         """Drop what is deleted, too old, or beyond what is kept of each job; one short transaction after another."""
@@ -277,6 +290,8 @@ class Engine:
             self._region_failed(region, error.message)
         except (ExecutorError, ServiceUnavailable) as error:
             log.warning("region %s: %s", region.name, error)
+        except Exception:  # a plugin's fault must not become the engine's
+            log.exception("region %s", region.name)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -17,8 +17,16 @@ from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.observers import Observers
 from jobd.engine.pulls import Pulls
 from jobd.engine.regions import ServedRegion
-from jobd.errors import ExecutorError, HandleGone, ImageAbsent, ImageNotFound, RegionUnavailable, ServiceUnavailable
-from jobd.executor import Handle, RunSpec
+from jobd.errors import (
+    ExecutorError,
+    HandleGone,
+    ImageAbsent,
+    ImageNotFound,
+    RegionUnavailable,
+    ServiceUnavailable,
+    StartFailed,
+)
+from jobd.executor import Handle, RunSpec, State, Status
 from jobd.store import lifecycle
 from jobd.store.database import Database
 from jobd.store.tables import Exec
@@ -76,7 +84,10 @@ class Dispatcher:
         await asyncio.gather(*self._servers, return_exceptions=True)
         self._pulls.abandon()
         if self._launches:
-            await asyncio.wait(self._launches, timeout=patience)
+            _, late = await asyncio.wait(self._launches, timeout=patience)
+            # Left alone they would meet a closed region, and take that for a failed run.
+            for launch in late:
+                launch.cancel()
 
     def abandon(self) -> None:
         """End at once."""
@@ -93,6 +104,8 @@ class Dispatcher:
                     await self._claim(region)
                 except ServiceUnavailable as error:
                     log.warning("region %s: nothing claimed: %s", region.name, error)
+                except Exception:  # the next tick tries again; a server that died would claim nothing any more
+                    log.exception("region %s: nothing claimed", region.name)
 
     async def _claim(self, region: ServedRegion) -> None:
         most = region.settings.max_running
@@ -116,19 +129,35 @@ class Dispatcher:
         """Bring one claimed exec to run, or to its end, or back to waiting."""
         async with live.lock:
             try:
-                await self._bring_up(live)
-            except ImageAbsent:
-                await self._pull(live)
-            except RegionUnavailable as error:
-                await self._postpone(live, error)
-            except ExecutorError as error:
-                await self._endings.conclude(live, outcome.refused(live.row, error))
+                await self._advance(live)
             except ServiceUnavailable as error:
-                # The record says how far it came; who owns it next goes on from there.
+                # The record says how far it came; settling it goes on from there.
                 log.warning("exec %s: %s", live.row.id, error)
+                self._endings.unsettled.add(live)
+            except Exception:
+                log.exception("exec %s: its start stopped half-way", live.row.id)
                 self._endings.unsettled.add(live)
         if live.stopping.is_set():
             self._endings.stop(live)
+
+    async def _advance(self, live: LiveExec) -> None:
+        try:
+            await self._bring_up(live)
+        except ImageAbsent:
+            await self._pull(live)
+        except RegionUnavailable as error:
+            await self._postpone(live, error)
+        except ExecutorError as error:
+            await self._endings.conclude(live, outcome.refused(live.row, error))
+        except ServiceUnavailable:
+            raise
+        except Exception as error:
+            if live.row.handle is not None:
+                raise
+            # Tried again it would fail again: a command that cannot be split, a handle that cannot be stored.
+            log.exception("exec %s cannot be made", live.row.id)
+            failed = StartFailed(f"{type(error).__name__}: {error}")
+            await self._endings.conclude(live, outcome.refused(live.row, failed))
 
     async def _bring_up(self, live: LiveExec) -> None:
         row, region = live.row, live.region
@@ -149,7 +178,7 @@ class Dispatcher:
     async def _start(self, live: LiveExec, handle: Handle) -> None:
         """Start it, at most once for this handle, and only under a lease that still holds."""
         if not self._lease.held:
-            self._live.drop(live)
+            self._endings.unsettled.add(live)
             return
         try:
             await live.region.make(live.region.executor.start, handle)
@@ -157,11 +186,23 @@ class Dispatcher:
             # Somebody removed it before it ran: whoever took it over, or a stranger. The record tells which.
             self._endings.unsettled.add(live)
             return
+        except RegionUnavailable:
+            raise
+        except ExecutorError:
+            # A fault after it took effect must not make a failure, and then a retry, of what runs.
+            if await self._runs(live.region, handle):
+                self._endings.unsettled.add(live)
+                return
+            raise
         if not await self._database.write(lifecycle.set_running, live.row, None):
             self._live.drop(live)
             return
         self._endings.running(live)
         self._observers.tell("jobd_exec_started", live.row)
+
+    async def _runs(self, region: ServedRegion, handle: Handle) -> bool:
+        statuses = await region.call(region.executor.statuses, [handle])
+        return statuses.get(handle, Status(State.GONE)).state is State.RUNNING
 
     async def _spec(self, row: Exec) -> RunSpec:
         spec = specs.build(row, self._settings, self._installation, self._lease.daemon)

@@ -14,14 +14,18 @@ from jobd.engine import outcome
 from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.observers import Observers
 from jobd.engine.regions import ServedRegion
-from jobd.errors import ExecutorError, HandleGone, RegionUnavailable, ServiceUnavailable
+from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor, Handle, State, Status
 from jobd.logs import Kept
 from jobd.store import deletion, lifecycle
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
+from jobd.store.tables import Exec
 
 log = logging.getLogger(__name__)
+
+LOG_TRIES = 3
+"""A log that cannot be read although its region answers must not keep its exec from ending."""
 
 
 class Endings:
@@ -94,20 +98,25 @@ class Endings:
                 await self.finish_locked(live, status or await self._status(live, live.handle))
             except RegionUnavailable as error:
                 self.region_failed(live.region, error.message)
-            except ServiceUnavailable as error:
+            except (ExecutorError, ServiceUnavailable) as error:
                 log.warning("exec %s ended, to be stored later: %s", live.row.id, error)
+            except Exception:
+                log.exception("exec %s ended, to be stored later", live.row.id)
 
     async def finish_locked(self, live: LiveExec, status: Status) -> None:
-        """`finish` for a caller that holds the exec's lock. Raises RegionUnavailable, ServiceUnavailable."""
+        """`finish` for a caller that holds the exec's lock. Raises ExecutorError, ServiceUnavailable: try again."""
         if live.handle is None or status.state is State.RUNNING:
             return
-        kept = await self._read_log(live, live.handle) if status.state is State.ENDED else None
-        await self.conclude(live, outcome.judge(live.row, status), kept)
+        result, kept = outcome.judge(live.row, status), None
+        if status.state is State.ENDED:
+            kept = await self._read_log(live, live.handle)
+            result = result if kept is not None else outcome.without_log(result)
+        await self.conclude(live, result, kept)
 
     async def conclude(self, live: LiveExec, result: Result, kept: Kept | None = None) -> None:
         """End the record of an exec, then remove its container. The caller holds the exec's lock."""
         row, region, handle = live.row, live.region, live.handle
-        ended = await self._database.write(lifecycle.end, row, result, kept)
+        ended = await self._store(row, result, kept)
         self._live.drop(live)
         if not ended:
             return
@@ -120,13 +129,26 @@ class Endings:
 
     async def drain(self, patience: float) -> None:
         """Wait for what is being ended, at most `patience` seconds."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=patience)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+        # What ends makes more to do: its container is to be removed.
+        while self._tasks and loop.time() < until:
+            await asyncio.wait(self._tasks, timeout=until - loop.time())
 
     def abandon(self) -> None:
         """End at once."""
         for task in self._tasks:
             task.cancel()
+
+    async def _store(self, row: Exec, result: Result, kept: Kept | None) -> bool:
+        try:
+            return await self._database.write(lifecycle.end, row, result, kept)
+        except JobdError:
+            raise
+        except Exception as error:
+            # An exit code or a text that no column holds: tried again it would fail again, for ever.
+            log.exception("exec %s: its result cannot be stored", row.id)
+            return await self._database.write(lifecycle.end, row, outcome.unstorable(error), None)
 
     async def _status(self, live: LiveExec, handle: Handle) -> Status:
         statuses = await live.region.call(live.region.executor.statuses, [handle])
@@ -134,10 +156,17 @@ class Endings:
 
     async def _read_log(self, live: LiveExec, handle: Handle) -> Kept | None:
         try:
-            return await live.region.call(read_log, live.region.executor, handle, self._settings.execs.max_log)
+            return await live.region.make(read_log, live.region.executor, handle, self._settings.execs.max_log)
         except HandleGone:
             log.warning("exec %s: its container went before its log was read", live.row.id)
-            return None
+        except RegionUnavailable:
+            raise
+        except ExecutorError as error:
+            live.log_failures += 1
+            if live.log_failures < LOG_TRIES:
+                raise
+            log.error("exec %s ends without its log: %s", live.row.id, error)
+        return None
 
     async def _stop(self, live: LiveExec) -> None:
         try:
@@ -155,7 +184,13 @@ class Endings:
         async with live.lock:
             if live not in self._live or not live.is_running:
                 return
-            if not await self._database.write(lifecycle.set_timed_out, live.row):
+            try:
+                mine = await self._database.write(lifecycle.set_timed_out, live.row)
+            except ServiceUnavailable as error:
+                log.warning("exec %s is over its time, to be stopped later: %s", live.row.id, error)
+                live.deadline = asyncio.get_running_loop().time()
+                return
+            if not mine:
                 self._live.drop(live)
                 return
         self.stop(live)

@@ -20,6 +20,7 @@ class LiveExec:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once its end was asked for or its time is over."""
     stop_under_way: bool = False
+    log_failures: int = 0
     deadline: float | None = None
     """Loop time at which its timeout is over."""
 

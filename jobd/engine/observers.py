@@ -7,7 +7,7 @@ from typing import Any
 
 import pluggy
 
-from jobd.errors import RunRefused, StartFailed
+from jobd.errors import RunRefused, ServiceUnavailable, StartFailed
 from jobd.executor import RunSpec
 from jobd.hookspecs import ExecInfo, JobInfo
 from jobd.store.database import Database
@@ -24,6 +24,8 @@ class Observers:
         self._database = database
         # One thread: a plugin sees an exec's events in their order.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobd-hooks")
+        # Apart, so that an observer that takes its time delays no run.
+        self._preparing = ThreadPoolExecutor(4, thread_name_prefix="jobd-prepare")
         self._pending: set[asyncio.Task[None]] = set()
 
     def tell(self, hook: str, row: Exec) -> None:
@@ -40,19 +42,24 @@ class Observers:
         if not impls:
             return spec
         job = await self._job_info(spec.job_id)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _prepare, impls, spec, job)
+        return await asyncio.get_running_loop().run_in_executor(self._preparing, _prepare, impls, spec, job)
 
     async def close(self) -> None:
         if self._pending:
             await asyncio.wait(self._pending, timeout=5)
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._thread, self._preparing):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _impls(self, hook: str) -> list[Any]:
         # pluggy calls the last registered first; so does this.
         return list(reversed(getattr(self._plugins.hook, hook).get_hookimpls()))
 
     async def _tell(self, impls: list[Any], info: ExecInfo) -> None:
-        job = await self._job_info(info.job_id)
+        try:
+            job = await self._job_info(info.job_id)
+        except ServiceUnavailable as error:
+            log.warning("exec %s: plugins were not told that it is %s: %s", info.id, info.status, error)
+            return
         await asyncio.get_running_loop().run_in_executor(self._thread, _call_each, impls, info, job)
 
     async def _job_info(self, job_id: int) -> JobInfo:

@@ -1,5 +1,7 @@
 """What an exec's end means: pure rules from a record and its container's last state to a result."""
 
+from dataclasses import replace
+
 from jobd.errors import ExecutorError, StartFailed
 from jobd.executor import State, Status
 from jobd.store.lifecycle import Result
@@ -42,6 +44,17 @@ def cancelled(row: Exec) -> Result:
 
 def lost(message: str) -> Result:
     return Result("F", "lost", message)
+
+
+def unstorable(error: Exception) -> Result:
+    """What is recorded instead of a result that the database refuses."""
+    return lost(f"its result could not be stored: {type(error).__name__}: {error}")
+
+
+def without_log(result: Result) -> Result:
+    """The same result, and that its log is missing."""
+    said = [result.message] if result.message else []
+    return replace(result, message="; ".join([*said, "its log could not be read"]))
 
 
 def _ended(kind: str, reason: str | None, message: str | None, status: Status) -> Result:

@@ -1,7 +1,9 @@
 """One served region: its executor, the threads that call it, and whether it answers."""
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ STOP_THREADS = 16
 CALL_TIMEOUT = 120.0
 PULL_TIMEOUT = 3600.0
 """Seconds without an answer after which the region counts as unavailable."""
+CLOSE_TIMEOUT = 5.0
 PROBE_DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 
@@ -51,7 +54,7 @@ class ServedRegion:
         return await self._run(self._calls, CALL_TIMEOUT, RegionUnavailable, method, *args)
 
     async def make(self, method: Callable[..., Result], *args: Any) -> Result:
-        """Create or start a run. An error that the contract does not know fails that run."""
+        """Create, start or read one run. An error that the contract does not know is that run's alone."""
         return await self._run(self._calls, CALL_TIMEOUT, StartFailed, method, *args)
 
     async def pull(self, method: Callable[..., Result], *args: Any) -> Result:
@@ -73,13 +76,27 @@ class ServedRegion:
         self.has_push = self._unwatch is not None
 
     async def close(self) -> None:
-        """End the watch and let go of connections. Runs go on."""
+        """End the watch and let go of connections. Runs go on. A plugin that hangs in this is left behind."""
         loop = asyncio.get_running_loop()
-        if self._unwatch is not None:
-            await loop.run_in_executor(None, self._unwatch)
-        await loop.run_in_executor(None, self.executor.close)
+        closed = asyncio.Event()
+        # Not one of a pool's threads: those are waited for at exit.
+        threading.Thread(target=self._close, args=(loop, closed), daemon=True).start()
+        try:
+            await asyncio.wait_for(closed.wait(), CLOSE_TIMEOUT)
+        except TimeoutError:
+            log.error("region %s: the executor did not close within %.0f s", self.name, CLOSE_TIMEOUT)
         for pool in (self._calls, self._pulls, self._stops):
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _close(self, loop: asyncio.AbstractEventLoop, closed: asyncio.Event) -> None:
+        for step in (self._unwatch, self.executor.close):
+            try:
+                if step is not None:
+                    step()
+            except Exception:  # a plugin's fault must not become the engine's
+                log.exception("region %s: the executor raised while it was closed", self.name)
+        with contextlib.suppress(RuntimeError):  # the loop did not wait so long
+            loop.call_soon_threadsafe(closed.set)
 
     async def _run(
         self,

@@ -4,8 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-from tornado.ioloop import PeriodicCallback
-
+from jobd.engine.periodic import Periodic
 from jobd.errors import ServiceUnavailable
 from jobd.store import slots
 from jobd.store.database import Database
@@ -25,7 +24,7 @@ class Scheduler:
         self._rules = rules
         self._tick = tick
         self._on_fired = on_fired
-        self._periodic = PeriodicCallback(self._scan, tick * 1000)
+        self._periodic = Periodic(self._scan, tick * 1000)
         self._timer: asyncio.TimerHandle | None = None
         self._scanning: asyncio.Task[None] | None = None
 
@@ -62,6 +61,9 @@ class Scheduler:
                     break
         except ServiceUnavailable as error:
             log.warning("no scan: %s", error)
+            return
+        except Exception:  # the next scan tries again
+            log.exception("no scan")
             return
         if self._timer is not None:
             self._timer.cancel()

@@ -7,7 +7,7 @@ is told of and left alone while it runs.
 import logging
 
 from jobd.engine.regions import ServedRegion
-from jobd.errors import ExecutorError
+from jobd.errors import ExecutorError, RegionUnavailable
 from jobd.executor import Run, State
 from jobd.store import lifecycle
 from jobd.store.database import Database
@@ -60,6 +60,8 @@ class Sweep:
             if run.state is State.RUNNING:
                 await region.stop_run(run.handle, KILL_GRACE)
             await region.call(region.executor.remove, run.handle, False)
+        except RegionUnavailable:
+            raise
         except ExecutorError as error:
             log.warning("region %s: left-over %s stays: %s", region.name, run.handle.id, error)
             return False

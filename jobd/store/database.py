@@ -7,6 +7,7 @@ thread, on a connection of its own, `write` in one transaction. The loop thread 
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +30,20 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A6F6264
 SLOW = 1.0
 """Seconds after which a call through the door is worth a line in the log."""
+STATEMENT_FAULTS = (peewee.DataError, peewee.IntegrityError, peewee.NotSupportedError, peewee.ProgrammingError)
+"""What is wrong with a statement; all else is the database's: one that became read-only says InternalError."""
 RETRIED = ("40001", "40P01")
 """PostgreSQL's serialization_failure and deadlock_detected: the transaction did nothing and may be tried again."""
+
+
+_pending = threading.local()
+
+
+def after_commit(follow: Callable[[], None]) -> None:
+    """Do this once the transaction of this thread is committed, and not if it never is: what is kept in memory of a
+    row must not run ahead of the row.
+    """
+    _pending.follow.append(follow)
 
 
 class Database:
@@ -60,8 +73,12 @@ class Database:
         """`write` for callers without a loop."""
 
         def transaction() -> Result:
+            _pending.follow = []
             with self._peewee.atomic("IMMEDIATE") if self.is_sqlite else self._peewee.atomic():
-                return fn(*args, **kwargs)
+                result = fn(*args, **kwargs)
+            for follow in _pending.follow:
+                follow()
+            return result
 
         return self._timed(transaction, fn)
 
@@ -117,7 +134,9 @@ class Database:
                 raise ServiceUnavailable(f"the database cannot be reached: {_first_line(error)}") from error
             try:
                 return work()
-            except (peewee.OperationalError, peewee.InterfaceError) as error:
+            except STATEMENT_FAULTS:
+                raise
+            except (peewee.DatabaseError, peewee.InterfaceError) as error:
                 code = getattr(error.__cause__ or error.__context__, "pgcode", None)
                 if code in RETRIED and tries:
                     continue

@@ -8,6 +8,8 @@ from jobd.store.clock import now
 from jobd.store.execs import LIVE
 from jobd.store.tables import Exec, ExecLog, Job
 
+PURGED_AT_ONCE = 500
+
 
 def delete_exec(caller: Caller, job_id: int, exec_id: str) -> None:
     """Hide an exec, stop it if it is live, purge it if not. Raises NotFound."""
@@ -33,7 +35,7 @@ def purge_exec(seq: int) -> None:
 
 def purge_all(limit: int = 1000) -> None:
     """Drop what was deleted and has ended meanwhile, at most `limit` execs."""
-    _purge(Exec.seq.in_(Exec.select(Exec.seq).where(_purgeable()).limit(limit)))
+    _purge(_purgeable(), limit)
     _purge_empty_jobs(Job.deleted_at.is_null(False))
 
 
@@ -47,10 +49,13 @@ def _purgeable() -> Expression:
     return Exec.deleted_at.is_null(False) & Exec.status.not_in(LIVE)
 
 
-def _purge(which: Expression) -> None:
-    gone = Exec.select(Exec.seq).where(which, _purgeable())
-    ExecLog.delete().where(ExecLog.exec_seq.in_(gone)).execute()
-    Exec.delete().where(which, _purgeable()).execute()
+def _purge(which: Expression, limit: int | None = None) -> None:
+    # Asked once: between two statements more may end, and their logs would stay for ever.
+    gone = [row.seq for row in Exec.select(Exec.seq).where(which, _purgeable()).order_by(Exec.seq).limit(limit)]
+    for start in range(0, len(gone), PURGED_AT_ONCE):
+        seqs = gone[start : start + PURGED_AT_ONCE]
+        ExecLog.delete().where(ExecLog.exec_seq.in_(seqs)).execute()
+        Exec.delete().where(Exec.seq.in_(seqs)).execute()
 
 
 def _purge_empty_jobs(which: Expression) -> None:

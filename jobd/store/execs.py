@@ -187,9 +187,13 @@ def request_stop(which: Expression, by: str, reason: str) -> None:
     Exec.update(stop_requested_at=at, stop_requested_by=by, stop_reason=reason).where(
         which, Exec.status.in_(LIVE), Exec.stop_requested_at.is_null()
     ).execute()
-    Exec.update(status="C", reason=Exec.stop_reason, ended_at=at).where(
-        which, Exec.status == "W", Exec.owner.is_null(), Exec.stop_requested_at.is_null(False)
-    ).execute()
+    cancel_unowned(which)
+
+
+def cancel_unowned(which: Expression) -> None:
+    """End those of these execs whose end was asked for and that nobody owns."""
+    asked = (Exec.status == "W") & Exec.owner.is_null() & Exec.stop_requested_at.is_null(False)
+    Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked).execute()
 
 
 def log_of(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, bytes | None]:

@@ -17,8 +17,9 @@ from jobd.executor import Handle
 from jobd.logs import Kept
 from jobd.store import execs
 from jobd.store.clock import now
+from jobd.store.database import after_commit
 from jobd.store.execs import LIVE
-from jobd.store.tables import Exec, ExecLog, Region
+from jobd.store.tables import Exec, ExecLog, Job, Region
 
 RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
 LONGEST_RETRY_DELAY = 3600
@@ -92,8 +93,8 @@ def give_back_slot(row: Exec) -> bool:
 
 
 def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: bool | None = None) -> bool:
-    """Back to waiting, owned by nobody, for at least `delay` seconds."""
-    return _move(
+    """Back to waiting, owned by nobody, for at least `delay` seconds; an end that was asked for meanwhile is now."""
+    waits = _move(
         row,
         "W",
         owner=None,
@@ -103,6 +104,9 @@ def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: boo
         message=_clean(message),
         not_before=now() + timedelta(seconds=delay) if delay else row.not_before,
     )
+    if waits:
+        execs.cancel_unowned(Exec.seq == row.seq)
+    return waits
 
 
 def set_handle(row: Exec, handle: Handle) -> bool:
@@ -131,6 +135,10 @@ def set_timed_out(row: Exec) -> bool:
 
 def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     """Store result and log, and in the same transaction the retry that follows a failure."""
+    is_retried = result.status == "F" and result.reason in RETRIED and row.attempt <= row.max_retries
+    if is_retried and Job._meta.database.for_update:
+        # Whoever deletes the job locks it first, too: a retry is made before that, and deleted with it, or never.
+        Job.select(Job.id).where(Job.id == row.job_id).for_update().execute()
     ended = _move(
         row,
         row.status,
@@ -148,7 +156,7 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
         return False
     if kept is not None and kept.size:
         ExecLog.insert(exec_seq=row.seq, frames=kept.frames).execute()
-    if result.status == "F" and result.reason in RETRIED:
+    if is_retried:
         _retry(row)
     return True
 
@@ -183,7 +191,9 @@ def by_id(exec_ids: list[str]) -> dict[str, Exec]:
 
 
 def _retry(row: Exec) -> None:
-    if row.attempt > row.max_retries or row.stop_requested_at is not None or row.deleted_at is not None:
+    # The row in hand is as old as its claim: since then somebody may have asked for its end.
+    wanted = Exec.stop_requested_at.is_null() & Exec.deleted_at.is_null()
+    if not Exec.select(Exec.seq).where(Exec.seq == row.seq, wanted).exists():
         return
     at = now()
     delay = min(row.retry_delay * 2 ** (row.attempt - 1), LONGEST_RETRY_DELAY)
@@ -264,16 +274,22 @@ def _waiting(region: str, namespace: str, at_most: int) -> list[Exec]:
 
 
 def _move(row: Exec, expected: str, **changes: Any) -> bool:
-    """The conditional update behind every arrow; the row in hand follows."""
+    """The conditional update behind every arrow; the row in hand follows with the commit."""
     owner = Exec.owner.is_null() if row.owner is None else Exec.owner == row.owner
     fence = (Exec.seq == row.seq) & (Exec.status == expected) & (Exec.term == row.term) & owner
     if not Exec.update(**changes).where(fence).execute():
         return False
-    for name, value in changes.items():
-        setattr(row, name, value)
+
+    def follow() -> None:
+        for name, value in changes.items():
+            setattr(row, name, value)
+
+    after_commit(follow)
     return True
 
 
 def _clean(message: str | None) -> str | None:
     """Text of foreign origin, fit for every database."""
-    return None if message is None else message.replace("\x00", "\ufffd")[:MESSAGE_LENGTH]
+    if message is None:
+        return None
+    return message.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:MESSAGE_LENGTH]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from peewee import PeeweeException
+
 from jobd import schedule
-from jobd.errors import JobdError
 from jobd.schedule import Schedule, Slot
 from jobd.store import execs
 from jobd.store.clock import now
@@ -64,11 +65,14 @@ def fire_due(rules: Rules) -> Fired:
     for job in due:
         try:
             rows += _fire(job, at, rules)
-        except (JobdError, ValueError, OverflowError) as error:
-            log.error("schedule of job %s stops: %s", job.id, error)
-            job.schedule_error, job.next_fire_at = str(error), None
+        except PeeweeException:
+            raise
+        except Exception as error:  # a fault of one schedule, whatever it is, must not stop the others
+            log.error("schedule of job %s stops: %r", job.id, error)
+            job.schedule_error, job.next_fire_at = str(error) or repr(error), None
     for start in range(0, len(rows), INSERTED_AT_ONCE):
-        Exec.insert_many(rows[start : start + INSERTED_AT_ONCE]).execute()
+        # A slot that has its exec already came due again (the clock was set back): it has fired.
+        Exec.insert_many(rows[start : start + INSERTED_AT_ONCE]).on_conflict_ignore().execute()
     for job in due:
         Job.update(next_fire_at=job.next_fire_at, schedule_error=job.schedule_error).where(Job.id == job.id).execute()
     waiting = [row["id"] for row in rows if row["status"] == "W"]

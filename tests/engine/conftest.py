@@ -32,6 +32,7 @@ class Bench:
         self.path = path
         self.caller = accounts.caller_of(database.write_sync(accounts.create_user, "chennanfei"))
         self.engines: list[Engine] = []
+        self.executors: list[Any] = []
         self.plugins = pluggy.PluginManager("jobd")
         self.plugins.add_hookspecs(hookspecs)
         self.lost_place: list[str] = []
@@ -45,7 +46,9 @@ class Bench:
 
     def executor(self, kind: type[Executor] = MemoryExecutor, name: str = "BEIJING1") -> Any:
         installation = self.database.read_sync(daemons.installation)
-        return kind(Region(name, installation, Options()), self.world)  # type: ignore[call-arg]
+        made = kind(Region(name, installation, Options()), self.world)  # type: ignore[call-arg]
+        self.executors.append(made)
+        return made
 
     async def engine(self, *executors: Executor, daemon: str = "one", length: float = 15.0, **more: Any) -> Engine:
         """A started engine that serves the regions of these executors."""
@@ -114,8 +117,13 @@ def make_settings(path: Path, regions: dict[str, RegionSettings]) -> Settings:
 
 
 @pytest.fixture
-def bench(database_url: str, tmp_path: Path, io_loop: Any) -> Iterator[Bench]:
-    database = Database(database_url)
+def database_class() -> type[Database]:
+    return Database
+
+
+@pytest.fixture
+def bench(database_url: str, database_class: type[Database], tmp_path: Path, io_loop: Any) -> Iterator[Bench]:
+    database = database_class(database_url)
     database.migrate()
     bench = Bench(database, tmp_path)
     yield bench

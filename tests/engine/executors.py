@@ -215,3 +215,38 @@ class CutStartExecutor(MemoryExecutor):
         if self.reaches:
             super().start(handle)
         raise RegionUnavailable("connection reset")
+
+
+class BrokenStartExecutor(MemoryExecutor):
+    """Starts the run, and then stumbles over the answer."""
+
+    def start(self, handle: Handle) -> None:
+        super().start(handle)
+        raise KeyError("State")
+
+
+class UnreadableExecutor(MemoryExecutor):
+    """Answers, but not for logs."""
+
+    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> Iterator[LogChunk]:
+        raise ValueError("damaged log file")
+
+
+class StuckExecutor(MemoryExecutor):
+    """`statuses` and `close` hang until `released`, once `stuck`."""
+
+    def __init__(self, region: Region, world: World | None = None) -> None:
+        super().__init__(region, world)
+        self.stuck = False
+        self.released = threading.Event()
+        self.asked = threading.Event()
+
+    def statuses(self, handles: Iterable[Handle]) -> dict[Handle, Status]:
+        if self.stuck:
+            self.asked.set()
+            self.released.wait(30)
+        return super().statuses(handles)
+
+    def close(self) -> None:
+        if self.stuck:
+            self.released.wait(30)

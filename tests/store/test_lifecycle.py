@@ -7,7 +7,7 @@ import pytest
 
 from jobd.executor import Handle
 from jobd.logs import Kept, decode
-from jobd.store import accounts, execs, lifecycle
+from jobd.store import accounts, deletion, execs, lifecycle
 from jobd.store.accounts import Caller
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
@@ -199,3 +199,46 @@ def test_callers_of_a_namespace_see_only_their_own(database: Database, caller: C
         database.read_sync(execs.get, stranger, made.job_id, made.id)
     admin = accounts.caller_of(database.write_sync(accounts.create_user, "root", None, True))
     assert database.read_sync(execs.get, admin, made.job_id, made.id).id == made.id
+
+
+def test_no_retry_follows_once_its_end_was_asked_for(database: Database, caller: Caller) -> None:
+    """The owner has not heard of it yet: its row in hand is as old as its claim."""
+    made = make_exec(database, caller, make_job(database, caller, max_retries=3))
+    (row,) = claim(database)
+    database.write_sync(deletion.delete_job, caller, made.job_id)
+    assert database.write_sync(lifecycle.end, row, Result("F", "exit_code", exit_code=1), None)
+    assert database.read_sync(Exec.get_or_none, Exec.retry_of == row.id) is None
+
+
+def test_what_waits_again_after_its_end_was_asked_for_is_cancelled_at_once(database: Database, caller: Caller) -> None:
+    made = make_exec(database, caller)
+    (row,) = claim(database)
+    database.write_sync(execs.stop, caller, made.job_id, made.id)
+    assert database.write_sync(lifecycle.requeue, row, "the region is down", 1.0)
+    ended = read(database, made)
+    assert ended is not None
+    assert (ended.status, ended.reason) == ("C", "cancelled")
+
+
+def test_a_row_in_hand_does_not_run_ahead_of_its_transaction(database: Database, caller: Caller) -> None:
+    make_exec(database, caller)
+    (row,) = claim(database)
+
+    def undone() -> None:
+        assert lifecycle.set_handle(row, HANDLE)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        database.write_sync(undone)
+    assert row.handle is None
+    assert database.write_sync(lifecycle.set_handle, row, HANDLE)
+    assert row.handle == HANDLE.id
+
+
+def test_a_message_that_is_no_text_can_be_stored(database: Database, caller: Caller) -> None:
+    make_exec(database, caller)
+    (row,) = claim(database)
+    assert database.write_sync(lifecycle.end, row, Result("F", "start_failed", "\udce4\x00"), None)
+    ended = read(database, row)
+    assert ended is not None
+    assert ended.message == "?\ufffd"

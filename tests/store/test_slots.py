@@ -212,3 +212,25 @@ def test_a_scan_says_how_long_until_the_next_slot(database: Database, caller: Ca
     next_in = fire(database).next_in
     assert next_in is not None
     assert 3590 < next_in <= 3600
+
+
+def test_a_slot_that_comes_due_again_fires_no_second_time_and_stops_no_other(
+    database: Database, caller: Caller
+) -> None:
+    """The clock was set back, and the schedule was switched on again meanwhile."""
+    job = due(database, caller, ago=1, period="PT1H")
+    (row,) = fire(database).execs
+    database.write_sync(Job.update(next_fire_at=row.scheduled_for).where(Job.id == job.id).execute)
+    due(database, caller, ago=1, period="PT1H")
+    (other,) = fire(database).execs
+    assert other.job_id != job.id
+    assert reread(database, job).next_fire_at > row.scheduled_for
+
+
+def test_a_schedule_that_fails_in_an_unforeseen_way_stops_itself_alone(database: Database, caller: Caller) -> None:
+    job = due(database, caller, ago=3600, period="PT1S")
+    database.write_sync(Job.update(missed_run_policy="as in a later version").where(Job.id == job.id).execute)
+    due(database, caller, ago=1, period="PT1H")
+    assert len(fire(database).execs) == 1
+    stopped = reread(database, job)
+    assert (stopped.next_fire_at, bool(stopped.schedule_error)) == (None, True)
