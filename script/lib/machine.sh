@@ -119,7 +119,7 @@ make_venv() {
 
 # Changes with whatever an installed virtual environment depends on; the names of the packages are part of that.
 venv_stamp() {
-    { cat "$ROOT/pyproject.toml" "$ROOT/setup.py" && python3 -VV && ls "$ROOT/plugins" && echo "$ROOT"; } | sha256sum
+    { cat "$ROOT/pyproject.toml" "$ROOT/setup.py" && python3 -VV && ls -I "*.egg-info" "$ROOT/plugins" && echo "$ROOT"; } | sha256sum
 }
 
 free_port() {
