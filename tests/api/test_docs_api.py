@@ -61,7 +61,7 @@ def test_every_parameter_is_named(model: type[schemas.Query]) -> None:
     assert [name for name in model.model_fields if f"`{name}`" not in TEXT] == []
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_every_field_of_an_answer_is_named(api: Api) -> None:
     job = await api.job()
     exec = await api.exec(job["id"])

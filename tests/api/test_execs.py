@@ -12,7 +12,7 @@ from jobd.store.lifecycle import Result
 from jobd.store.tables import Exec
 from tests.api.server import Api
 
-pytestmark = pytest.mark.gen_test
+pytestmark = pytest.mark.gen_test(timeout=30)
 
 BEGAN = datetime(2015, 12, 28, 14, 51, 53, 74169, tzinfo=UTC)
 

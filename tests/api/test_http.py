@@ -15,7 +15,7 @@ from jobd.store.tables import User
 from tests.api.conftest import USER
 from tests.api.server import JOB, Api
 
-pytestmark = pytest.mark.gen_test
+pytestmark = pytest.mark.gen_test(timeout=30)
 
 JSON = {"Content-Type": "application/json"}
 

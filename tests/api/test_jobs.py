@@ -7,7 +7,7 @@ from jobd.store.database import Database
 from jobd.store.lifecycle import Result
 from tests.api.server import JOB, Api
 
-pytestmark = pytest.mark.gen_test
+pytestmark = pytest.mark.gen_test(timeout=30)
 
 
 async def names(api: Api, query: str) -> list[str]:

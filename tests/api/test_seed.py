@@ -37,7 +37,7 @@ def test_the_document_has_nine_requests() -> None:
     ]
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_every_request_of_the_document_is_answered_as_it_says(api: Api, database: Database, slash: str) -> None:
     replay = Replay(api, database, slash)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.api.server import JOB, Api
 
-pytestmark = pytest.mark.gen_test
+pytestmark = pytest.mark.gen_test(timeout=30)
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
