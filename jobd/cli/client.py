@@ -61,8 +61,8 @@ class Client:
     def get(self, path: str, **query: Any) -> Any:
         return self._decoded(self._send("GET", path, params=query))
 
-    def post(self, path: str, body: Item | None = None) -> Any:
-        return self._decoded(self._send("POST", path, json=body))
+    def post(self, path: str, body: Item | None = None, headers: Mapping[str, str] | None = None, **query: Any) -> Any:
+        return self._decoded(self._send("POST", path, json=body, headers=headers, params=query))
 
     def put(self, path: str, body: Item) -> Any:
         return self._decoded(self._send("PUT", path, json=body))

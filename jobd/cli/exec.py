@@ -95,10 +95,11 @@ def logs(client: Client, exec: str, follow: bool, tail: int | None, stream: str 
 
 @exec_.command()
 @exec_argument
+@click.option("--force", is_flag=True, help="End the record though its region cannot be reached.")
 @connects
-def stop(client: Client, exec: str) -> None:
+def stop(client: Client, exec: str, force: bool) -> None:
     """Stop a waiting or running exec. Returns before it has ended."""
-    client.post(f"{exec}/stop")
+    client.post(f"{exec}/stop", force=1 if force else None)
     say("stop requested")
 
 

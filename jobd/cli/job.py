@@ -139,6 +139,7 @@ def apply(client: Client, output: str, file: IO[str]) -> None:
 @click.option("--tag", "docker_image_tag", help="Another image tag or digest, for this run alone.")
 @click.option("--size", "resource_size", help="Another instance size, for this run alone.")
 @click.option("--env", "runtime_vars", multiple=True, metavar="NAME=VALUE", callback=pairs, help="Added for this run.")
+@click.option("--idempotency-key", metavar="KEY", help="The same key within 24 h returns the same exec.")
 @click.option("--wait", is_flag=True, help="Wait for its end and exit with the container's code.")
 @click.option("--follow", is_flag=True, help="Like --wait, with the log as it is written.")
 @prints
@@ -151,6 +152,7 @@ def run(
     job: int,
     wait: bool,
     follow: bool,
+    idempotency_key: str | None,
     **said: Any,
 ) -> None:
     """Run a job now.
@@ -159,7 +161,8 @@ def run(
     none, 130 when it was cancelled. An interrupt ends the waiting and leaves the exec running, exit code 130.
     """
     body = {name: value for name, value in said.items() if value not in (None, {})}
-    started = client.post(f"/v1/jobs/{job}/execs", body)
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+    started = client.post(f"/v1/jobs/{job}/execs", body, headers)
     if wait or follow:
         ctx.exit(see_through(client, started, follow))
     print_items([started], output, execs.COLUMNS, name_of)

@@ -26,6 +26,8 @@ class StandIn:
         self.regions: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str, Any]] = []
         self.states: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        """The `Idempotency-Key` of each trigger."""
         self.log = b""
         self.logs: list[bytes] = []
         """What the log is at first, one reading after the other; then it is `log`."""
@@ -173,6 +175,7 @@ class Job(Handler):
 class JobExecs(Handler):
     def post(self, number: str) -> None:
         self.found_job(number)
+        self.stand_in.keys.append(self.request.headers.get("Idempotency-Key"))
         self.set_status(201)
         self.finish(self.stand_in.exec(int(number)))
 

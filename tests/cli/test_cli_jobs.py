@@ -159,10 +159,10 @@ def test_show_in_words(server, run):
 
 def test_stop_and_rerun(server, run):
     exec = server.exec()
-    assert run("exec", "stop", f"146/{exec['id']}").exit_code == 0
+    assert run("exec", "stop", f"146/{exec['id']}", "--force").exit_code == 0
     result = run("exec", "rerun", f"146/{exec['id']}", "-o", "name")
     assert result.stdout == f"146/{server.execs[0]['id']}\n"
-    assert [uri.rpartition("/")[2] for uri, _ in server.asked("POST")] == ["stop", "rerun"]
+    assert [uri.rpartition("/")[2] for uri, _ in server.asked("POST")] == ["stop?force=1", "rerun"]
 
 
 @pytest.mark.parametrize("name", ["64b2d045", "x/64b2d045", "146/", "146/a/b"])

@@ -25,6 +25,11 @@ def test_without_wait_the_new_exec_is_printed(server, run):
     assert server.asked("POST") == [("/v1/jobs/146/execs", {"runtime_vars": {"A": "1"}, "docker_image_tag": "trusty"})]
 
 
+def test_a_trigger_can_be_repeated_under_its_key(server, run):
+    run("job", "run", "146", "--idempotency-key", "k-1")
+    assert server.keys == ["k-1"]
+
+
 def test_states_go_to_stderr_and_the_log_to_stdout(server, run):
     server.states, server.log = [{}, RUNNING, ended()], b"\xff\x00 as written\r\n"
     result = run("job", "run", "146", "--wait")
