@@ -24,6 +24,9 @@ from jobd.store.database import Database
 
 log = logging.getLogger(__name__)
 
+BODY_TIMEOUT = 60.0
+IDLE_TIMEOUT = 300.0
+"""Seconds that a client has for a body, and that a connection may lie idle between requests."""
 REQUEST_PATIENCE = 10.0
 """Seconds that requests under way have to finish at a stop."""
 
@@ -56,7 +59,14 @@ class Daemon:
         engine = self._engine()
         sockets = self._bind()
         services = Services(self._database, self._settings, engine, self._manager)
-        server = HTTPServer(application(services), max_body_size=sys.maxsize, xheaders=False)
+        server = HTTPServer(
+            application(services),
+            max_body_size=sys.maxsize,
+            body_timeout=BODY_TIMEOUT,
+            idle_connection_timeout=IDLE_TIMEOUT,
+            # On loopback a proxy of this machine says for whom it asks.
+            xheaders=self._settings.jobd.listen.loopback,
+        )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._over.set)

@@ -1,8 +1,11 @@
 """/v1/jobs/{job_id}/execs and /v1/execs"""
 
+import re
+
 from jobd.api import job_values, render
 from jobd.api.base import Handler
-from jobd.api.schemas import ExecQuery, PageQuery
+from jobd.api.schemas import ExecQuery, PageQuery, StopQuery
+from jobd.errors import BadRequest
 from jobd.store import deletion, execs, jobs
 from jobd.store.execs import ExecFilter
 from jobd.store.tables import Exec
@@ -40,8 +43,15 @@ class JobExecs(_Execs):
         database, settings, number = self.services.database, self.services.settings, self.number(job_id)
         job = await database.read(jobs.get, self.caller, number)
         overrides = job_values.for_exec(self.body(), job, settings)
-        room = settings.limits.waiting_per_namespace
-        self.reply_created(await database.write(execs.create, self.caller, number, overrides, room))
+        room, key = settings.limits.waiting_per_namespace, self._idempotency_key()
+        self.reply_created(await database.write(execs.create, self.caller, number, overrides, room, key))
+
+    def _idempotency_key(self) -> str | None:
+        """Raises BadRequest."""
+        key = self.request.headers.get("Idempotency-Key")
+        if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
+            raise BadRequest("Idempotency-Key must be 1 to 255 visible ASCII characters")
+        return key
 
 
 class OneExec(Handler):
@@ -60,9 +70,15 @@ class OneExec(Handler):
 
 
 class Stop(Handler):
+    queries = {"POST": StopQuery}
+
     async def post(self, job_id: str, exec_id: str) -> None:
         self.no_body()
-        row = await self.services.database.write(execs.stop, self.caller, self.number(job_id), self.exec_id(exec_id))
+        database, job = self.services.database, self.number(job_id)
+        row = await database.read(execs.get, self.caller, job, self.exec_id(exec_id))
+        region = self.services.engine.regions.get(row.region_name)
+        forced = self.wanted.force and (region is None or region.down is not None)
+        row = await database.write(execs.force_end if forced else execs.stop, self.caller, job, row.id)
         self.services.engine.stop_requested()
         self.reply(render.exec(row), 202)
 

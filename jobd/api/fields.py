@@ -1,5 +1,6 @@
 """The types of single fields: each rule of docs/api.md once, with the words that say what would be right."""
 
+import posixpath
 import re
 import shlex
 import unicodedata
@@ -17,6 +18,7 @@ VARIABLE_LENGTH = 128 * 2**10 - 1
 IMAGE_LENGTH = 255
 """Characters, as in the OCI distribution specification's advice on names."""
 MOST_LABELS = 64
+MOST_MOUNTS = 32
 LONGEST_TIMEOUT = 3650 * 86400
 """Seconds."""
 LARGEST_ID = 2**63 - 1
@@ -115,6 +117,21 @@ def _labels(values: dict[str, str]) -> dict[str, str]:
     return values
 
 
+def _mounts(values: list[dict[str, str]]) -> list[dict[str, str]]:
+    if len(values) > MOST_MOUNTS:
+        raise ValueError(f"must be at most {MOST_MOUNTS} mounts")
+    for value in values:
+        if set(value) != {"name", "path"}:
+            raise ValueError('each must be {"name": …, "path": …} and nothing else')
+        path = value["path"]
+        if not path.startswith("/") or posixpath.normpath(path) != path or path == "/" or len(path) > 4095:
+            raise ValueError(f"{shown(path)!r} cannot be mounted at; right: a plain absolute path, as in /data")
+    paths = [value["path"] for value in values]
+    if len(set(paths)) < len(paths):
+        raise ValueError("no two can be at one path")
+    return values
+
+
 Name = Annotated[str, AfterValidator(_name)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 Command = Annotated[str, AfterValidator(_command)]
@@ -122,6 +139,7 @@ Repository = Annotated[str, AfterValidator(_repository)]
 Tag = Annotated[str, AfterValidator(_tag)]
 Variables = Annotated[dict[str, str], AfterValidator(_variables)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
+Mounts = Annotated[list[dict[str, str]], AfterValidator(_mounts)]
 Timeout = Annotated[int, Field(ge=1, le=LONGEST_TIMEOUT)]
 Retries = Annotated[int, Field(ge=0, le=100)]
 RetryDelay = Annotated[int, Field(ge=0, le=3600)]

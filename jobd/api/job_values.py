@@ -6,7 +6,7 @@ from typing import Any
 
 from jobd import schedule
 from jobd.api import fields
-from jobd.api.faults import Faults, check, suggestion
+from jobd.api.faults import Faults, check, shown, suggestion
 from jobd.api.schemas import READ_ONLY, Body, ExecCreate, JobCreate, JobFields
 from jobd.config import Settings
 from jobd.errors import InvalidArgs, ScheduleError
@@ -16,9 +16,9 @@ SCHEDULE = ("is_schedule_active", "schedule_mode", "schedule_timezone")
 IMAGE = ("docker_image_repo", "docker_image_tag", "region_name")
 
 
-def for_create(body: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """All columns of a new job; `namespace` None is the caller's own. Raises InvalidArgs with every fault."""
-    default = defaults(settings)
+def for_create(body: Mapping[str, Any], own_namespace: str, settings: Settings) -> dict[str, Any]:
+    """All columns of a new job, by default in the caller's own namespace. Raises InvalidArgs with every fault."""
+    default = defaults(settings) | {"namespace": own_namespace}
     given, faults = _given(JobCreate, body, default)
     return default | _checked(given, faults, default | given, settings)
 
@@ -57,6 +57,7 @@ def defaults(settings: Settings) -> dict[str, Any]:
         "runtime_vars": {},
         "pull_policy": "if_not_present",
         "labels": {},
+        "mounts": [],
         "max_retries": 0,
         "retry_delay": 10,
         "is_schedule_active": False,
@@ -89,6 +90,8 @@ def _checked(
     found = list(_choice_faults(given, settings))
     if image and given.keys() & set(IMAGE) and not faults.keys() & set(IMAGE):
         found += _image_faults(whole, settings)
+    if given.keys() & {"mounts", "region_name"} and whole["mounts"] and "mounts" not in faults:
+        found += _mount_faults(whole, settings)
     if given.keys() & set(SCHEDULE):
         found += _schedule_faults(whole, faults)
     for name, texts in found:
@@ -115,6 +118,15 @@ def _image_faults(whole: Mapping[str, Any], settings: Settings) -> Iterator[tupl
     elif region in settings.regions and not settings.regions[region].allows(image):
         globs = ", ".join(settings.regions[region].images)
         yield "docker_image_repo", [f"{image} is not allowed in the region {region}; right: {globs or 'none'}"]
+
+
+def _mount_faults(whole: Mapping[str, Any], settings: Settings) -> Iterator[tuple[str, list[str]]]:
+    region, namespace = whole["region_name"], whole["namespace"]
+    there = [name for name, mount in settings.mounts.items() if mount.is_for(namespace, region)]
+    missing = [mount["name"] for mount in whole["mounts"] if mount["name"] not in there]
+    if missing:
+        known = ", ".join(there) or "none"
+        yield "mounts", [f"{shown(missing[0])!r} is not there for {namespace} in {region}; there are: {known}"]
 
 
 def _schedule_faults(whole: Mapping[str, Any], faults: Faults) -> Iterator[tuple[str, list[str]]]:

@@ -28,7 +28,7 @@ class Jobs(Handler):
         self.reply_page(page.count, [render.job(row, last.get(row.id)) for row in page.rows])
 
     async def post(self) -> None:
-        values = job_values.for_create(self.body(), self.services.settings)
+        values = job_values.for_create(self.body(), self.caller.username, self.services.settings)
         row = await self.services.database.write(jobs.create, self.caller, values)
         self.set_header("Location", f"/v1/jobs/{row.id}")
         self.set_header("Etag", version(row))

@@ -51,6 +51,7 @@ def _job(row: Job) -> Shape:
         "runtime_vars": row.runtime_vars,
         "pull_policy": row.pull_policy,
         "labels": row.labels,
+        "mounts": row.mounts,
         "timeout": row.timeout,
         "max_retries": row.max_retries,
         "retry_delay": row.retry_delay,

@@ -1,6 +1,7 @@
 """The one table of URLs. Every one works with and without a slash at its end."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tornado.web import Application, RequestHandler
@@ -36,7 +37,7 @@ def routes(services: Services) -> list[Route]:
         (r"/readyz", system.Readiness),
     ]
     plain: list[Route] = [(rf"{pattern}/?", handler, {"services": services}) for pattern, handler in table]
-    signing_in = {"services": services, "failures": accounts.Failures()}
+    signing_in = {"services": services, "failures": accounts.Failures(), "hashing": ThreadPoolExecutor(2)}
     return [*plain, (r"/v1/generate-api-token/?", accounts.GenerateApiToken, signing_in)]
 
 

@@ -35,6 +35,7 @@ class JobFields(Body):
     runtime_vars: fields.Variables | None = None
     pull_policy: fields.PullPolicy | None = None
     labels: fields.Labels | None = None
+    mounts: fields.Mounts | None = None
     timeout: fields.Timeout | None = None
     max_retries: fields.Retries | None = None
     retry_delay: fields.RetryDelay | None = None
@@ -147,6 +148,10 @@ class ExecQuery(PageQuery):
     region: str | None = None
     since: Instant | None = None
     until: Instant | None = None
+
+
+class StopQuery(Query):
+    force: Flag = False
 
 
 class SlotQuery(Query):

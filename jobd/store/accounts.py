@@ -61,17 +61,22 @@ def caller_named(username: str) -> Caller:
     return caller_of(_active(User.get_or_none(User.username == username)))
 
 
-def check_password(username: str, password: str) -> User:
-    """The user. Raises Unauthorized, with the same words whatever was wrong."""
+def password_hash(username: str) -> str | None:
+    """The hash of an enabled user's password; None if there is none to check."""
     user = User.get_or_none(User.username == username)
-    hashed = user.password_hash if user is not None and user.password_hash else _NOBODY
+    return user.password_hash if user is not None and user.is_active else None
+
+
+def check_password(hashed: str | None, password: str) -> None:
+    """Needs no database, but tens of milliseconds of a processor. Raises Unauthorized, with the same words and after
+    the same work whatever was wrong.
+    """
     try:
-        _hasher.verify(hashed, password)
+        _hasher.verify(hashed or _NOBODY, password)
     except (VerificationError, InvalidHashError):
-        raise Unauthorized("wrong username or password") from None
-    if user is None or not user.is_active or user.password_hash is None:
+        hashed = None
+    if hashed is None:
         raise Unauthorized("wrong username or password")
-    return user
 
 
 def create_token(username: str, name: str) -> str:

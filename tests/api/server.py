@@ -16,7 +16,7 @@ from tornado.testing import bind_unused_port
 from jobd import settings
 from jobd.api.routes import application
 from jobd.api.services import Services
-from jobd.config import RegionSettings, Settings, Size
+from jobd.config import MountSettings, RegionSettings, Settings, Size
 from jobd.store.database import Database
 from jobd.store.tables import Exec
 
@@ -58,8 +58,14 @@ def settings_for(url: str, **sections: Any) -> Settings:
         ),
     }
     sizes = {"XXS": Size(cpus=0.15, memory=64 * 2**20), "XS": Size(cpus=0.25, memory=128 * 2**20)}
+    mounts = {"data": MountSettings(source="/srv/data"), "secret": MountSettings(source="/srv", namespaces=("ops",))}
     return Settings(
-        path=Path("jobd.ini"), database=settings.Database(url=url), sizes=sizes, regions=regions, **sections
+        path=Path("jobd.ini"),
+        database=settings.Database(url=url),
+        sizes=sizes,
+        regions=regions,
+        mounts=mounts,
+        **sections,
     )
 
 

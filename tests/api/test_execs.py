@@ -228,3 +228,32 @@ class TestLogs:
     async def test_take_no_other_parameter(self, api: Api) -> None:
         exec = await api.exec((await api.job())["id"])
         assert set((await self.logs(api, exec, "?tail=-1&stream=out&folow=1")).faults) == {"tail", "stream", "folow"}
+
+
+async def test_a_repeated_trigger_answers_with_the_first_exec(api: Api) -> None:
+    job = await api.job()
+    path, key = f"/v1/jobs/{job['id']}/execs", {"Idempotency-Key": "once"}
+    first, again = [await api.call("POST", path, {"command": "a"}, headers=key) for _ in range(2)]
+    assert (first.status, again.status) == (201, 201)
+    assert first.json["id"] == again.json["id"]
+    other = await api.call("POST", path, {"command": "b"}, headers=key)
+    assert (other.status, other.error["code"]) == (422, "idempotency_mismatch")
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a" * 256])
+async def test_a_key_that_cannot_be_is_a_bad_request(api: Api, key: str) -> None:
+    job = await api.job()
+    answer = await api.call("POST", f"/v1/jobs/{job['id']}/execs", {}, headers={"Idempotency-Key": key})
+    assert (answer.status, answer.error["code"]) == (400, "bad_request")
+
+
+async def test_force_ends_the_record_only_where_the_region_is_down(api: Api, database: Database) -> None:
+    job = await api.job()
+    path = f"/v1/jobs/{job['id']}/execs"
+    made = await api.exec(job["id"])
+    database.write_sync(lifecycle.claim, "daemon", "BEIJING1", 1, 1)
+    asked = await api.call("POST", f"{path}/{made['id']}/stop?force=1")
+    assert (asked.status, asked.json["status"]) == (202, "W")
+    api.engine.regions["BEIJING1"].down = "no route to host"
+    forced = await api.call("POST", f"{path}/{made['id']}/stop?force=1")
+    assert (forced.status, forced.json["status"], forced.json["reason"]) == (202, "F", "lost")

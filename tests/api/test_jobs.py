@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -238,3 +239,30 @@ async def test_a_preview_of_a_form_without_a_start_begins_with_the_time_it_is_gi
     got = (await api.call("POST", "/v1/schedule/preview", said)).json
     assert [slot["utc"][:13] for slot in got["slots"]] == ["2030-01-01T01", "2030-01-01T02"]
     assert got["remaining"] == 2
+
+
+async def test_mounts_are_asked_for_by_name(api: Api) -> None:
+    mounts = [{"name": "data", "path": "/data"}]
+    job = await api.job(mounts=mounts)
+    assert job["mounts"] == mounts
+    put = await api.call("PUT", f"/v1/jobs/{job['id']}", {"mounts": None})
+    assert put.json["mounts"] == []
+
+
+@pytest.mark.parametrize(
+    ("mounts", "said"),
+    [
+        ([{"name": "secret", "path": "/data"}], "there are: data"),
+        ([{"name": "data", "path": "data"}], "absolute path"),
+        ([{"name": "data", "path": "/a/../etc"}], "absolute path"),
+        ([{"name": "data", "path": "/"}], "absolute path"),
+        ([{"name": "data"}], "nothing else"),
+        ([{"name": "data", "path": "/a"}, {"name": "data", "path": "/a"}], "one path"),
+        ([{"name": "data", "path": f"/{n}"} for n in range(33)], "at most 32"),
+        ("data", "list"),
+    ],
+)
+async def test_a_mount_that_cannot_be_is_told(api: Api, mounts: Any, said: str) -> None:
+    answer = await api.call("POST", "/v1/jobs", {**JOB, "mounts": mounts})
+    assert answer.status == 400
+    assert said in answer.faults["mounts"][0]

@@ -152,7 +152,6 @@ WRONG: list[tuple[str, Any]] = [
     ("schedule_mode", 5),
     ("schedule_timezone", ""),
     ("secret_vars", {"A": "x"}),
-    ("mounts", []),
     ("email_enabled", True),
 ]
 
