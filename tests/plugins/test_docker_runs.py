@@ -156,12 +156,12 @@ def test_a_mount_whose_source_is_not_there_is_told(bench: Bench):
 )
 def test_a_command_that_cannot_be_executed_is_told(bench: Bench, command: str, code: int, words: str):
     _, status = bench.run(bench.spec(command, "bash"))
-    assert (status.exit_code, status.message) == (code, words)
+    assert (status.exit_code, status.message, status.never_ran) == (code, words, True)
 
 
 def test_a_program_that_ends_with_127_is_not_taken_for_one(bench: Bench):
     _, status = bench.run(bench.shell("echo sad >&2; exit 127"))
-    assert (status.exit_code, status.message) == (127, "")
+    assert (status.exit_code, status.message, status.never_ran) == (127, "", False)
 
 
 @pytest.mark.parametrize(
