@@ -10,6 +10,7 @@ from jobd.conformance.bench import Bench, Ends
 from jobd.errors import ImageAbsent, RegionUnavailable, StartFailed
 from jobd.executor import Mount, State
 from jobd_docker import networks
+from jobd_docker.options import DockerOptions
 from tests.plugins.conftest import docker_bench
 
 
@@ -276,6 +277,14 @@ def test_a_region_that_is_down_is_unavailable_and_says_where():
 def test_check_says_what_answered(bench: Bench, engine: docker.APIClient):
     assert bench.executor.check().engine == f"Docker {engine.version()['Version']}"
     assert bench.executor.identity() == engine.info()["ID"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("chown, kill", ("CHOWN", "KILL")), ("SETUID", ("SETUID",)), ("none", ()), (("kill",), ("KILL",))],
+)
+def test_capabilities_are_a_list_or_none(text, kept: tuple[str, ...]):
+    assert DockerOptions(cap_add=text).cap_add == kept
 
 
 @pytest.mark.parametrize("socket", ["tcp://10.0.0.5:2375", "/var/run/docker.sock", "ssh://host", "unix://"])
