@@ -1,5 +1,6 @@
 """Runs on a real Docker: how they end, what they may do, and that nothing of them stays."""
 
+import re
 import threading
 import uuid
 
@@ -208,21 +209,53 @@ def test_what_ignores_sigterm_is_killed_after_the_grace(bench: Bench):
     assert (bench.status(handle).exit_code, bench.status(handle).oom_killed) == (137, False)
 
 
-def test_many_statuses_cost_one_list_and_a_look_at_what_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    running = [bench.start(bench.spec("sleep", "60")) for _ in range(4)]
-    ended, _ = bench.run(bench.shell("exit 3"))
-    asked = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests that the engine gets, without the API's version and the ids."""
+    asked: list[str] = []
     send = docker.APIClient.send
 
-    def counted(self, request, **kwargs):
-        asked.append(request.path_url)
+    def noted(self, request, **kwargs):
+        path = re.sub(r"^/v[\d.]+|\?.*|/[0-9a-f]{64}", "", request.path_url)
+        asked.append(f"{request.method} {path}")
         return send(self, request, **kwargs)
 
-    monkeypatch.setattr(docker.APIClient, "send", counted)
+    monkeypatch.setattr(docker.APIClient, "send", noted)
+    return asked
+
+
+def test_a_run_costs_five_requests_and_now_and_then_a_look_at_its_image(bench: Bench, asked: list[str]):
+    ends = Ends()
+    stop = bench.executor.watch(ends)
+    try:
+        assert ends.include(bench.start(bench.spec("true")), 60)
+        asked.clear()
+        handle = bench.executor.create(bench.spec("true"))
+        bench.executor.start(handle)
+        assert ends.include(handle, 60)
+        assert bench.executor.statuses([handle])[handle].exit_code == 0
+        assert list(bench.executor.logs(handle)) == []
+        bench.executor.remove(handle, False)
+    finally:
+        stop()
+    ours = [request for request in asked if request != f"GET /images/{bench.image}/json"]
+    assert ours == [
+        "POST /containers/create",
+        "POST /containers/start",
+        "GET /containers/json",
+        "GET /containers/logs",
+        "DELETE /containers",
+    ]
+
+
+def test_many_statuses_cost_one_list_and_a_look_at_what_ended(bench: Bench, asked: list[str]):
+    running = [bench.start(bench.spec("sleep", "60")) for _ in range(4)]
+    ended, _ = bench.run(bench.shell("exit 3"))
+    asked.clear()
     statuses = bench.executor.statuses([*running, ended])
     assert [statuses[handle].state for handle in running] == [State.RUNNING] * 4
     assert statuses[ended].exit_code == 3
-    assert len(asked) == 2
+    assert asked == ["GET /containers/json", "GET /containers/json"]
 
 
 def test_two_that_start_one_handle_start_it_once(bench: Bench, engine: docker.APIClient):
