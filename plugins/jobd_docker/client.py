@@ -39,13 +39,19 @@ def translated(place: str, unexpected: type[ExecutorError] = RegionUnavailable) 
     try:
         yield
     except APIError as error:
-        raise unexpected(readable(error.explanation or str(error))) from error
+        words = error.explanation or str(error)
+        if _HALF_AWAY.search(words):
+            raise RegionUnavailable(f"Docker at {place} is not ready: {words}") from error
+        raise unexpected(readable(words)) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, DockerException, OSError) as error:
         raise RegionUnavailable(f"Docker at {place} cannot be reached: {_cause(error)}") from error
 
 
+_HALF_AWAY = re.compile(r"containerd\.sock|transport is closing|is shutting down")
+"""Of an engine that lost its containerd, or goes down: what it was asked to start may run all the same."""
 _RUNTIME = re.compile(
     r"^.*(?:container process caused|unable to start container process|container init caused"
+    r"|error during container init"
     r"|runc create failed|OCI runtime create failed|failed to create (?:shim|task)(?: task)?(?: for container)?): ",
     re.DOTALL,
 )

@@ -1,5 +1,6 @@
 """The engine's events: pushed, to know an end at once; and looked up, to know whether a start ever happened."""
 
+import contextlib
 import json
 import logging
 import threading
@@ -16,6 +17,8 @@ from jobd_docker.containers import INSTALLATION, time
 
 log = logging.getLogger(__name__)
 
+STOP_PATIENCE = 5.0
+"""Seconds that `stop` waits for the thread, which may be connecting to an engine that does not answer."""
 DELAYS = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds until the next try after a connection was lost; the last one for all further tries."""
 
@@ -33,6 +36,7 @@ class Watch:
         self._label = f"{INSTALLATION}={installation}"
         self._on_change = on_change
         self._name = name
+        self._failures = 0
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._stream: requests.Response | None = None
@@ -44,22 +48,22 @@ class Watch:
         with self._lock:
             self._stopped.set()
             if self._stream is not None:
-                self._stream.raw.shutdown()
+                # refused when the stream has just ended by itself
+                with contextlib.suppress(OSError, RuntimeError, ValueError):
+                    self._stream.raw.shutdown()
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(STOP_PATIENCE)
 
     def _run(self) -> None:
-        failures = 0
         while not self._stopped.is_set():
             try:
                 for handle in self._ends():
-                    failures = 0
                     self._tell(handle)
                 log.debug("region %s: the event stream ended", self._name)
             except (ExecutorError, requests.RequestException, OSError, ValueError) as error:
                 log.debug("region %s: no events: %s", self._name, error)
-            self._stopped.wait(DELAYS[min(failures, len(DELAYS) - 1)])
-            failures += 1
+            self._stopped.wait(DELAYS[min(self._failures, len(DELAYS) - 1)])
+            self._failures += 1
 
     def _ends(self) -> Iterator[Handle]:
         """Ends as they are told, after those that were missed before this stream."""
@@ -77,6 +81,7 @@ class Watch:
             try:
                 for missed in client.containers(all=True, filters={"label": self._label, "status": "exited"}):
                     yield Handle(missed["Id"])
+                self._failures = 0
                 for line in response.iter_lines(chunk_size=None):
                     if line:
                         yield Handle(json.loads(line)["Actor"]["ID"])

@@ -154,12 +154,11 @@ class EngineExecutor(Executor):
         if len(wanted) <= FEW:
             return {handle: self._inspect(handle) for handle in wanted}
         states = {container["Id"]: containers.state(container["State"]) for container in self._containers()}
-        result = {}
-        for handle in wanted:
-            # what the list leaves open: code and times, or whether it is really gone
-            open_ = states.get(handle.id, State.GONE) in (State.ENDED, State.GONE)
-            result[handle] = self._inspect(handle) if open_ else Status(states[handle.id])
-        return result
+        # a list lags behind and lacks code and times: only that one runs is good enough to be believed
+        return {
+            handle: Status(State.RUNNING) if states.get(handle.id) is State.RUNNING else self._inspect(handle)
+            for handle in wanted
+        }
 
     def _inspect(self, handle: Handle) -> Status:
         client = self.client()

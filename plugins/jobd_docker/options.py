@@ -13,8 +13,12 @@ ROOT_SCRIPT_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID
 
 
 def _capabilities(value: object) -> object:
-    """`CHOWN, KILL` -> a tuple; an empty text is none at all."""
-    return tuple(re.findall(r"[^\s,]+", value.upper())) if isinstance(value, str) else value
+    """`chown, kill` or its words -> `CHOWN`, `KILL`; `none` -> none at all, for an empty key means the default."""
+    words = re.findall(r"[^\s,]+", value) if isinstance(value, str) else value
+    if not isinstance(words, list | tuple):
+        return value
+    names = tuple(str(word).upper() for word in words)
+    return () if names == ("NONE",) else names
 
 
 def _unix_socket(value: str) -> str:

@@ -1,5 +1,6 @@
 """Runs on a real Docker: how they end, what they may do, and that nothing of them stays."""
 
+import re
 import threading
 import uuid
 
@@ -10,6 +11,7 @@ from jobd.conformance.bench import Bench, Ends
 from jobd.errors import ImageAbsent, RegionUnavailable, StartFailed
 from jobd.executor import Mount, State
 from jobd_docker import networks
+from jobd_docker.options import DockerOptions
 from tests.plugins.conftest import docker_bench
 
 
@@ -156,12 +158,12 @@ def test_a_mount_whose_source_is_not_there_is_told(bench: Bench):
 )
 def test_a_command_that_cannot_be_executed_is_told(bench: Bench, command: str, code: int, words: str):
     _, status = bench.run(bench.spec(command, "bash"))
-    assert (status.exit_code, status.message) == (code, words)
+    assert (status.exit_code, status.message, status.never_ran) == (code, words, True)
 
 
 def test_a_program_that_ends_with_127_is_not_taken_for_one(bench: Bench):
     _, status = bench.run(bench.shell("echo sad >&2; exit 127"))
-    assert (status.exit_code, status.message) == (127, "")
+    assert (status.exit_code, status.message, status.never_ran) == (127, "", False)
 
 
 @pytest.mark.parametrize(
@@ -207,21 +209,53 @@ def test_what_ignores_sigterm_is_killed_after_the_grace(bench: Bench):
     assert (bench.status(handle).exit_code, bench.status(handle).oom_killed) == (137, False)
 
 
-def test_many_statuses_cost_one_list_and_a_look_at_what_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    running = [bench.start(bench.spec("sleep", "60")) for _ in range(4)]
-    ended, _ = bench.run(bench.shell("exit 3"))
-    asked = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests that the engine gets, without the API's version and the ids."""
+    asked: list[str] = []
     send = docker.APIClient.send
 
-    def counted(self, request, **kwargs):
-        asked.append(request.path_url)
+    def noted(self, request, **kwargs):
+        path = re.sub(r"^/v[\d.]+|\?.*|/[0-9a-f]{64}", "", request.path_url)
+        asked.append(f"{request.method} {path}")
         return send(self, request, **kwargs)
 
-    monkeypatch.setattr(docker.APIClient, "send", counted)
+    monkeypatch.setattr(docker.APIClient, "send", noted)
+    return asked
+
+
+def test_a_run_costs_five_requests_and_now_and_then_a_look_at_its_image(bench: Bench, asked: list[str]):
+    ends = Ends()
+    stop = bench.executor.watch(ends)
+    try:
+        assert ends.include(bench.start(bench.spec("true")), 60)
+        asked.clear()
+        handle = bench.executor.create(bench.spec("true"))
+        bench.executor.start(handle)
+        assert ends.include(handle, 60)
+        assert bench.executor.statuses([handle])[handle].exit_code == 0
+        assert list(bench.executor.logs(handle)) == []
+        bench.executor.remove(handle, False)
+    finally:
+        stop()
+    ours = [request for request in asked if request != f"GET /images/{bench.image}/json"]
+    assert ours == [
+        "POST /containers/create",
+        "POST /containers/start",
+        "GET /containers/json",
+        "GET /containers/logs",
+        "DELETE /containers",
+    ]
+
+
+def test_many_statuses_cost_one_list_and_a_look_at_what_ended(bench: Bench, asked: list[str]):
+    running = [bench.start(bench.spec("sleep", "60")) for _ in range(4)]
+    ended, _ = bench.run(bench.shell("exit 3"))
+    asked.clear()
     statuses = bench.executor.statuses([*running, ended])
     assert [statuses[handle].state for handle in running] == [State.RUNNING] * 4
     assert statuses[ended].exit_code == 3
-    assert len(asked) == 2
+    assert asked == ["GET /containers/json", "GET /containers/json"]
 
 
 def test_two_that_start_one_handle_start_it_once(bench: Bench, engine: docker.APIClient):
@@ -276,6 +310,14 @@ def test_a_region_that_is_down_is_unavailable_and_says_where():
 def test_check_says_what_answered(bench: Bench, engine: docker.APIClient):
     assert bench.executor.check().engine == f"Docker {engine.version()['Version']}"
     assert bench.executor.identity() == engine.info()["ID"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("chown, kill", ("CHOWN", "KILL")), ("SETUID", ("SETUID",)), ("none", ()), (("kill",), ("KILL",))],
+)
+def test_capabilities_are_a_list_or_none(text, kept: tuple[str, ...]):
+    assert DockerOptions(cap_add=text).cap_add == kept
 
 
 @pytest.mark.parametrize("socket", ["tcp://10.0.0.5:2375", "/var/run/docker.sock", "ssh://host", "unix://"])
