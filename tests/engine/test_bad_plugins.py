@@ -62,7 +62,12 @@ async def test_a_region_that_hangs_while_it_is_taken_over_costs_no_heartbeat(ben
     row = await bench.until(await bench.trigger(engine), "R")
     executor.stuck = True
     await bench.database.write(lambda: type(row).update(owner="dead").execute())
-    await bench.eventually(executor.asked.is_set, "the takeover to hang")
+
+    async def is_taken() -> bool:
+        return (await bench.until(row, "R")).owner == "one"
+
+    await bench.eventually(is_taken, "the takeover")
+    await bench.eventually(executor.asked.is_set, "the region to hang")
     before = await bench.database.read(lambda: Daemon.get().heartbeat_at)
 
     async def beats() -> bool:
