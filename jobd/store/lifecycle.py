@@ -123,10 +123,16 @@ def set_message(row: Exec, message: str | None) -> bool:
     return _move(row, row.status, message=_clean(message))
 
 
-def explain(region: str, message: str) -> None:
-    """Say why nothing in this region is claimed, on each exec that waits there and does not say anything yet."""
-    silent = (Exec.region_name == region) & (Exec.status == "W") & Exec.owner.is_null() & Exec.message.is_null()
-    Exec.update(message=_clean(message)).where(silent).execute()
+def explain(daemon: str, region: str, message: str) -> None:
+    """Say that this region cannot be reached, on each exec that waits there or that this daemon runs there, and that
+    does not say anything yet.
+    """
+    Exec.update(message=_clean(message)).where(_affected(daemon, region), Exec.message.is_null()).execute()
+
+
+def explain_no_more(daemon: str, region: str) -> None:
+    """The region answers again."""
+    Exec.update(message=None).where(_affected(daemon, region), Exec.message.is_null(False)).execute()
 
 
 def set_timed_out(row: Exec) -> bool:
@@ -213,6 +219,12 @@ def _retry(row: Exec) -> None:
 def _lock_region(region: str) -> None:
     if Region._meta.database.for_update:
         Region.select().where(Region.name == region).for_update().execute()
+
+
+def _affected(daemon: str, region: str) -> Expression:
+    waits = (Exec.status == "W") & Exec.owner.is_null()
+    runs = (Exec.status == "R") & (Exec.owner == daemon)
+    return _live_in(region) & (waits | runs)
 
 
 def _live_in(region: str) -> Expression:
