@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pluggy
@@ -38,11 +40,28 @@ def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
     database = Database(settings.database.url, settings.database.connections)
     try:
         database.migrate(then=lambda: _first_start(settings))
-        return asyncio.run(Daemon(settings, manager, database).run())
+        code = asyncio.run(Daemon(settings, manager, database).run())
     finally:
         database.close()
         for lock in locks:
             lock.release()
+    leave_stuck_threads(code)
+    return code
+
+
+def leave_stuck_threads(code: int, patience: float = 5.0) -> None:
+    """End the process with this exit code if a thread is still busy after `patience` seconds: Python waits for each
+    at exit, and one that hangs in a plugin would keep a daemon that has stopped.
+    """
+    until = time.monotonic() + patience
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    for thread in others:
+        thread.join(max(0.0, until - time.monotonic()))
+    stuck = [thread.name for thread in others if thread.is_alive()]
+    if stuck:
+        log.error("left behind, still busy: %s", ", ".join(stuck))
+        logging.shutdown()
+        os._exit(code)
 
 
 class Daemon:

@@ -6,7 +6,7 @@ is removed and waits anew. Where nobody can tell, the exec is `lost`: never a gu
 """
 
 import logging
-from datetime import UTC, datetime
+from datetime import timedelta
 
 from jobd.engine import outcome
 from jobd.engine.ending import Endings
@@ -14,7 +14,7 @@ from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.regions import ServedRegion
 from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
-from jobd.store import lifecycle
+from jobd.store import clock, lifecycle
 from jobd.store.database import Database
 from jobd.store.tables import Exec
 
@@ -81,7 +81,9 @@ class Adoption:
             self._live.drop(live)
             return
         began = live.row.started_at
-        self._endings.running(live, (datetime.now(UTC) - began).total_seconds() if began else 0.0)
+        # By the clock that wrote it: this machine's may differ by more than a whole timeout.
+        elapsed = (await self._database.read(clock.now)) - began if began else timedelta()
+        self._endings.running(live, elapsed.total_seconds())
 
     async def _never_ran(self, live: LiveExec, handle: Handle, status: Status) -> bool:
         """The record says created, not running. Without force: whoever starts it meanwhile keeps it."""

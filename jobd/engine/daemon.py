@@ -167,6 +167,7 @@ class Engine:
             region.down = None
             await self._adoption.settle(region)
             await self._endings.ask(region)
+            await self._database.write(lifecycle.explain_no_more, self._lease.daemon, region.name)
         except JobdError as error:
             region.down = error.message
             return False
@@ -243,7 +244,8 @@ class Engine:
         await self._adoption.settle(region)
 
     async def _explain(self, region: ServedRegion, down: str) -> None:
-        await self._database.write(lifecycle.explain, region.name, f"region {region.name} is down: {down}")
+        message = f"region {region.name} is down: {down}"
+        await self._database.write(lifecycle.explain, self._lease.daemon, region.name, message)
 
     async def _look_for_stops(self) -> None:
         for row in await self._database.read(lifecycle.stops_requested, self._lease.daemon):

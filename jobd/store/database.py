@@ -55,6 +55,8 @@ class Database:
         self._readers = ThreadPoolExecutor(connections, thread_name_prefix="jobd-db")
         # SQLite has one writer at a time: queueing for it here is fair, and never ends in "database is locked".
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="jobd-db-write") if self.is_sqlite else self._readers
+        # A heartbeat that queued behind slow queries would cost the lease of a daemon that is well.
+        self._pulse = ThreadPoolExecutor(1, thread_name_prefix="jobd-db-pulse") if not self.is_sqlite else self._writers
         self._peewee.bind(tables.ALL)
 
     async def read(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -64,6 +66,10 @@ class Database:
     async def write(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Run `fn` in a thread, in one transaction. Raises ServiceUnavailable when the database is away."""
         return await self._submit(self._writers, self.write_sync, fn, args, kwargs)
+
+    async def write_urgently(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """`write` that waits behind nothing else; on SQLite, with its one writer, it is `write`."""
+        return await self._submit(self._pulse, self.write_sync, fn, args, kwargs)
 
     def read_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """`read` for callers without a loop."""
@@ -97,6 +103,7 @@ class Database:
         """Wait for what is under way, then let go of threads and connections."""
         self._readers.shutdown()
         self._writers.shutdown()
+        self._pulse.shutdown()
         self._peewee.close_all()
 
     def _runner(self) -> Runner:

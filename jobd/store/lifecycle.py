@@ -19,7 +19,7 @@ from jobd.store import execs
 from jobd.store.clock import now
 from jobd.store.database import after_commit
 from jobd.store.execs import LIVE
-from jobd.store.tables import Exec, ExecLog, Job, Region
+from jobd.store.tables import Daemon, Exec, ExecLog, Job, Region
 
 RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
 LONGEST_RETRY_DELAY = 3600
@@ -123,10 +123,16 @@ def set_message(row: Exec, message: str | None) -> bool:
     return _move(row, row.status, message=_clean(message))
 
 
-def explain(region: str, message: str) -> None:
-    """Say why nothing in this region is claimed, on each exec that waits there and does not say anything yet."""
-    silent = (Exec.region_name == region) & (Exec.status == "W") & Exec.owner.is_null() & Exec.message.is_null()
-    Exec.update(message=_clean(message)).where(silent).execute()
+def explain(daemon: str, region: str, message: str) -> None:
+    """Say that this region cannot be reached, on each exec that waits there or that this daemon runs there, and that
+    does not say anything yet.
+    """
+    Exec.update(message=_clean(message)).where(_affected(daemon, region), Exec.message.is_null()).execute()
+
+
+def explain_no_more(daemon: str, region: str) -> None:
+    """The region answers again."""
+    Exec.update(message=None).where(_affected(daemon, region), Exec.message.is_null(False)).execute()
 
 
 def set_timed_out(row: Exec) -> bool:
@@ -163,16 +169,19 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
 
 def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
     """End the unowned execs that have been ready for longer than `queue_deadline` seconds, in any region, served by
-    somebody or by nobody.
+    somebody or by nobody; in a region that nobody has served for so long, also what a former daemon still owns.
     """
     at = now()
     ready_before = at - timedelta(seconds=queue_deadline)
     is_late = (Exec.created_at < ready_before) & (Exec.not_before.is_null() | (Exec.not_before < ready_before))
-    late = Exec.select().where(Exec.status == "W", Exec.owner.is_null(), is_late).limit(limit)
+    served = {name for daemon in Daemon.select().where(Daemon.heartbeat_at >= ready_before) for name in daemon.regions}
+    is_left = Exec.owner.is_null() | Exec.region_name.not_in(sorted(served))
     ended = []
-    for row in list(late):
+    for row in list(Exec.select().where(Exec.status == "W", is_late, is_left).limit(limit)):
         message = _clean(row.message) or f"the region {row.region_name} could not run it in time"
-        if _move(row, "W", status="F", reason="region_unavailable", message=message, ended_at=at):
+        # With a handle it may have been started.
+        reason = "region_unavailable" if row.handle is None else "lost"
+        if _move(row, "W", status="F", reason=reason, message=message, ended_at=at, owner=None, holds_slot=False):
             ended.append(row)
     return ended
 
@@ -210,6 +219,12 @@ def _retry(row: Exec) -> None:
 def _lock_region(region: str) -> None:
     if Region._meta.database.for_update:
         Region.select().where(Region.name == region).for_update().execute()
+
+
+def _affected(daemon: str, region: str) -> Expression:
+    waits = (Exec.status == "W") & Exec.owner.is_null()
+    runs = (Exec.status == "R") & (Exec.owner == daemon)
+    return _live_in(region) & (waits | runs)
 
 
 def _live_in(region: str) -> Expression:

@@ -88,10 +88,10 @@ class Bench:
 
         return await self.eventually(reached, f"exec {row.id} to be {statuses}")
 
-    async def eventually(self, condition: Callable[[], Any], what: str = "it") -> Any:
+    async def eventually(self, condition: Callable[[], Any], what: str = "it", patience: float = PATIENCE) -> Any:
         """What `condition` gives once it is true."""
         loop = asyncio.get_running_loop()
-        limit = loop.time() + PATIENCE
+        limit = loop.time() + patience
         while loop.time() < limit:
             found = condition()
             if asyncio.iscoroutine(found):
@@ -104,7 +104,7 @@ class Bench:
             (r.id, r.status, r.owner, r.term, r.handle, r.reason, r.message)
             for r in await self.database.read(lambda: list(Exec.select()))
         ]
-        raise AssertionError(f"waited {PATIENCE:.0f} s for {what}; containers {states}; records {rows}")
+        raise AssertionError(f"waited {patience:.0f} s for {what}; containers {states}; records {rows}")
 
 
 def make_settings(path: Path, regions: dict[str, RegionSettings]) -> Settings:

@@ -8,6 +8,7 @@ import peewee
 
 from jobd.errors import RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, Health, LogChunk, Region, Run, RunSpec, Status
+from jobd.store import database
 from jobd.store.database import Database
 from tests.engine.executors import MemoryExecutor, World
 
@@ -51,7 +52,12 @@ class BreakingDatabase(Database):
 
             super().write_sync(undone)
         if fault.moment == "after":
-            super().write_sync(fn, *args, **kwargs)
+
+            def unanswered() -> None:
+                fn(*args, **kwargs)
+                database._pending.follow.clear()
+
+            super().write_sync(unanswered)
         raise ServiceUnavailable("the connection broke")
 
 
@@ -60,14 +66,15 @@ class BreakingExecutor(MemoryExecutor):
 
     def __init__(self, region: Region, world: World | None = None) -> None:
         super().__init__(region, world)
-        self.fault: Fault | None = None
+        self.faults: list[Fault] = []
 
     def _do(self, name: str, work: Callable[[], Any]) -> Any:
-        if self.fault is None or not self.fault.strikes(name):
-            return work()
-        if self.fault.moment == "after":
-            work()
-        raise self.fault.error("the connection broke")
+        for fault in self.faults:
+            if fault.strikes(name):
+                if fault.moment == "after":
+                    work()
+                raise fault.error("the connection broke")
+        return work()
 
     def identity(self) -> str:
         return self._do("identity", super().identity)

@@ -1,5 +1,7 @@
 """Executors that fail for good, or hang: the rest goes on, and what they had to do comes to an end."""
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +13,7 @@ from jobd.store import daemons
 from jobd.store.tables import Daemon
 from tests.engine.conftest import Bench
 from tests.engine.executors import BrokenStartExecutor, MemoryExecutor, StuckExecutor, UnreadableExecutor
+from tests.services import ROOT
 
 pytestmark = pytest.mark.gen_test(timeout=40)
 
@@ -62,7 +65,12 @@ async def test_a_region_that_hangs_while_it_is_taken_over_costs_no_heartbeat(ben
     row = await bench.until(await bench.trigger(engine), "R")
     executor.stuck = True
     await bench.database.write(lambda: type(row).update(owner="dead").execute())
-    await bench.eventually(executor.asked.is_set, "the takeover to hang")
+
+    async def is_taken() -> bool:
+        return (await bench.until(row, "R")).owner == "one"
+
+    await bench.eventually(is_taken, "the takeover")
+    await bench.eventually(executor.asked.is_set, "the region to hang")
     before = await bench.database.read(lambda: Daemon.get().heartbeat_at)
 
     async def beats() -> bool:
@@ -111,3 +119,13 @@ async def test_an_engine_that_could_not_scan_stops_all_the_same(bench: Bench) ->
     await engine.stop()
     bench.engines.remove(engine)
     assert await bench.database.read(daemons.alive, 15) == []
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process() -> None:
+    program = (
+        "import threading, time; from jobd.app import leave_stuck_threads;"
+        "threading.Thread(target=time.sleep, args=(60,), name='hung').start();"
+        "leave_stuck_threads(3, 0.1)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=20, cwd=ROOT)
+    assert (ended.returncode, b"hung" in ended.stderr) == (3, True)

@@ -196,7 +196,17 @@ async def test_a_region_that_goes_down_is_waited_for(bench: Bench) -> None:
         return (await bench.until(never_tried, "W")).message == "region BEIJING1 is down: the world is down"
 
     await bench.eventually(says_why)
+
+    async def running_says_why() -> bool:
+        return (await bench.until(running, "R")).message == "region BEIJING1 is down: the world is down"
+
+    await bench.eventually(running_says_why)
     bench.world.down = False
+
+    async def running_says_no_more() -> bool:
+        return (await bench.until(running, "R")).message is None
+
+    await bench.eventually(running_says_no_more)
     executor.end(running.id, 0)
     await bench.until(running, "S")
     assert (await bench.until(waiting, "R")).message is None

@@ -7,7 +7,7 @@ import pytest
 
 from jobd.executor import Handle
 from jobd.logs import Kept, decode
-from jobd.store import accounts, deletion, execs, lifecycle
+from jobd.store import accounts, daemons, deletion, execs, lifecycle
 from jobd.store.accounts import Caller
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
@@ -242,3 +242,20 @@ def test_a_message_that_is_no_text_can_be_stored(database: Database, caller: Cal
     ended = read(database, row)
     assert ended is not None
     assert ended.message == "?\ufffd"
+
+
+@pytest.mark.parametrize(("handle", "reason"), [(None, "region_unavailable"), (HANDLE, "lost")])
+def test_what_a_daemon_left_in_a_region_that_nobody_serves_ends(
+    database: Database, caller: Caller, handle: Handle | None, reason: str
+) -> None:
+    make_exec(database, caller)
+    database.write_sync(daemons.register, "a", "host", 1, [REGION])
+    (row,) = claim(database)
+    if handle is not None:
+        assert database.write_sync(lifecycle.set_handle, row, handle)
+    assert database.write_sync(lifecycle.fail_overdue, 3600) == []
+    database.write_sync(lambda: Exec.update(created_at=row.created_at - timedelta(hours=2)).execute())
+    assert database.write_sync(lifecycle.fail_overdue, 3600) == []
+    database.write_sync(daemons.register, "a", "host", 1, ["ANOTHER"])
+    (ended,) = database.write_sync(lifecycle.fail_overdue, 3600)
+    assert (ended.status, ended.reason, ended.owner) == ("F", reason, None)
