@@ -75,7 +75,7 @@ class Daemon:
         self._exit_code = 0
 
     async def run(self) -> int:
-        engine = self._engine()
+        engine = self._engine(await self._database.read(daemons.installation))
         sockets = self._bind()
         services = Services(self._database, self._settings, engine, self._manager)
         server = HTTPServer(
@@ -92,6 +92,8 @@ class Daemon:
         await engine.start()
         server.add_sockets(sockets)
         log.info("jobd listens on http://%s", self._settings.jobd.listen)
+        if not self._settings.jobd.listen.loopback:
+            log.warning("tokens and passwords cross the network in the clear unless a proxy with TLS stands in front")
         await self._over.wait()
         log.info("stopping; what runs goes on")
         server.stop()
@@ -100,8 +102,7 @@ class Daemon:
         await engine.stop()
         return self._exit_code
 
-    def _engine(self) -> Engine:
-        installation = self._database.read_sync(daemons.installation)
+    def _engine(self, installation: str) -> Engine:
         executors = plugins.build_executors(plugins.executor_kinds(self._manager), self._settings, installation)
         lease = Lease(self._database, daemon_id(self._settings.jobd.data_dir))
         return Engine(self._database, self._settings, self._manager, executors, installation, lease, self._lose_place)

@@ -131,7 +131,7 @@ class Engine:
         handle = None if live is None else live.handle
         if live is None or handle is None or live.region.down is not None:
             return None
-        kept = await live.region.call(read_log, live.region.executor, handle, self._settings.execs.max_log)
+        kept = await live.region.read(read_log, live.region.executor, handle, self._settings.execs.max_log)
         return kept.frames
 
     def _region_failed(self, region: ServedRegion, message: str) -> None:

@@ -156,7 +156,7 @@ class Endings:
 
     async def _read_log(self, live: LiveExec, handle: Handle) -> Kept | None:
         try:
-            return await live.region.make(read_log, live.region.executor, handle, self._settings.execs.max_log)
+            return await live.region.read(read_log, live.region.executor, handle, self._settings.execs.max_log)
         except HandleGone:
             log.warning("exec %s: its container went before its log was read", live.row.id)
         except RegionUnavailable:

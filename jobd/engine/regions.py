@@ -17,18 +17,25 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 CALL_THREADS = 8
+READ_THREADS = 4
 PULL_THREADS = 4
 STOP_THREADS = 16
 CALL_TIMEOUT = 120.0
 PULL_TIMEOUT = 3600.0
 """Seconds without an answer after which the region counts as unavailable."""
+READ_TIMEOUT = 900.0
+"""Seconds that the whole log of one run may take; millions of short lines do take minutes."""
 CLOSE_TIMEOUT = 5.0
 PROBE_DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 
+class Unanswered(RegionUnavailable):
+    """A call that took too long."""
+
+
 class ServedRegion:
     """The one door to an executor. Nothing here waits in the loop thread, and a region that hangs holds nobody up
-    but itself: its threads are its own, those for pulls and stops apart from those for everything else.
+    but itself: its threads are its own, those for pulls, stops and long logs apart from those for everything else.
     """
 
     def __init__(self, settings: RegionSettings, executor: Executor) -> None:
@@ -45,6 +52,7 @@ class ServedRegion:
         self.unknown: set[int] = set()
         """Execs of this daemon that the last sweep found in the records only."""
         self._calls = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix=f"jobd-{self.name}")
+        self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix=f"jobd-{self.name}-read")
         self._pulls = ThreadPoolExecutor(PULL_THREADS, thread_name_prefix=f"jobd-{self.name}-pull")
         self._stops = ThreadPoolExecutor(STOP_THREADS, thread_name_prefix=f"jobd-{self.name}-stop")
         self._unwatch: Callable[[], None] | None = None
@@ -54,8 +62,15 @@ class ServedRegion:
         return await self._run(self._calls, CALL_TIMEOUT, RegionUnavailable, method, *args)
 
     async def make(self, method: Callable[..., Result], *args: Any) -> Result:
-        """Create, start or read one run. An error that the contract does not know is that run's alone."""
+        """Create or start one run. An error that the contract does not know is that run's alone."""
         return await self._run(self._calls, CALL_TIMEOUT, StartFailed, method, *args)
+
+    async def read(self, method: Callable[..., Result], *args: Any) -> Result:
+        """Read a run's whole log. One that takes too long is that run's trouble, not the region's: ExecutorError."""
+        try:
+            return await self._run(self._reads, READ_TIMEOUT, ExecutorError, method, *args)
+        except Unanswered as error:
+            raise ExecutorError(error.message) from error
 
     async def pull(self, method: Callable[..., Result], *args: Any) -> Result:
         return await self._run(self._pulls, PULL_TIMEOUT, StartFailed, method, *args)
@@ -85,7 +100,7 @@ class ServedRegion:
             await asyncio.wait_for(closed.wait(), CLOSE_TIMEOUT)
         except TimeoutError:
             log.error("region %s: the executor did not close within %.0f s", self.name, CLOSE_TIMEOUT)
-        for pool in (self._calls, self._pulls, self._stops):
+        for pool in (self._calls, self._reads, self._pulls, self._stops):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _close(self, loop: asyncio.AbstractEventLoop, closed: asyncio.Event) -> None:
@@ -112,7 +127,7 @@ class ServedRegion:
         except ExecutorError:
             raise
         except TimeoutError:
-            raise RegionUnavailable(f"region {self.name} did not answer within {seconds:.0f} s") from None
+            raise Unanswered(f"region {self.name} did not answer within {seconds:.0f} s") from None
         except Exception as error:  # a plugin's fault must not become the engine's
             log.exception("region %s: the executor raised what its contract does not name", self.name)
             raise unexpected(f"{type(error).__name__}: {error}") from error
