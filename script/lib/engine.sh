@@ -66,6 +66,10 @@ stop_engine() {
         while as_root kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
     fi
     as_root busybox ip link del "$ENGINE_BRIDGE" 2>/dev/null
+    # Where mounts are private, dockerd leaves its data mounted upon itself.
+    awk -v dir="$ENGINE_DIR/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mounted; do
+        as_root umount "$mounted"
+    done
     as_root rm -rf "$ENGINE_DIR"
     ENGINE_DIR=
 }
