@@ -222,5 +222,8 @@ class Executor:
         """Whether the engine ever started this handle, from the engine's own records; None: it cannot tell."""
         return None
 
+    def tidy(self) -> None:
+        """Called about once a minute: free what the region holds for nobody, such as images that nothing uses."""
+
     def close(self) -> None:
         """Let go of connections and threads. Runs go on."""

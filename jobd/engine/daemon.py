@@ -262,6 +262,7 @@ class Engine:
         if region.down is None:
             await self._guarded(region, self._sweep.sweep(region))
             await self._guarded(region, self._adopt_forgotten(region))
+            await self._guarded(region, region.read(region.executor.tidy))
 
     async def _purge(self) -> None:
         try:

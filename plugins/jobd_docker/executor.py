@@ -18,6 +18,7 @@ from jobd.executor import Executor, Handle, Health, LogChunk, Region, Run, RunSp
 from jobd_docker import client as transport
 from jobd_docker import containers, events, images, logs, networks
 from jobd_docker.client import readable, translated
+from jobd_docker.collection import Collection
 from jobd_docker.options import JOBD_NETWORK, ContainerOptions, DockerOptions
 
 FEW = 3
@@ -43,6 +44,7 @@ class EngineExecutor(Executor):
         self._connecting = threading.Lock()
         self._network_known = self._options.network != JOBD_NETWORK
         self._digests = images.Digests()
+        self._collection = None if self._options.image_disk is None else Collection(self._options.image_disk)
         self._never_started: set[str] = set()
         self._starting = [threading.Lock() for _ in range(START_LOCKS)]
         self._watches: list[events.Watch] = []
@@ -97,7 +99,10 @@ class EngineExecutor(Executor):
                         raise
         self._never_started.add(container)
         with translated(self.place):
-            return Handle(container, self._digests.of(client, spec.image))
+            digest = self._digests.of(client, spec.image)
+        if self._collection is not None and digest is not None:
+            self._collection.used(digest)
+        return Handle(container, digest)
 
     def start(self, handle: Handle) -> None:
         with self._starting[hash(handle) % START_LOCKS]:
@@ -205,6 +210,11 @@ class EngineExecutor(Executor):
     def was_started(self, handle: Handle) -> bool | None:
         with translated(self.place):
             return events.was_started(self.client(), handle.id)
+
+    def tidy(self) -> None:
+        if self._collection is not None:
+            with translated(self.place):
+                self._collection.collect(self.client())
 
     def close(self) -> None:
         for watch in self._watches:

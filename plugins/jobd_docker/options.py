@@ -27,6 +27,14 @@ def _unix_socket(value: str) -> str:
     return value
 
 
+def _bytes(value: object) -> object:
+    """`20GB`, `500 MB` -> bytes; 1 GB is 2**30."""
+    match = re.fullmatch(r"(\d{1,9})\s*(MB|GB|TB)", value, re.IGNORECASE) if isinstance(value, str) else None
+    if isinstance(value, str) and not match:
+        raise ValueError(f"`{value}` is no size; right: a number with MB, GB or TB, as in 20GB")
+    return int(match[1]) * {"MB": 2**20, "GB": 2**30, "TB": 2**40}[match[2].upper()] if match else value
+
+
 Capability = Annotated[str, Field(pattern=r"^[A-Z_]+$")]
 
 
@@ -42,6 +50,8 @@ class ContainerOptions(Options):
     """Linux capabilities that a run keeps; all others are dropped."""
     read_only: bool = False
     """Whether the container's own file system is read-only."""
+    image_disk: Annotated[int | None, BeforeValidator(_bytes)] = None
+    """Bytes that the engine's images may take; above it, unused ones are removed. None: none is ever removed."""
     init: bool = True
     """Whether an init process runs the command: with it SIGTERM ends a shell. Without it a command that cannot be
     executed fails to start, instead of ending with 126 or 127."""

@@ -150,3 +150,60 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 def private_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     with registry_in(tmp_path_factory.mktemp("private"), ("ann", "right")) as registry:
         yield registry
+
+
+class OwnEngine:
+    """A Docker engine of the test's own, without a network, that can be restarted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = f"unix://{folder}/docker.sock"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        folder = self._folder
+        with (folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    "dockerd",
+                    f"--data-root={folder}/data",
+                    f"--exec-root={folder}/exec",
+                    f"--pidfile={folder}/pid",
+                    f"--host={self.socket}",
+                    "--bridge=none",
+                    "--iptables=false",
+                    f"--cgroup-parent=/{folder.name}",
+                ],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "DOCKER_CONFIG": str(folder)},
+            )
+        wait_for(self._answers, f"dockerd, see {folder}/log")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(60)
+            self._process = None
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(docker.errors.DockerException):
+            docker.APIClient(self.socket, version="auto").close()
+            return True
+        return False
+
+
+@pytest.fixture
+def own_engine() -> Iterator[OwnEngine]:
+    if shutil.which("dockerd") is None or os.geteuid() != 0:
+        missing("dockerd, and root to start one")
+    # short: a socket's path has 107 characters at most
+    folder = Path("/tmp") / f"jobd-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    engine = OwnEngine(folder)
+    try:
+        engine.start()
+        yield engine
+    finally:
+        engine.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,12 +1,6 @@
 """What the engine itself remembers of a container, and a watch that outlives the engine."""
 
-import contextlib
-import os
-import shutil
-import subprocess
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import docker
 import pytest
@@ -14,68 +8,11 @@ import pytest
 from jobd.conformance.bench import Bench, Ends
 from jobd.errors import RegionUnavailable
 from jobd.executor import State
-from tests.plugins.conftest import docker_bench, import_busybox, missing, wait_for
-
-
-class Engine:
-    """A Docker engine of the test's own, without a network, that can be restarted."""
-
-    def __init__(self, folder: Path) -> None:
-        self.socket = f"unix://{folder}/docker.sock"
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        folder = self._folder
-        with (folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    "dockerd",
-                    f"--data-root={folder}/data",
-                    f"--exec-root={folder}/exec",
-                    f"--pidfile={folder}/pid",
-                    f"--host={self.socket}",
-                    "--bridge=none",
-                    "--iptables=false",
-                    f"--cgroup-parent=/{folder.name}",
-                ],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "DOCKER_CONFIG": str(folder)},
-            )
-        wait_for(self._answers, f"dockerd, see {folder}/log")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(60)
-            self._process = None
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(docker.errors.DockerException):
-            docker.APIClient(self.socket, version="auto").close()
-            return True
-        return False
+from tests.plugins.conftest import OwnEngine, docker_bench, import_busybox
 
 
 @pytest.fixture
-def own_engine() -> Iterator[Engine]:
-    if shutil.which("dockerd") is None or os.geteuid() != 0:
-        missing("dockerd, and root to start one")
-    # short: a socket's path has 107 characters at most
-    folder = Path("/tmp") / f"jobd-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
-    engine = Engine(folder)
-    try:
-        engine.start()
-        yield engine
-    finally:
-        engine.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def own_bench(own_engine: Engine) -> Iterator[Bench]:
+def own_bench(own_engine: OwnEngine) -> Iterator[Bench]:
     client = docker.APIClient(own_engine.socket, version="auto")
     image = import_busybox(client, "jobd-test")
     client.close()
@@ -84,7 +21,7 @@ def own_bench(own_engine: Engine) -> Iterator[Bench]:
     bench.clear()
 
 
-def test_a_watch_outlives_the_engine(own_bench: Bench, own_engine: Engine):
+def test_a_watch_outlives_the_engine(own_bench: Bench, own_engine: OwnEngine):
     ends = Ends()
     stop = own_bench.executor.watch(ends)
     before = own_bench.start(own_bench.spec("true"))
@@ -104,14 +41,14 @@ def test_a_watch_outlives_the_engine(own_bench: Bench, own_engine: Engine):
     stop()
 
 
-def test_the_engines_identity_outlives_it(own_bench: Bench, own_engine: Engine):
+def test_the_engines_identity_outlives_it(own_bench: Bench, own_engine: OwnEngine):
     identity = own_bench.executor.identity()
     own_engine.stop()
     own_engine.start()
     assert own_bench.executor.identity() == identity
 
 
-def test_a_watch_that_is_stopped_while_the_engine_is_away_ends(own_bench: Bench, own_engine: Engine):
+def test_a_watch_that_is_stopped_while_the_engine_is_away_ends(own_bench: Bench, own_engine: OwnEngine):
     stop = own_bench.executor.watch(Ends())
     own_engine.stop()
     stop()
@@ -127,7 +64,7 @@ def test_what_was_removed_is_known_by_the_engines_events(own_bench: Bench):
     assert own_bench.executor.was_started(ended) is True
 
 
-def test_an_engine_that_restarted_meanwhile_cannot_tell(own_bench: Bench, own_engine: Engine):
+def test_an_engine_that_restarted_meanwhile_cannot_tell(own_bench: Bench, own_engine: OwnEngine):
     created = own_bench.create(own_bench.spec("true"))
     kept = own_bench.create(own_bench.spec("true"))
     own_bench.executor.remove(created, False)
