@@ -2,7 +2,8 @@
 
 import binascii
 import hmac
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def look_up(host: str, port: int, file: Path | None) -> Known:
 
 
 def _entries(path: Path, name: str) -> Iterator[tuple[str, paramiko.PKey]]:
-    """Marker and key of each line for a host. Certificate authorities and patterns are not understood."""
+    """Marker and key of each line for a host. Certificate authorities are not understood."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -79,14 +80,19 @@ def _entries(path: Path, name: str) -> Iterator[tuple[str, paramiko.PKey]]:
             entry = HostKeyEntry.from_line(rest, number)
         except (InvalidHostKey, paramiko.SSHException, binascii.Error, ValueError) as error:
             raise LinkFailure(f"{path}:{number} is no line of a known_hosts file: {error}") from error
-        if entry is not None and any(_is(name, pattern) for pattern in entry.hostnames or ()):
+        if entry is not None and _applies(entry.hostnames or (), name):
             yield marker, entry.key
 
 
-def _is(name: str, written: str) -> bool:
-    if written.startswith("|1|"):
-        return hmac.compare_digest(HostKeys.hash_host(name, written), written)
-    return written == name
+def _applies(patterns: Sequence[str], name: str) -> bool:
+    excluded = any(_is(name, pattern[1:]) for pattern in patterns if pattern.startswith("!"))
+    return not excluded and any(_is(name, pattern) for pattern in patterns)
+
+
+def _is(name: str, pattern: str) -> bool:
+    if pattern.startswith("|1|"):
+        return hmac.compare_digest(HostKeys.hash_host(name, pattern), pattern)
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), name) is not None
 
 
 def _algorithms(key: paramiko.PKey) -> tuple[str, ...]:

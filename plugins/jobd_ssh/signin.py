@@ -86,10 +86,12 @@ def _shake_hands(transport: Transport, options: SshOptions, known: hostkeys.Know
     algorithms = transport.get_security_options()
     algorithms.key_types = known.preferred(algorithms.key_types)
     try:
-        transport.start_client(timeout=options.connect_timeout)
+        # longer than the steps have, which tell more when they run out of time
+        transport.start_client(timeout=2 * options.connect_timeout)
+        key = transport.get_remote_server_key()
     except (OSError, EOFError, paramiko.SSHException) as error:
         raise of_connecting(error, host, port, options.connect_timeout) from error
-    known.check(transport.get_remote_server_key())
+    known.check(key)
 
 
 def _sign_in(transport: Transport, options: SshOptions) -> None:
