@@ -35,8 +35,12 @@ def _program(name: str) -> Callable[[], str | None]:
 FIND: dict[str, Callable[[], str | None]] = {
     "docker": _docker,
     "postgresql": lambda: os.environ.get("JOBD_TEST_POSTGRES"),
+    "docker-cli": _program("docker"),
     "docker-registry": _program("docker-registry"),
     "sshd": _program("sshd"),
+    "ssh-agent": _program("ssh-agent"),
+    "ssh-keygen": _program("ssh-keygen"),
+    "iptables": _program("iptables"),
     "busybox": _program("busybox"),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 import docker
 from docker.errors import APIError
@@ -33,7 +33,7 @@ START_LOCKS = 64
 class EngineExecutor(Executor):
     """Runs execs as containers of the engine that `connect` reaches. Its options are `ContainerOptions` or more."""
 
-    options = ContainerOptions
+    options: ClassVar[type[ContainerOptions]] = ContainerOptions
 
     def __init__(self, region: Region) -> None:
         super().__init__(region)

@@ -1,0 +1,1 @@
+"""Runs execs as containers of a remote Docker, reached over SSH."""

@@ -1,0 +1,135 @@
+"""A channel of an SSH connection as the socket that http.client wants."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import paramiko
+
+from jobd_ssh.failures import LOST, LinkFailure
+from jobd_ssh.signin import Transport
+
+LAST_WORDS = 2.0
+"""Seconds that a command which failed may take to say why."""
+
+
+class ChannelSocket:
+    """Stays open, like a socket, until it and every file made from it are closed; then `released` is called, once.
+
+    `answered` is called at the first byte. A `command` that ends without one is asked why.
+    """
+
+    def __init__(
+        self,
+        channel: paramiko.Channel,
+        transport: Transport,
+        released: Callable[[], None],
+        answered: Callable[[], None],
+        command: str | None = None,
+    ) -> None:
+        self._channel = channel
+        self._transport = transport
+        self._released = released
+        self._answered = answered
+        self._command = command
+        self._silent = True
+        self._files = 0
+        self._closed = False
+        self._gone = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent: nothing has come unasked, neither bytes nor an end."""
+        channel = self._channel
+        return (
+            not (self._gone or channel.closed or channel.eof_received or channel.recv_ready()) and self._transport.alive
+        )
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._channel.settimeout(seconds)
+
+    def sendall(self, data: Any) -> None:
+        """Raises TimeoutError, LinkFailure."""
+        try:
+            self._channel.sendall(data)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise self._end() or LinkFailure(LOST) from error
+
+    def recv(self, size: int) -> bytes:
+        """Raises TimeoutError, LinkFailure."""
+        data = self._channel.recv(size)
+        if data:
+            if self._silent:
+                self._silent = False
+                self._answered()
+        elif not self._gone and (failure := self._end()):
+            raise failure
+        return data
+
+    def makefile(self, mode: str = "rb", buffering: int | None = None) -> io.BufferedReader:
+        self._files += 1
+        return io.BufferedReader(_Reader(self), buffering if buffering and buffering > 0 else io.DEFAULT_BUFFER_SIZE)
+
+    def shutdown(self, how: int) -> None:
+        """Wake whoever reads; paramiko's own does not."""
+        self._channel.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._let_go()
+
+    def file_closed(self) -> None:
+        self._files -= 1
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._closed and not self._files and not self._gone:
+            self._gone = True
+            self._channel.close()
+            self._released()
+
+    def _end(self) -> LinkFailure | None:
+        """Why nothing comes any more, if that is a failure of the link or of the command."""
+        if not self._transport.alive:
+            return LinkFailure(LOST)
+        if (
+            self._command is None
+            or not self._silent
+            or (self._channel.closed and not self._channel.status_event.is_set())
+        ):
+            return None
+        return LinkFailure(self._last_words(self._command))
+
+    def _last_words(self, command: str) -> str:
+        channel = self._channel
+        channel.settimeout(LAST_WORDS)
+        said = b""
+        try:
+            while piece := channel.recv_stderr(4096):
+                said += piece
+        except TimeoutError:
+            pass
+        code = channel.exit_status if channel.status_event.wait(LAST_WORDS) else -1
+        words = said.decode(errors="replace").strip()
+        ended = f"exit code {code}" if code >= 0 else "no exit code"
+        return f"`{command}` on the far side ended ({ended}): {words or 'it gave no reason'}"
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, sock: ChannelSocket) -> None:
+        self._sock = sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._sock.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._sock.file_closed()
