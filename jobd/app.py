@@ -97,6 +97,7 @@ class Daemon:
         await self._over.wait()
         log.info("stopping; what runs goes on")
         server.stop()
+        engine.dismiss_followers()
         await services.requests.finished(REQUEST_PATIENCE)
         await server.close_all_connections()
         await engine.stop()

@@ -11,6 +11,7 @@ JobdError                      unknown_issue
 ├── StateConflict              resource_state_conflict
 ├── PreconditionFailed         precondition_failed
 ├── PayloadTooLarge            payload_too_large
+├── RangeNotSatisfiable        range_not_satisfiable
 ├── UnsupportedMediaType       unsupported_media_type
 ├── IdempotencyMismatch        idempotency_mismatch
 ├── TooManyRequests            too_many_requests
@@ -90,6 +91,10 @@ class PreconditionFailed(JobdError):
 
 class PayloadTooLarge(JobdError):
     code = "payload_too_large"
+
+
+class RangeNotSatisfiable(JobdError):
+    code = "range_not_satisfiable"
 
 
 class UnsupportedMediaType(JobdError):

@@ -15,7 +15,9 @@ The life of one run::
     executor.remove(handle, force=False)
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -119,6 +121,40 @@ class LogChunk:
     data: bytes
 
 
+class LogStream(Iterator[LogChunk]):
+    """Output as it is read, by one thread. `close` ends the reading and may be called from any thread, and again.
+
+    `chunks` yields the output. Where it can wait long, as a follow does, `cut` wakes it up from another thread: it
+    shuts down the socket, or sets an event; what `chunks` raises because of that is nobody's error. `cut` may be
+    called before `chunks` has begun, and while it runs.
+    """
+
+    def __init__(self, chunks: Generator[LogChunk, None, None], cut: Callable[[], None] = lambda: None) -> None:
+        self._chunks = chunks
+        self._cut = cut
+        self._closed = threading.Event()
+
+    def __next__(self) -> LogChunk:
+        try:
+            chunk = next(self._chunks)
+        except Exception:
+            if self._closed.is_set():
+                raise StopIteration from None
+            raise
+        if self._closed.is_set():
+            self._chunks.close()
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        """End the reading: `next` in another thread raises StopIteration soon, and connections are let go of."""
+        self._closed.set()
+        self._cut()
+        # a generator that is at work in its own thread lets go of what it holds there, woken up by `cut`
+        with contextlib.suppress(ValueError):
+            self._chunks.close()
+
+
 @dataclass(frozen=True)
 class Health:
     """`engine` says what answered ("Docker 20.10.24"); `message` why not, when `ok` is false."""
@@ -207,10 +243,11 @@ class Executor:
         """
         return None
 
-    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> Iterator[LogChunk]:
-        """Output from the beginning (or from `since` on). With `follow` it goes on until the run ends.
+    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
+        """Output from the beginning (or from `since` on). With `follow` it goes on until the run ends, each chunk
+        given as soon as it was written. Read again, the same run gives the same bytes in the same order.
 
-        Raises HandleGone.
+        Raises HandleGone, here or at the first chunk.
         """
         raise NotImplementedError
 

@@ -7,10 +7,12 @@ is a frame of a stream of its own whose 8 bytes are the number of bytes left out
 import re
 import struct
 import zlib
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Literal, cast
 
 from jobd.executor import LogChunk, Stream
@@ -20,6 +22,9 @@ _COUNT = struct.Struct(">Q")
 _STREAMS: tuple[str, ...] = ("stdout", "stderr", "cut")
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BLOCK = 65536
+_UNLIMITED = 2**62
+_TOGETHER = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class Entry:
     data: bytes
     omitted: int = 0
 
+    @property
+    def length(self) -> int:
+        """Bytes of the whole output that it stands for."""
+        return len(self.data) + self.omitted
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -40,33 +50,125 @@ class Kept:
     size: int
 
 
+class Output:
+    """Output that grows. Of all that was added it keeps the first and the last bytes, `limit` / 2 each; memory stays
+    within a small multiple of `limit`. A place in it is an offset in bytes from the beginning of the whole output,
+    both streams together, what is left out included.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.size = 0
+        """Bytes added so far, kept or not."""
+        self._head_end = limit // 2
+        self._tail_room = limit - limit // 2
+        self._head: list[_Block] = []
+        self._tail: list[_Block] = []
+        self._surplus = 0
+        """Blocks at the beginning of `_tail` that are left out by now."""
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> "Output":
+        """All of a stored log, with its cut."""
+        output = cls(_UNLIMITED)
+        for entry in entries:
+            if entry.stream == "cut":
+                output.size += entry.omitted
+            else:
+                output.add(LogChunk(entry.time, entry.stream, entry.data))
+        return output
+
+    def add(self, chunk: LogChunk) -> None:
+        blocks = self._head if self.size < self._head_end else self._tail
+        last = blocks[-1] if blocks else None
+        if last is not None and last.end == self.size and last.takes(chunk):
+            last.data += chunk.data
+        elif chunk.data:
+            blocks.append(_Block(self.size, chunk.time, chunk.stream, bytearray(chunk.data)))
+        self.size += len(chunk.data)
+        self._drop()
+
+    def read(self, offset: int, most: int | None = None) -> list[Entry]:
+        """What is kept from `offset` on, at most `most` bytes of it; a cut where the next bytes are left out. An entry
+        ends as far behind its beginning as it has `data` and `omitted`.
+        """
+        found: list[Entry] = []
+        tail_start = self._tail_start
+        room = self.size if most is None else most
+        for block in self._from(offset):
+            for start, end in ((0, self._head_end), (tail_start, self.size)):
+                start = max(block.start, start, offset)
+                end = min(block.end, end, start + room)
+                if start >= end:
+                    continue
+                if start > offset:
+                    found.append(Entry(block.time, "cut", b"", start - offset))
+                data = bytes(block.data[start - block.start : end - block.start])
+                found.append(Entry(block.time, block.stream, data))
+                offset, room = end, room - len(data)
+            if room <= 0:
+                return found
+        if self.size > offset and room:
+            # a tail without room, and all of it left out
+            last = (self._tail or self._head)[-1]
+            found.append(Entry(last.time, "cut", b"", self.size - offset))
+        return found
+
+    @property
+    def _tail_start(self) -> int:
+        return max(self.size - self._tail_room, self._head_end)
+
+    def _from(self, offset: int) -> Iterator["_Block"]:
+        """The blocks that reach beyond `offset`."""
+        for blocks in (self._head, self._tail):
+            first = bisect_right(blocks, offset, key=lambda block: block.start)
+            yield from islice(blocks, max(first - 1, 0), None)
+
+    def _drop(self) -> None:
+        start = self._tail_start
+        while self._surplus < len(self._tail) - 1 and self._tail[self._surplus].end <= start:
+            self._surplus += 1
+        # all at once, now and then: each time would move the rest each time
+        if self._surplus > len(self._tail) // 2:
+            del self._tail[: self._surplus]
+            self._surplus = 0
+
+
+@dataclass
+class _Block:
+    """Neighbouring bytes of one stream, written within a millisecond."""
+
+    start: int
+    time: datetime
+    stream: Stream
+    data: bytearray
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.data)
+
+    def takes(self, chunk: LogChunk) -> bool:
+        is_soon = timedelta(0) <= chunk.time - self.time < _TOGETHER
+        return is_soon and chunk.stream == self.stream and len(self.data) + len(chunk.data) <= _BLOCK
+
+
 def keep(chunks: Iterable[LogChunk], limit: int) -> Kept:
     """Keep the first and the last `limit` / 2 bytes of the output; memory stays within a small multiple of `limit`."""
-    head_room = limit // 2
-    tail_room = limit - head_room
-    head: list[Entry] = []
-    tail: deque[Entry] = deque()
-    size = tail_size = omitted = 0
+    output = Output(limit)
     for chunk in chunks:
-        size += len(chunk.data)
-        first, rest = chunk.data[:head_room], chunk.data[head_room:]
-        head_room -= len(first)
-        if first:
-            head.append(Entry(chunk.time, chunk.stream, first))
-        if not rest:
-            continue
-        tail.append(Entry(chunk.time, chunk.stream, rest))
-        tail_size += len(rest)
-        while tail_size > tail_room:
-            surplus = tail_size - tail_room
-            oldest = tail.popleft()
-            lost = min(surplus, len(oldest.data))
-            if lost < len(oldest.data):
-                tail.appendleft(Entry(oldest.time, oldest.stream, oldest.data[lost:]))
-            omitted += lost
-            tail_size -= lost
-    cut = [Entry(tail[0].time if tail else head[-1].time, "cut", b"", omitted)] if omitted else []
-    return Kept(encode([*head, *cut, *tail]), size)
+        output.add(chunk)
+    return Kept(encode(output.read(0)), output.size)
+
+
+def since(entries: Iterable[Entry], offset: int) -> Iterator[Entry]:
+    """The entries from a place in the whole output on; the one that it lies in without its beginning."""
+    at = 0
+    for entry in entries:
+        passed = min(max(offset - at, 0), entry.length)
+        at += entry.length
+        if passed == 0:
+            yield entry
+        elif passed < entry.length:
+            yield Entry(entry.time, entry.stream, entry.data[passed:], max(entry.omitted - passed, 0))
 
 
 def encode(entries: Iterable[Entry]) -> bytes:
@@ -108,27 +210,39 @@ class Line:
     data: bytes
 
 
-def lines(entries: Iterable[Entry], stream: Stream | None = None) -> Iterator[Line]:
-    """Output by lines, each stream's put together again, in the order in which they ended; both streams or one."""
-    begun: dict[str, tuple[datetime, bytearray]] = {}
+class Lines:
+    """Puts each stream's lines together again, in the order in which they end; of both streams or of one."""
 
-    def rest() -> Iterator[Line]:
-        for name, (time, data) in begun.items():
-            yield Line(time, cast(Stream, name), bytes(data))
-        begun.clear()
+    def __init__(self, stream: Stream | None = None) -> None:
+        self._stream = stream
+        self._begun: dict[str, tuple[datetime, bytearray]] = {}
 
-    for entry in entries:
+    def add(self, entry: Entry) -> Iterator[Line]:
+        """The lines that are complete with this."""
         if entry.stream == "cut":
-            yield from rest()
-            yield Line(entry.time, "cut", _mark(entry).lstrip(b"\n"))
-        elif stream in (None, entry.stream):
+            yield from self.rest()
+            yield Line(entry.time, "cut", mark(entry).lstrip(b"\n"))
+        elif self._stream in (None, entry.stream):
             for part in _LINE.findall(entry.data):
-                time, data = begun.setdefault(entry.stream, (entry.time, bytearray()))
+                time, data = self._begun.setdefault(entry.stream, (entry.time, bytearray()))
                 data += part
                 if part.endswith(b"\n"):
-                    del begun[entry.stream]
+                    del self._begun[entry.stream]
                     yield Line(time, entry.stream, bytes(data))
-    yield from rest()
+
+    def rest(self) -> Iterator[Line]:
+        """The lines that have no end yet."""
+        for name, (time, data) in self._begun.items():
+            yield Line(time, cast(Stream, name), bytes(data))
+        self._begun.clear()
+
+
+def lines(entries: Iterable[Entry], stream: Stream | None = None) -> Iterator[Line]:
+    """Output by lines, of both streams or of one."""
+    joined = Lines(stream)
+    for entry in entries:
+        yield from joined.add(entry)
+    yield from joined.rest()
 
 
 def tail(found: Iterable[Line], count: int | None) -> Iterable[Line]:
@@ -141,11 +255,12 @@ def as_text(entries: Iterable[Entry], stream: Stream | None = None) -> bytes:
     parts = []
     for entry in entries:
         if entry.stream == "cut":
-            parts.append(_mark(entry))
+            parts.append(mark(entry))
         elif stream in (None, entry.stream):
             parts.append(entry.data)
     return b"".join(parts)
 
 
-def _mark(cut: Entry) -> bytes:
+def mark(cut: Entry) -> bytes:
+    """What stands in the text for what is left out."""
     return f"\n[jobd: {cut.omitted} bytes left out here]\n".encode()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobd.executor import LogChunk
-from jobd.logs import as_text, decode, keep
+from jobd.logs import Entry, Output, as_text, decode, keep, since
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,6 +40,34 @@ def test_head_and_tail_are_exact_and_the_cut_is_counted(parts: list[bytes], limi
     assert head == whole[: limit // 2]
     assert tail == whole[len(whole) - (limit - limit // 2) :]
     assert cut.omitted == len(whole) - limit == kept.size - limit
+
+
+def whole(entries: list[Entry]) -> tuple[bytes, int]:
+    """What they hold, wherever it is parted, and how far they reach."""
+    text = b"".join(entry.data or b"<%d>" % entry.omitted for entry in entries)
+    return text, sum(entry.length for entry in entries)
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=60),
+    st.integers(2, 100),
+    st.integers(0, 3000),
+    st.integers(1, 70),
+)
+def test_from_any_place_and_in_any_pieces_growing_output_reads_like_what_is_stored(
+    parts: list[bytes], limit: int, offset: int, most: int
+) -> None:
+    output = Output(limit)
+    for chunk in chunks(*parts):
+        output.add(chunk)
+    stored = list(decode(keep(chunks(*parts), limit).frames))
+    for source in (output, Output.of(stored)):
+        at, read = offset, []
+        while piece := source.read(at, most):
+            assert sum(len(entry.data) for entry in piece) <= most
+            read += piece
+            at += sum(entry.length for entry in piece)
+        assert whole(read) == whole(list(since(stored, offset)))
 
 
 def test_streams_and_times_survive() -> None:

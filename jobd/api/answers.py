@@ -17,6 +17,7 @@ STATUS = {
     "precondition_failed": 412,
     "payload_too_large": 413,
     "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
     "idempotency_mismatch": 422,
     "too_many_requests": 429,
     "service_unavailable": 503,

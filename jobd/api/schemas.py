@@ -162,6 +162,7 @@ class LogQuery(Query):
     tail: Annotated[Whole, Field(ge=0, le=10**9)] | None = None
     stream: Literal["stdout", "stderr"] | None = None
     timestamps: Flag = False
+    follow: Flag = False
 
 
 def read_body(model: type[B], values: Mapping[str, Any]) -> B:

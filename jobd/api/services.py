@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 import pluggy
 
+from jobd.api.log_stream import End
 from jobd.config import Settings
+from jobd.logs import Entry
 from jobd.store.database import Database
 from jobd.store.tables import Exec
 
@@ -20,6 +22,24 @@ class ServedRegion(Protocol):
     @property
     def engine(self) -> str:
         """Which engine serves it; empty while none did."""
+
+
+class Follower(Protocol):
+    """At a place in an exec's output. To be left, as a context manager, by whoever follows no longer."""
+
+    async def more(self, patience: float) -> list[Entry]:
+        """What comes next, as soon as there is something: none after `patience` seconds, and none when it is over."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing comes any more: the exec ended and all was given, or the daemon stops."""
+
+    @property
+    def end(self) -> End | None:
+        """How the exec ended; None while it goes on, as it does when the daemon stops."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 class Engine(Protocol):
@@ -40,6 +60,9 @@ class Engine(Protocol):
 
         Raises RegionUnavailable.
         """
+
+    def follow(self, row: Exec, offset: int) -> Follower:
+        """Follow an exec's output from an offset in bytes on. Raises TooManyRequests, ServiceUnavailable."""
 
 
 class Requests:

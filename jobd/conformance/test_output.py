@@ -55,6 +55,35 @@ def test_following_an_ended_run_ends_at_once(bench: Bench) -> None:
     assert collect(bench.executor.logs(handle, follow=True))["stdout"] == b"done\n"
 
 
+def test_a_follow_can_be_ended_from_another_thread(bench: Bench) -> None:
+    handle = bench.start(bench.shell("echo first; sleep 60"))
+    followed = bench.executor.logs(handle, follow=True)
+    first = threading.Event()
+    rest: list[bytes] = []
+
+    def read() -> None:
+        for chunk in followed:
+            rest.append(chunk.data)
+            first.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert first.wait(bench.patience)
+    followed.close()
+    reader.join(bench.patience)
+    assert not reader.is_alive()
+    assert rest == [b"first\n"]
+    followed.close()
+    assert bench.status(handle).state is State.RUNNING
+
+
+def test_a_follow_that_was_ended_before_it_began_gives_nothing(bench: Bench) -> None:
+    handle = bench.start(bench.shell("echo first; sleep 60"))
+    followed = bench.executor.logs(handle, follow=True)
+    followed.close()
+    assert list(followed) == []
+
+
 def test_a_run_that_was_never_started_has_no_output(bench: Bench) -> None:
     handle = bench.create(bench.shell("echo never"))
     assert bench.output(handle) == {"stdout": b"", "stderr": b""}

@@ -13,6 +13,7 @@ from jobd.config import Settings
 from jobd.engine.adoption import Adoption
 from jobd.engine.dispatcher import Dispatcher
 from jobd.engine.ending import Endings, read_log
+from jobd.engine.followers import Follower, Followers
 from jobd.engine.leases import BEATS, Lease
 from jobd.engine.live import LiveExecs
 from jobd.engine.observers import Observers
@@ -20,8 +21,8 @@ from jobd.engine.periodic import Periodic
 from jobd.engine.regions import PROBE_DELAYS, ServedRegion
 from jobd.engine.scheduler import Scheduler
 from jobd.engine.sweep import Sweep
-from jobd.errors import ExecutorError, JobdError, RegionUnavailable, ServiceUnavailable
-from jobd.executor import Executor
+from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
+from jobd.executor import Executor, Handle
 from jobd.store import daemons, deletion, execs, lifecycle, retention
 from jobd.store.database import Database
 from jobd.store.slots import Rules
@@ -55,7 +56,8 @@ class Engine:
         self._on_lost_place = on_lost_place
         self.regions = {name: ServedRegion(settings.regions[name], executor) for name, executor in executors.items()}
         self._live = LiveExecs()
-        self._observers = Observers(plugins, database)
+        self._followers = Followers(database, self.regions, settings.execs.max_log)
+        self._observers = Observers(plugins, database, self._followers.changed)
         self._endings = Endings(database, settings, self._live, self._observers, self.wake, self._region_failed)
         self._adoption = Adoption(database, self._live, self._endings)
         self._sweep = Sweep(database)
@@ -84,6 +86,7 @@ class Engine:
         """Take no more work, finish what is half done, leave running containers alone."""
         for periodic in (self._ticker, self._sweeper):
             periodic.stop()
+        await self._followers.close()
         await self._scheduler.stop()
         await self._dispatcher.stop(STOP_PATIENCE)
         await self._endings.drain(STOP_PATIENCE)
@@ -99,6 +102,7 @@ class Engine:
         """End at once, as a killed process would: nothing more is written, and what runs is left to its next owner."""
         for periodic in (self._ticker, self._sweeper, self._heart):
             periodic.stop()
+        self._followers.dismiss()
         self._scheduler.abandon()
         self._dispatcher.abandon()
         self._endings.abandon()
@@ -124,15 +128,27 @@ class Engine:
         self._spawn(self._look_for_stops())
 
     async def running_log(self, row: Exec) -> bytes | None:
-        """What a live exec has written so far, as `jobd.logs` frames; None when it is not this daemon's or has no
-        container. Raises RegionUnavailable.
+        """What a running exec has written so far, whichever daemon runs it, as `jobd.logs` frames; None when it has not
+        started, has just ended, or its region is not served here. Raises RegionUnavailable.
         """
-        live = self._live.named(row.id)
-        handle = None if live is None else live.handle
-        if live is None or handle is None or live.region.down is not None:
+        region = self.regions.get(row.region_name)
+        if row.status != "R" or row.handle is None or region is None:
             return None
-        kept = await live.region.read(read_log, live.region.executor, handle, self._settings.execs.max_log)
+        if region.down is not None:
+            raise RegionUnavailable(f"region {region.name} is down: {region.down}")
+        try:
+            kept = await region.read(read_log, region.executor, Handle(row.handle), self._settings.execs.max_log)
+        except HandleGone:
+            return None
         return kept.frames
+
+    def follow(self, row: Exec, offset: int) -> Follower:
+        """Follow an exec's output from an offset in bytes on. Raises TooManyRequests, ServiceUnavailable."""
+        return self._followers.follow(row.id, offset)
+
+    def dismiss_followers(self) -> None:
+        """End what follows execs, and take no more of it: the daemon is about to stop."""
+        self._followers.dismiss()
 
     def _region_failed(self, region: ServedRegion, message: str) -> None:
         if region.down is None:

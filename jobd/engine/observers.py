@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,11 +18,17 @@ log = logging.getLogger(__name__)
 
 
 class Observers:
-    """Calls each implementation of a hook by itself, so that one that raises keeps no other from being called."""
+    """Calls each implementation of a hook by itself, so that one that raises keeps no other from being called.
 
-    def __init__(self, plugins: pluggy.PluginManager, database: Database) -> None:
+    `on_change(exec id)` is called before any plugin, in the loop thread.
+    """
+
+    def __init__(
+        self, plugins: pluggy.PluginManager, database: Database, on_change: Callable[[str], None] = lambda exec_id: None
+    ) -> None:
         self._plugins = plugins
         self._database = database
+        self._on_change = on_change
         # One thread: a plugin sees an exec's events in their order.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobd-hooks")
         # Apart, so that an observer that takes its time delays no run.
@@ -30,6 +37,7 @@ class Observers:
 
     def tell(self, hook: str, row: Exec) -> None:
         """Call `jobd_exec_created`, `_started` or `_ended`; returns at once."""
+        self._on_change(row.id)
         impls = self._impls(hook)
         if impls:
             task = asyncio.get_running_loop().create_task(self._tell(impls, _exec_info(row)))

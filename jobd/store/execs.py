@@ -203,6 +203,15 @@ def log_of(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, bytes | Non
     return found, None if stored is None else bytes(stored.frames)
 
 
+def followed(exec_id: str) -> tuple[Exec | None, bytes | None]:
+    """For who follows an exec that it was let see: the record, None once deleted, and its stored frames, if any."""
+    found = Exec.get_or_none(Exec.id == exec_id, Exec.deleted_at.is_null())
+    if found is None or found.status in LIVE:
+        return found, None
+    stored = ExecLog.get_or_none(ExecLog.exec_seq == found.seq)
+    return found, None if stored is None else bytes(stored.frames)
+
+
 def _made_with(caller: Caller, job_id: int, key: str, digest: str) -> Exec | None:
     earlier = IdempotencyKey.get_or_none(
         IdempotencyKey.username == caller.username, IdempotencyKey.job_id == job_id, IdempotencyKey.key == key

@@ -3,7 +3,7 @@
 import math
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -14,11 +14,12 @@ from docker.errors import APIError
 from docker.errors import ImageNotFound as NoSuchImage
 
 from jobd.errors import HandleGone, ImageAbsent, RegionUnavailable, StartFailed
-from jobd.executor import Executor, Handle, Health, LogChunk, Region, Run, RunSpec, State, Status
+from jobd.executor import Executor, Handle, Health, LogChunk, LogStream, Region, Run, RunSpec, State, Status
 from jobd_docker import client as transport
 from jobd_docker import containers, events, images, logs, networks
 from jobd_docker.client import readable, translated
 from jobd_docker.collection import Collection
+from jobd_docker.logs import Reading
 from jobd_docker.options import JOBD_NETWORK, ContainerOptions, DockerOptions
 
 FEW = 3
@@ -184,10 +185,14 @@ class EngineExecutor(Executor):
         self._watches.append(watch)
         return watch.stop
 
-    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> Iterator[LogChunk]:
+    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
+        reading = Reading(handle.id, follow, since)
+        return LogStream(self._chunks(reading, handle), reading.cut)
+
+    def _chunks(self, reading: Reading, handle: Handle) -> Generator[LogChunk, None, None]:
         with translated(self.place):
             try:
-                yield from logs.read(self.client(), handle.id, follow, since)
+                yield from reading.chunks(self.client())
             except APIError as error:
                 if _is_gone(error) or error.status_code == 409:
                     raise HandleGone(f"no such container: {handle.id}") from error

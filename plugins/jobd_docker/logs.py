@@ -1,7 +1,9 @@
 """Reading a container's output as the program wrote it, out of Docker's log frames."""
 
+import contextlib
 import re
 import struct
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,23 +33,49 @@ class Frame:
     data: bytes
 
 
-def read(client: docker.APIClient, container: str, follow: bool, since: datetime | None) -> Iterator[LogChunk]:
-    """Raises docker's APIError; requests' errors when the connection is lost."""
-    params = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": "all", "follow": str(int(follow))}
-    if since is not None:
-        params["since"] = f"{since.timestamp():.6f}"
-    response = client.get(
-        url(client, f"/containers/{container}/logs"),
-        params=params,
-        stream=True,
-        timeout=(client.timeout, None if follow else client.timeout),
-    )
-    with response:
-        try:
-            response.raise_for_status()
-        except requests.HTTPError as error:
-            create_api_error_from_http_exception(error)
-        yield from chunks(frames(response.iter_content(PIECE)), follow)
+class Reading:
+    """One request for a container's output. `cut` ends it from another thread, whatever carries the connection."""
+
+    def __init__(self, container: str, follow: bool, since: datetime | None) -> None:
+        self._container = container
+        self._follow = follow
+        self._params = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": "all", "follow": str(int(follow))}
+        if since is not None:
+            self._params["since"] = f"{since.timestamp():.6f}"
+        self._lock = threading.Lock()
+        self._response: requests.Response | None = None
+        self._is_cut = False
+
+    def chunks(self, client: docker.APIClient) -> Iterator[LogChunk]:
+        """Raises docker's APIError; requests' errors when the connection is lost."""
+        response = client.get(
+            url(client, f"/containers/{self._container}/logs"),
+            params=self._params,
+            stream=True,
+            timeout=(client.timeout, None if self._follow else client.timeout),
+        )
+        with response:
+            try:
+                response.raise_for_status()
+            except requests.HTTPError as error:
+                create_api_error_from_http_exception(error)
+            with self._lock:
+                if self._is_cut:
+                    return
+                self._response = response
+            try:
+                yield from chunks(frames(response.iter_content(PIECE)), self._follow)
+            finally:
+                with self._lock:
+                    self._response = None
+
+    def cut(self) -> None:
+        with self._lock:
+            self._is_cut = True
+            if self._response is not None:
+                # closing a socket would leave a thread that reads from it asleep; one that was read to its end is gone
+                with contextlib.suppress(OSError, RuntimeError):
+                    self._response.raw.shutdown()
 
 
 def frames(pieces: Iterable[bytes]) -> Iterator[Frame]:

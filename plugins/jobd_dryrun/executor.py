@@ -5,14 +5,14 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pydantic import Field
 
 from jobd.errors import HandleGone, StartFailed
-from jobd.executor import Executor, Handle, Health, LogChunk, Options, Region, Run, RunSpec, State, Status
+from jobd.executor import Executor, Handle, Health, LogChunk, LogStream, Options, Region, Run, RunSpec, State, Status
 from jobd_dryrun.play import Play, play
 
 log = logging.getLogger(__name__)
@@ -123,18 +123,30 @@ class DryRunExecutor(Executor):
 
         return stop
 
-    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> Iterator[LogChunk]:
+    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
         with self._changed:
             run = self._known(handle)
+        over = threading.Event()
+
+        def cut() -> None:
+            with self._changed:
+                over.set()
+                self._changed.notify_all()
+
+        return LogStream(self._written(run, follow, since, over), cut)
+
+    def _written(
+        self, run: _Run, follow: bool, since: datetime | None, over: threading.Event
+    ) -> Generator[LogChunk, None, None]:
         for line in run.play.lines:
             due = run.started + line.after
-            if not self._reached(run, due, follow):
+            if not self._reached(run, due, follow, over):
                 return
             written = run.at(due)
             if since is None or written >= since:
                 yield LogChunk(written, line.stream, line.data)
         if follow:
-            self._reached(run, float("inf"), follow)
+            self._reached(run, float("inf"), follow, over)
 
     def list(self) -> list[Run]:
         with self._changed:
@@ -169,10 +181,12 @@ class DryRunExecutor(Executor):
             return Status(state, started_at=run.began)
         return Status(state, run.exit_code, run.began, run.at(run.ends))
 
-    def _reached(self, run: _Run, due: float, wait: bool) -> bool:
+    def _reached(self, run: _Run, due: float, wait: bool, over: threading.Event) -> bool:
         """Whether the run was still going at `due`; with `wait`, time is given to come to that or to the run's end."""
         with self._changed:
-            while wait and run.state() is State.RUNNING and time.monotonic() < due and not self._closed:
+            while wait and run.state() is State.RUNNING and not (self._closed or over.is_set()):
+                if time.monotonic() >= due:
+                    break
                 self._wait_until(min(due, run.ends))
             return due <= min(run.ends, time.monotonic())
 

@@ -101,8 +101,15 @@ class Answer:
 class Api:
     """A server and its client; `token` is sent with every call that does not say otherwise."""
 
-    def __init__(self, database: Database, settings: Settings, token: str | None = None, plugins: Any = None) -> None:
-        self.engine = Engine()
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        token: str | None = None,
+        plugins: Any = None,
+        engine: Any = None,
+    ) -> None:
+        self.engine = engine or Engine()
         self.services = Services(database, settings, self.engine, plugins)
         sock, self.port = bind_unused_port()
         self._server = HTTPServer(application(self.services), max_body_size=sys.maxsize)

@@ -5,7 +5,7 @@ import threading
 import uuid
 from datetime import UTC, datetime
 
-from jobd.executor import Executor, Handle, Health, LogChunk, Run, State, Status
+from jobd.executor import Executor, Handle, Health, LogChunk, LogStream, Run, State, Status
 from jobd.hookspecs import hookimpl
 
 
@@ -46,6 +46,9 @@ class Processes(Executor):
         return {handle: self._status(handle) for handle in handles}
 
     def logs(self, handle, follow=False, since=None):
+        return LogStream(self._written(handle))
+
+    def _written(self, handle):
         process = self._running[handle]
         if process.poll() is not None:
             yield LogChunk(self._ended_at(handle), "stdout", self._output(handle))

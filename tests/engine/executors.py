@@ -3,12 +3,25 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from jobd.errors import HandleGone, ImageAbsent, ImageNotFound, RegionUnavailable, StartFailed
-from jobd.executor import Executor, Handle, Health, LogChunk, Options, Region, Run, RunSpec, State, Status
+from jobd.executor import (
+    Executor,
+    Handle,
+    Health,
+    LogChunk,
+    LogStream,
+    Options,
+    Region,
+    Run,
+    RunSpec,
+    State,
+    Status,
+    Stream,
+)
 
 
 @dataclass
@@ -28,6 +41,12 @@ class World:
     def __init__(self) -> None:
         self.identity = str(uuid.uuid4())
         self.lock = threading.RLock()
+        self.news = threading.Condition(self.lock)
+        """Something was written, ended, or came to nothing."""
+        self.reads: list[tuple[str, bool]] = []
+        """(handle, follow), once for each reading of a log."""
+        self.followers = 0
+        """Readings with `follow` that go on."""
         self.containers: dict[str, Container] = {}
         self.images: set[str] = {"repo:latest"}
         self.pullable: set[str] = set()
@@ -35,6 +54,12 @@ class World:
         """(exec id, handle), once for each start."""
         self.forgot_starts = False
         self.down = False
+
+    def break_down(self) -> None:
+        """The region goes away, and with it whoever follows."""
+        with self.news:
+            self.down = True
+            self.news.notify_all()
 
     def starts_of(self, exec_id: str) -> int:
         return sum(started == exec_id for started, _ in self.started)
@@ -60,9 +85,18 @@ class MemoryExecutor(Executor):
                     container.oom_killed = oom_killed
                     self._end(key, exit_code)
 
+    def write(self, exec_id: str, data: bytes, stream: Stream = "stdout") -> None:
+        """The program of this exec writes."""
+        with self.world.news:
+            for container in self.world.containers.values():
+                if container.spec.exec_id == exec_id and container.state is State.RUNNING:
+                    container.output.append(LogChunk(datetime.now(UTC), stream, data))
+            self.world.news.notify_all()
+
     def _end(self, key: str, exit_code: int) -> None:
         container = self.world.containers[key]
         container.state, container.exit_code, container.ended_at = State.ENDED, exit_code, datetime.now(UTC)
+        self.world.news.notify_all()
         for listener in self.listeners:
             listener(Handle(key))
 
@@ -130,9 +164,34 @@ class MemoryExecutor(Executor):
         self.listeners.append(on_change)
         return lambda: self.listeners.remove(on_change)
 
-    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> Iterator[LogChunk]:
+    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
         self._reach()
-        yield from list(self._container(handle).output)
+        self.world.reads.append((handle.id, follow))
+        over = threading.Event()
+
+        def cut() -> None:
+            with self.world.news:
+                over.set()
+                self.world.news.notify_all()
+
+        return LogStream(self._written(self._container(handle), follow, over), cut)
+
+    def _written(self, container: Container, follow: bool, over: threading.Event) -> Generator[LogChunk, None, None]:
+        self.world.followers += follow
+        try:
+            at = 0
+            while not over.is_set():
+                with self.world.news:
+                    self._reach()
+                    fresh = container.output[at:]
+                    if not fresh and (not follow or container.state is not State.RUNNING):
+                        return
+                    if not fresh:
+                        self.world.news.wait()
+                at += len(fresh)
+                yield from fresh
+        finally:
+            self.world.followers -= follow
 
     def list(self) -> list[Run]:
         self._reach()
@@ -228,7 +287,7 @@ class BrokenStartExecutor(MemoryExecutor):
 class UnreadableExecutor(MemoryExecutor):
     """Answers, but not for logs."""
 
-    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> Iterator[LogChunk]:
+    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
         raise ValueError("damaged log file")
 
 

@@ -1,13 +1,13 @@
 """Databases and executors that fail at one chosen call, once: before it takes effect, half-way, or after."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 import peewee
 
 from jobd.errors import RegionUnavailable, ServiceUnavailable
-from jobd.executor import Handle, Health, LogChunk, Region, Run, RunSpec, Status
+from jobd.executor import Handle, Health, LogStream, Region, Run, RunSpec, Status
 from jobd.store import database
 from jobd.store.database import Database
 from tests.engine.executors import MemoryExecutor, World
@@ -110,7 +110,7 @@ class BreakingExecutor(MemoryExecutor):
         base = super().watch
         return self._do("watch", lambda: base(on_change))
 
-    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> Iterator[LogChunk]:
+    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
         base = super().logs
         return self._do("logs", lambda: base(handle, follow, since))
 

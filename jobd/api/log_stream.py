@@ -1,0 +1,159 @@
+"""A followed log on the wire: as text, and as server-sent events (WHATWG HTML, 9.2).
+
+The id of an event is where to go on: the offset in bytes in the whole output, both streams together. Where a character
+of a stream was still incomplete there, its first bytes follow in hexadecimal, `OFFSET:STDOUT:STDERR`, so that what goes
+on from an id is exactly what would have come.
+"""
+
+import base64
+import codecs
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from jobd import logs
+from jobd.api import render
+from jobd.errors import BadRequest
+from jobd.executor import Stream
+from jobd.logs import Entry, Line
+
+_ID = re.compile(r"(\d{1,18})(?::((?:[0-9a-f]{2}){0,3}):((?:[0-9a-f]{2}){0,3}))?", re.ASCII)
+_STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
+
+
+class End(Protocol):
+    """How a followed exec ended; `status` None: its record was deleted."""
+
+    @property
+    def status(self) -> str | None: ...
+    @property
+    def exit_code(self) -> int | None: ...
+    @property
+    def reason(self) -> str | None: ...
+
+
+class Form(Protocol):
+    """What a follower is sent, of both streams or of one."""
+
+    media_type: str
+    offset: int
+    """Where the output goes on behind all that was put into this form."""
+
+    def begin(self) -> bytes: ...
+    def add(self, entries: Iterable[Entry]) -> bytes: ...
+    def add_tail(self, lines: Iterable[Line], offset: int) -> bytes:
+        """Lines in place of all the output before `offset`."""
+
+    def keep_alive(self) -> bytes: ...
+    def end(self, end: End) -> bytes: ...
+
+
+class Text:
+    """Output as the program wrote it; with `timestamps` by lines, each with its time in front."""
+
+    media_type = "text/plain; charset=utf-8"
+
+    def __init__(self, stream: Stream | None, timestamps: bool) -> None:
+        self.offset = 0
+        self._stream = stream
+        self._lines = logs.Lines(stream) if timestamps else None
+
+    def begin(self) -> bytes:
+        return b""
+
+    def add(self, entries: Iterable[Entry]) -> bytes:
+        if self._lines is None:
+            return logs.as_text(entries, self._stream)
+        return b"".join(stamped(line) for entry in entries for line in self._lines.add(entry))
+
+    def add_tail(self, lines: Iterable[Line], offset: int) -> bytes:
+        self.offset = offset
+        return b"".join(line.data if self._lines is None else stamped(line) for line in lines)
+
+    def keep_alive(self) -> bytes:
+        return b""
+
+    def end(self, end: End) -> bytes:
+        return b"" if self._lines is None else b"".join(stamped(line) for line in self._lines.rest())
+
+
+class Events:
+    """`log` events, then `end`. `last_id` is the id of the last event that the client has. Raises BadRequest."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, stream: Stream | None, last_id: str = "") -> None:
+        match = _ID.fullmatch(last_id or "0")
+        if match is None:
+            raise BadRequest("Last-Event-ID is none that came from here")
+        self.offset = int(match[1])
+        self._stream = stream
+        wanted = {name: part for name, part in zip(_STREAMS, match.groups()[1:], strict=True) if self._is_wanted(name)}
+        self._pending = {name: bytes.fromhex(part or "") for name, part in wanted.items()}
+
+    def begin(self) -> bytes:
+        return b"retry: 1000\n\n"
+
+    def add(self, entries: Iterable[Entry]) -> bytes:
+        parts = []
+        for entry in entries:
+            self.offset += entry.length
+            if entry.stream == "cut":
+                message = logs.mark(entry).decode().lstrip("\n")
+                parts.append(self._rest(entry.time))
+                parts.append(self._log(entry.time, "cut", message, {"omitted": entry.omitted}))
+            elif self._is_wanted(entry.stream):
+                parts.append(self._decoded(entry.time, entry.stream, entry.data))
+        return b"".join(parts)
+
+    def add_tail(self, lines: Iterable[Line], offset: int) -> bytes:
+        self.offset = offset
+        return b"".join(
+            self._log(line.time, "cut", line.data.decode())
+            if line.stream == "cut"
+            else self._decoded(line.time, line.stream, line.data)
+            for line in lines
+        )
+
+    def keep_alive(self) -> bytes:
+        return b": still here\n\n"
+
+    def end(self, end: End) -> bytes:
+        shape = {"status": end.status, "exit_code": end.exit_code, "reason": end.reason}
+        return self._rest(datetime.now(UTC)) + self._event("end", shape)
+
+    def _is_wanted(self, stream: str) -> bool:
+        return self._stream in (None, stream)
+
+    def _decoded(self, time: datetime, stream: Stream, data: bytes, final: bool = False) -> bytes:
+        """An event with all whole characters; the beginning of one more is kept for the next."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        data = self._pending[stream] + data
+        message = decoder.decode(data, final)
+        self._pending[stream] = decoder.getstate()[0]
+        if not message:
+            return b""
+        told = data[: len(data) - len(self._pending[stream])]
+        is_exact = "\ufffd" not in message or message.encode() == told
+        return self._log(time, stream, message, {} if is_exact else {"base64": base64.b64encode(told).decode()})
+
+    def _rest(self, time: datetime) -> bytes:
+        """What is left of characters that are never completed."""
+        return b"".join(self._decoded(time, name, b"", True) for name in self._pending)
+
+    def _log(self, time: datetime, stream: str, message: str, more: dict[str, Any] | None = None) -> bytes:
+        return self._event("log", {"time": render.instant(time), "stream": stream, "message": message, **(more or {})})
+
+    def _event(self, name: str, shape: dict[str, Any]) -> bytes:
+        id = str(self.offset)
+        if any(self._pending.values()):
+            id += "".join(f":{self._pending.get(stream, b'').hex()}" for stream in _STREAMS)
+        data = json.dumps(shape, ensure_ascii=False, separators=(",", ":"))
+        return f"id: {id}\nevent: {name}\ndata: {data}\n\n".encode()
+
+
+def stamped(line: Line) -> bytes:
+    """A line with its time in front."""
+    return f"{render.instant(line.time)} ".encode() + line.data

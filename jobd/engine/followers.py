@@ -1,0 +1,320 @@
+"""Following the output of execs: however many follow one, the executor is read once.
+
+A followed exec has a feed. While it runs, a thread of the feed's own reads the executor and adds to a bounded `Output`;
+each follower is a place in it and goes on from there at its own speed. Who falls behind by more than is kept finds the
+same kind of cut that the record will have there. Once the exec ended, the feed is what the store keeps: places mean the
+same there, so nothing comes twice and nothing is left out.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from jobd import logs
+from jobd.engine.regions import ServedRegion
+from jobd.errors import ExecutorError, ServiceUnavailable, TooManyRequests
+from jobd.executor import Executor, Handle, LogChunk, LogStream
+from jobd.logs import Entry, Output
+from jobd.store import execs
+from jobd.store.database import Database
+from jobd.store.tables import Exec
+
+log = logging.getLogger(__name__)
+
+MOST = 256
+"""Execs that are followed at once: each has a thread and a connection to its region."""
+PIECE = 65536
+"""Bytes that a follower gets at once, about."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+"""Seconds until a record is looked at again, when nobody tells of a change before."""
+ENDED_PAUSE = 5.0
+"""Seconds that a record has to end in once its output was read to the end; then the executor is read again."""
+GATHERED = 0.02
+"""Seconds for which output is gathered before followers are woken up."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a followed exec ended; `status` None: its record was deleted."""
+
+    status: str | None
+    exit_code: int | None = None
+    reason: str | None = None
+
+
+class Followers:
+    """`limit` is what is kept of an exec's output, in bytes. Used in the loop thread alone."""
+
+    def __init__(self, database: Database, regions: Mapping[str, ServedRegion], limit: int) -> None:
+        self._database = database
+        self._regions = regions
+        self._limit = limit
+        self._feeds: dict[str, Feed] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dismissed = False
+
+    def follow(self, exec_id: str, offset: int) -> "Follower":
+        """Follow an exec from a place in its output on. The caller closes what it gets.
+
+        Raises TooManyRequests when too many others are followed, ServiceUnavailable when the daemon stops.
+        """
+        if self._dismissed:
+            raise ServiceUnavailable("this jobd is stopping")
+        feed = self._feeds.get(exec_id)
+        if feed is None:
+            if len(self._feeds) >= MOST:
+                raise TooManyRequests(f"{MOST} execs are followed already", retry_after=5)
+            feed = self._feeds[exec_id] = Feed(exec_id, self._limit)
+            feed.task = asyncio.create_task(feed.run(self._database, self._regions))
+            self._tasks.add(feed.task)
+            feed.task.add_done_callback(self._tasks.discard)
+        return Follower(feed, offset, self._left)
+
+    def changed(self, exec_id: str) -> None:
+        """The record of an exec changed: no need to wait for the next look."""
+        if exec_id in self._feeds:
+            self._feeds[exec_id].changed.set()
+
+    def dismiss(self) -> None:
+        """The daemon stops: it is over for all followers, at once."""
+        self._dismissed = True
+        for feed in self._feeds.values():
+            feed.dismiss()
+
+    async def close(self) -> None:
+        """Dismiss all, and let go of the executors."""
+        self.dismiss()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _left(self, feed: "Feed") -> None:
+        if not feed.followers:
+            del self._feeds[feed.exec_id]
+            feed.dismiss()
+
+
+class Feed:
+    """One followed exec."""
+
+    def __init__(self, exec_id: str, limit: int) -> None:
+        self.exec_id = exec_id
+        self.followers = 0
+        self.end: End | None = None
+        self.dismissed = False
+        self.changed = asyncio.Event()
+        self.news = asyncio.Event()
+        """Replaced by a new one each time it is set."""
+        self.task: asyncio.Task[None] | None = None
+        self._output = Output(limit)
+        self._lock = threading.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._read_at = 0.0
+        """Loop time from which on the executor may be read."""
+        self._told = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.dismissed or self.end is not None
+
+    def read(self, offset: int) -> list[Entry]:
+        if self.dismissed:
+            return []
+        with self._lock:
+            return self._output.read(offset, PIECE)
+
+    def dismiss(self) -> None:
+        self.dismissed = True
+        if self.task is not None:
+            self.task.cancel()
+        self._wake()
+
+    async def run(self, database: Database, regions: Mapping[str, ServedRegion]) -> None:
+        """See the exec through to its end."""
+        reading: asyncio.Task[None] | None = None
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                self.changed.clear()
+                before = self._output.size
+                try:
+                    row, frames = await database.read(execs.followed, self.exec_id)
+                    if row is None or row.status not in execs.LIVE:
+                        await self._finish(row, frames)
+                        return
+                    reading = reading or self._begin_reading(row, regions.get(row.region_name))
+                except ServiceUnavailable as error:
+                    log.debug("exec %s is followed on when the database is back: %s", self.exec_id, error)
+                await self._wait(pause, reading)
+                if reading is not None and reading.done():
+                    reading = None
+                pause = FIRST_PAUSE if self._output.size > before else min(2 * pause, LONGEST_PAUSE)
+        finally:
+            if reading is not None:
+                reading.cancel()
+
+    def _begin_reading(self, row: Exec, region: ServedRegion | None) -> "asyncio.Task[None] | None":
+        if row.status != "R" or row.handle is None or region is None or region.down is not None:
+            return None
+        if self._loop.time() < self._read_at:
+            return None
+        return asyncio.create_task(self._read(region, Handle(row.handle)))
+
+    async def _wait(self, pause: float, reading: "asyncio.Task[None] | None") -> None:
+        """Until the record changed, `reading` came to its end, or `pause` seconds are over."""
+        change = asyncio.create_task(self.changed.wait())
+        try:
+            awaited = [change] if reading is None else [change, reading]
+            await asyncio.wait(awaited, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            change.cancel()
+
+    async def _finish(self, row: Exec | None, frames: bytes | None) -> None:
+        if row is None:
+            self.end = End(None, reason="deleted")
+        else:
+            if frames is not None:
+                stored = await asyncio.to_thread(lambda: Output.of(logs.decode(frames)))
+                # less is stored when the region had dropped the beginning before the end was read
+                if stored.size >= self._output.size:
+                    self._output = stored
+            self.end = End(row.status, row.exit_code, row.reason)
+        self._wake()
+
+    async def _read(self, region: ServedRegion, handle: Handle) -> None:
+        """Read the executor until the run ends, or as far as it can be read."""
+        reader = Reader(region.executor, handle, self._output.size, partial(self._add, self._output))
+        try:
+            await reader.run(f"jobd-{region.name}-follow")
+            self._read_at = self._loop.time() + ENDED_PAUSE
+        except ExecutorError as error:
+            log.debug("exec %s is followed on when its region is back: %s", self.exec_id, error)
+        finally:
+            # in a thread: it is the plugin's, and may take its time
+            self._loop.run_in_executor(None, reader.close)
+
+    def _add(self, output: Output, chunk: LogChunk) -> None:
+        with self._lock:
+            output.add(chunk)
+        if not self._told:
+            self._told = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, GATHERED, self._wake)
+
+    def _wake(self) -> None:
+        self._told = False
+        self.news.set()
+        self.news = asyncio.Event()
+
+
+class Reader:
+    """Reads a run's output in a thread of its own, behind its first `skipped` bytes, until the run ends or `close`."""
+
+    def __init__(self, executor: Executor, handle: Handle, skipped: int, add: Callable[[LogChunk], None]) -> None:
+        self._executor = executor
+        self._handle = handle
+        self._skipped = skipped
+        self._add = add
+        self._lock = threading.Lock()
+        self._stream: LogStream | None = None
+        self._closed = False
+
+    async def run(self, name: str) -> None:
+        """Raises ExecutorError."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def work() -> None:
+            error: Exception | None = None
+            try:
+                self._read()
+            except Exception as raised:  # a plugin's fault must not become the engine's
+                error = raised
+            if not self._closed:
+                loop.call_soon_threadsafe(_settle, done, error)
+
+        # no pool: a thread that hangs in a dead region keeps neither others waiting nor the process alive
+        threading.Thread(target=work, name=name, daemon=True).start()
+        await done
+
+    def close(self) -> None:
+        """Wake the thread up, to end it. From any thread."""
+        with self._lock:
+            self._closed = True
+            stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def _read(self) -> None:
+        stream = self._executor.logs(self._handle, follow=True)
+        with self._lock:
+            self._stream = stream
+            closed = self._closed
+        if closed:
+            stream.close()
+        skipped = self._skipped
+        for chunk in stream:
+            passed = min(skipped, len(chunk.data))
+            skipped -= passed
+            if self._closed:
+                return
+            if passed < len(chunk.data):
+                self._add(replace(chunk, data=chunk.data[passed:]) if passed else chunk)
+
+
+class Follower:
+    """Someone who follows, at a place in the output. A context manager: leaving it closes it."""
+
+    def __init__(self, feed: Feed, offset: int, on_left: Callable[[Feed], None]) -> None:
+        self.offset = offset
+        self._feed = feed
+        self._on_left = on_left
+        self._closed = False
+        feed.followers += 1
+
+    async def more(self, patience: float) -> list[Entry]:
+        """What comes next, as soon as there is something: none after `patience` seconds, and none when it is over."""
+        news = self._feed.news
+        entries = self._feed.read(self.offset)
+        if not entries and not self._feed.is_over:
+            try:
+                await asyncio.wait_for(news.wait(), patience)
+            except TimeoutError:
+                return []
+            entries = self._feed.read(self.offset)
+        self.offset += sum(entry.length for entry in entries)
+        return entries
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing comes any more: the exec ended and all was given, or the daemon stops."""
+        return self._feed.is_over and not self._feed.read(self.offset)
+
+    @property
+    def end(self) -> End | None:
+        """How the exec ended; None while it goes on, as it does when the daemon stops."""
+        return self._feed.end
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._feed.followers -= 1
+            self._on_left(self._feed)
+
+    def __enter__(self) -> "Follower":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:
+    if done.cancelled():
+        return
+    if error is None:
+        done.set_result(None)
+    elif isinstance(error, ExecutorError):
+        done.set_exception(error)
+    else:
+        log.error("following: the executor raised what its contract does not name", exc_info=error)
+        done.set_exception(ExecutorError(f"{type(error).__name__}: {error}"))

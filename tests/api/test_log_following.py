@@ -1,0 +1,300 @@
+"""Logs that are followed, and ranges of them, over HTTP and with a real engine behind it."""
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobd.api import logs as logs_api
+from jobd.store import accounts
+from jobd.store.database import Database
+from jobd.store.tables import Exec
+from tests.api.server import Api, settings_for
+from tests.engine.conftest import Bench
+from tests.engine.executors import MemoryExecutor
+
+LONG = 30.0
+"""Seconds."""
+pytestmark = pytest.mark.gen_test(timeout=LONG)
+
+
+@dataclass
+class Event:
+    name: str
+    id: str
+    data: Any
+
+
+class Stream:
+    """An answer as it comes. HTTP/1.0, so that nothing stands between the lines."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.status = 0
+        self.headers: dict[str, str] = {}
+
+    async def begin(self) -> None:
+        self.status = int((await self.line()).split()[1])
+        while line := (await self.line()).strip():
+            name, _, value = line.partition(": ")
+            self.headers[name] = value
+
+    async def line(self) -> str:
+        return (await asyncio.wait_for(self._reader.readline(), LONG)).decode()
+
+    async def event(self) -> Event | None:
+        """The next event, comments passed over; None at the end of the stream."""
+        fields: dict[str, str] = {}
+        while line := await self.line():
+            if line == "\n" and "event" in fields:
+                return Event(fields["event"], fields["id"], json.loads(fields["data"]))
+            name, _, value = line.rstrip("\n").partition(": ")
+            fields[name] = value
+        return None
+
+    async def events(self) -> list[Event]:
+        return [event async for event in self]
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while (event := await self.event()) is not None:
+            yield event
+
+    async def rest(self) -> bytes:
+        return await asyncio.wait_for(self._reader.read(), LONG)
+
+    async def close(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+
+class Place:
+    """A running engine with one executor, the API before it, and one exec that runs."""
+
+    def __init__(self, bench: Bench, api: Api, executor: MemoryExecutor, row: Exec) -> None:
+        self.bench, self.api, self.executor, self.row = bench, api, executor, row
+        self.path = f"/v1/jobs/{row.job_id}/execs/{row.id}/logs"
+
+    def write(self, data: bytes, stream: Any = "stdout") -> None:
+        self.executor.write(self.row.id, data, stream)
+
+    async def end(self, exit_code: int = 0, output: bytes = b"") -> None:
+        self.executor.end(self.row.id, exit_code, output)
+        await self.bench.until(self.row, "S", "F")
+
+    async def get(self, query: str = "", **headers: str) -> Any:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.api.call("GET", f"{self.path}{query}", headers=sent)
+
+    @asynccontextmanager
+    async def follow(self, query: str = "", last_id: str | None = None, accept: str = "text/event-stream") -> Any:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.api.port, limit=2**20)
+        head = [
+            f"GET {self.path}?follow=1{query} HTTP/1.0",
+            f"Authorization: Token {self.api.token}",
+            f"Accept: {accept}",
+            *([] if last_id is None else [f"Last-Event-ID: {last_id}"]),
+        ]
+        writer.write("\r\n".join([*head, "", ""]).encode())
+        stream = Stream(reader, writer)
+        await stream.begin()
+        try:
+            yield stream
+        finally:
+            await stream.close()
+
+
+@pytest.fixture
+def place(io_loop: Any, database: Database, database_url: str, tmp_path: Path) -> Iterator[Place]:
+    bench = Bench(database, tmp_path)
+    executor = bench.executor()
+
+    async def start() -> Place:
+        engine = await bench.engine(executor)
+        token = await database.write(accounts.create_token, bench.caller.username, "test")
+        api = Api(database, settings_for(database_url), token, engine=engine)
+        return Place(bench, api, executor, await bench.until(await bench.trigger(engine), "R"))
+
+    made = io_loop.run_sync(start)
+    yield made
+    io_loop.run_sync(made.api.close)
+    for engine in bench.engines:
+        io_loop.run_sync(engine.stop)
+
+
+def told(events: list[Event], stream: str = "stdout") -> bytes:
+    """The bytes of a stream, as a client puts them together."""
+    return b"".join(
+        base64.b64decode(event.data["base64"]) if "base64" in event.data else event.data["message"].encode()
+        for event in events
+        if event.name == "log" and event.data["stream"] == stream
+    )
+
+
+async def test_events_come_as_they_are_written_and_the_end_tells_how(place: Place) -> None:
+    async with place.follow() as stream:
+        assert (stream.status, stream.headers["Content-Type"]) == (200, "text/event-stream")
+        place.write("你好\n".encode())
+        event = await stream.event()
+        assert (event.name, event.id, event.data["stream"], event.data["message"]) == ("log", "7", "stdout", "你好\n")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", event.data["time"])
+        await place.end(3, b"last")
+        last, end = await stream.events()
+    assert (last.data["message"], last.id) == ("last", "11")
+    assert (end.name, end.data) == ("end", {"status": "F", "exit_code": 3, "reason": "exit_code"})
+
+
+@pytest.mark.parametrize("ends_before", [True, False])
+async def test_from_any_events_id_on_comes_exactly_the_rest(place: Place, ends_before: bool) -> None:
+    whole = "a 你 b 好 c".encode() + b"\xff\xfe \xe4\xbd"
+    async with place.follow() as stream:
+        events = []
+        for at in range(len(whole)):
+            place.write(whole[at : at + 1])
+            if at % 3 == 0:
+                place.write(b"!", "stderr")
+                events.append(await stream.event())
+        if ends_before:
+            await place.end()
+            events += await stream.events()
+    ids = [event.id for event in events if event.name == "log"]
+    assert any(":" in id for id in ids)
+    if not ends_before:
+        await place.end()
+    for seen, id in enumerate(ids, 1):
+        async with place.follow(last_id=id) as stream:
+            again = events[:seen] + await stream.events()
+        assert told(again) == whole
+        assert told(again, "stderr") == b"!" * ((len(whole) + 2) // 3)
+        messages = "".join(e.data["message"] for e in again if e.name == "log" and e.data["stream"] == "stdout")
+        assert messages == whole.decode(errors="replace")
+
+
+async def test_one_stream_is_followed_alone(place: Place) -> None:
+    place.write(b"out\n")
+    place.write(b"err\n", "stderr")
+    async with place.follow("&stream=stderr") as stream:
+        event = await stream.event()
+        assert (event.data["message"], event.id) == ("err\n", "8")
+        place.write(b"more out\n")
+        await place.end()
+        (end,) = await stream.events()
+        assert (end.name, end.id) == ("end", "17")
+
+
+async def test_the_last_lines_come_first_and_then_what_is_written(place: Place) -> None:
+    place.write(b"one\ntwo\nthree")
+    async with place.follow("&tail=2") as stream:
+        assert [(await stream.event()).data["message"] for _ in range(2)] == ["two\n", "three"]
+        place.write(b" and more\n")
+        event = await stream.event()
+        assert (event.data["message"], event.id) == (" and more\n", "23")
+    await place.end()
+    async with place.follow("&tail=1", last_id="8") as stream:
+        assert told(await stream.events()) == b"three and more\n"
+    async with place.follow("&tail=1", accept="text/plain") as stream:
+        assert await stream.rest() == b"three and more\n"
+
+
+async def test_text_is_followed_byte_for_byte(place: Place) -> None:
+    async with place.follow(accept="*/*") as stream:
+        assert stream.headers["Content-Type"] == "text/plain; charset=utf-8"
+        place.write(b"\xff\x00 one\n")
+        assert await asyncio.wait_for(stream._reader.readline(), LONG) == b"\xff\x00 one\n"
+        place.write(b"err", "stderr")
+        await place.end(output=b"two")
+        assert await stream.rest() == b"errtwo"
+
+
+async def test_followed_text_has_its_times_by_lines(place: Place) -> None:
+    async with place.follow("&timestamps=1", accept="text/plain") as stream:
+        place.write(b"be")
+        place.write(b"gun\nopen")
+        assert (await stream.line()).partition(" ")[2] == "begun\n"
+        await place.end()
+        assert (await stream.rest()).partition(b" ")[2] == b"open"
+
+
+async def test_a_cut_is_shown(place: Place) -> None:
+    limit = place.bench.settings().execs.max_log
+    place.write(b"a" * (limit // 2) + b"b" * 100 + b"c" * (limit // 2))
+    await place.end()
+    async with place.follow() as stream:
+        events = await stream.events()
+    (cut,) = (event for event in events if event.name == "log" and event.data["stream"] == "cut")
+    assert (cut.data["omitted"], cut.data["message"]) == (100, "[jobd: 100 bytes left out here]\n")
+    assert told(events) == b"a" * (limit // 2) + b"c" * (limit // 2)
+    async with place.follow(accept="text/plain") as stream:
+        assert b"a\n[jobd: 100 bytes left out here]\nc" in await stream.rest()
+
+
+async def test_a_client_that_goes_away_frees_the_reader_at_once(place: Place) -> None:
+    async with place.follow() as stream:
+        place.write(b"x")
+        await stream.event()
+        assert place.bench.world.followers == 1
+    await place.bench.eventually(lambda: place.bench.world.followers == 0, "the reader to go")
+    assert await place.api.services.requests.finished(LONG)
+
+
+async def test_a_silent_exec_gives_signs_of_life(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs_api, "KEEP_ALIVE", 0.01)
+    async with place.follow() as stream:
+        while not (line := await stream.line()).startswith(":"):
+            assert line
+
+
+async def test_a_daemon_that_stops_ends_the_streams_without_an_end(place: Place) -> None:
+    async with place.follow() as stream, place.follow(accept="text/plain") as text:
+        place.write(b"begun\n")
+        assert (await stream.event()).name == "log"
+        assert await text.line() == "begun\n"
+        place.api.engine.dismiss_followers()
+        assert await stream.events() == []
+        assert await text.rest() == b""
+    assert await place.api.services.requests.finished(LONG)
+    async with place.follow() as stream:
+        assert stream.status == 503
+
+
+@pytest.mark.parametrize(
+    ("query", "last_id", "accept"), [("", "x", "text/event-stream"), ("", None, "application/json")]
+)
+async def test_what_cannot_be_followed_is_refused(place: Place, query: str, last_id: str | None, accept: str) -> None:
+    async with place.follow(query, last_id, accept) as stream:
+        assert stream.status == 400
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "body", "content_range"),
+    [
+        ("bytes=2-4", 206, b"234", "bytes 2-4/10"),
+        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+        ("bytes=7-99", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-3", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-99", 206, b"0123456789", "bytes 0-9/10"),
+        ("bytes=10-", 416, None, "bytes */10"),
+        ("bytes=-0", 416, None, "bytes */10"),
+        ("bytes=4-2", 200, b"0123456789", None),
+        ("bytes=0-1,4-5", 200, b"0123456789", None),
+        ("lines=1-2", 200, b"0123456789", None),
+    ],
+)
+async def test_a_range_of_the_text(
+    place: Place, asked: str, status: int, body: bytes | None, content_range: str | None
+) -> None:
+    place.write(b"0123456789")
+    answer = await place.get(Range=asked)
+    assert (answer.status, answer.headers.get("Content-Range")) == (status, content_range)
+    if body is None:
+        assert answer.error["code"] == "range_not_satisfiable"
+    else:
+        assert (answer.body, answer.headers["Accept-Ranges"]) == (body, "bytes")
+    assert (await place.get(Range=asked, If_Range='"x"')).status == 200

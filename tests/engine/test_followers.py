@@ -1,0 +1,337 @@
+"""Following: everybody gets every byte once, from wherever they begin, whatever happens to region and daemon."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from jobd.engine import followers
+from jobd.engine.daemon import Engine
+from jobd.errors import ServiceUnavailable, TooManyRequests
+from jobd.executor import Region
+from jobd.logs import as_text
+from jobd.store import deletion
+from jobd.store.tables import Exec
+from tests.engine.conftest import Bench
+from tests.engine.executors import MemoryExecutor, World
+
+LONG = 30.0
+"""Seconds."""
+
+
+class Listener:
+    """Follows an exec in a task of its own, and keeps what it is given."""
+
+    def __init__(self, engine: Engine, row: Exec, offset: int = 0, stop_at: int | None = None) -> None:
+        self.text = bytearray()
+        self.cuts = 0
+        self.follower = engine.follow(row, offset)
+        self._grown = asyncio.Event()
+        self.task = asyncio.create_task(self._listen(stop_at))
+
+    async def _listen(self, stop_at: int | None) -> None:
+        with self.follower as follower:
+            while not follower.is_over and (stop_at is None or len(self.text) < stop_at):
+                entries = await follower.more(LONG)
+                self.text += as_text(entries)
+                self.cuts += sum(entry.stream == "cut" for entry in entries)
+                self._grown.set()
+
+    async def until(self, text: bytes) -> None:
+        await self.has(len(text))
+        assert self.text == text
+
+    async def has(self, size: int) -> None:
+        async def grown() -> None:
+            while len(self.text) < size:
+                self._grown.clear()
+                await self._grown.wait()
+
+        await asyncio.wait_for(grown(), LONG)
+
+    async def ended(self) -> tuple[bytearray, Any]:
+        await asyncio.wait_for(self.task, LONG)
+        return self.text, self.follower.end
+
+
+async def nobody_reads(bench: Bench) -> None:
+    await bench.eventually(lambda: bench.world.followers == 0, "the executor to be left alone")
+    await bench.eventually(
+        lambda: not [t for t in threading.enumerate() if t.name.endswith("-follow")], "the reader's thread to end"
+    )
+
+
+def follows(bench: Bench) -> int:
+    return sum(follow for _, follow in bench.world.reads)
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_follower_gets_what_is_written_as_it_is_written_and_then_the_end(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.write(row.id, b"before\n")
+    listener = Listener(engine, row)
+    await listener.until(b"before\n")
+    executor.write(row.id, b"after\n")
+    await listener.until(b"before\nafter\n")
+    executor.end(row.id, 3, b"last words")
+    text, end = await listener.ended()
+    assert text == b"before\nafter\nlast words"
+    assert (end.status, end.exit_code, end.reason) == ("F", 3, "exit_code")
+    await nobody_reads(bench)
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_waiting_execs_follower_waits_for_its_start(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor, max_running=1)
+    first = await bench.until(await bench.trigger(engine), "R")
+    second = await bench.trigger(engine)
+    listener = Listener(engine, second)
+    assert await listener.follower.more(0.05) == []
+    executor.end(first.id)
+    await bench.until(second, "R")
+    executor.write(second.id, b"my turn")
+    await listener.until(b"my turn")
+    executor.end(second.id)
+    assert (await listener.ended())[1].status == "S"
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_an_ended_execs_follower_reads_the_store_and_nothing_else(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.end(row.id, output=b"0123456789")
+    row = await bench.until(row, "S")
+    before = len(bench.world.reads)
+    assert (await Listener(engine, row).ended())[0] == b"0123456789"
+    assert (await Listener(engine, row, 7).ended())[0] == b"789"
+    assert (await Listener(engine, row, 10).ended())[0] == b""
+    assert len(bench.world.reads) == before
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_hundred_followers_of_one_exec_are_one_reader(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.write(row.id, b"x" * 100_000)
+    first = Listener(engine, row)
+    await first.until(b"x" * 100_000)
+    others = [Listener(engine, row, offset) for offset in range(99)]
+    executor.write(row.id, b"more")
+    executor.end(row.id)
+    await bench.until(row, "S")
+    whole = b"x" * 100_000 + b"more"
+    for offset, listener in zip((0, *range(99)), (first, *others), strict=True):
+        assert (await listener.ended())[0] == whole[offset:]
+    assert follows(bench) == 1
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_slow_follower_holds_nobody_up_and_finds_a_cut_where_the_record_has_one(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    limit = engine._settings.execs.max_log
+    row = await bench.until(await bench.trigger(engine), "R")
+    piece = b"0123456789abcdef" * 65536
+    with engine.follow(row, 0) as slow:
+        quick = Listener(engine, row)
+        size = 0
+        while size < 2 * limit:
+            executor.write(row.id, piece)
+            size += len(piece)
+            await quick.has(size)
+        executor.end(row.id)
+        text, _ = await quick.ended()
+        assert (len(text), quick.cuts) == (size, 0)
+        await bench.until(row, "S")
+        slowly = []
+        while not slow.is_over:
+            slowly += await slow.more(LONG)
+    assert slow.offset == size
+    omitted = [entry.omitted for entry in slowly if entry.stream == "cut"]
+    assert omitted == [size - limit]
+    assert sum(len(entry.data) for entry in slowly) == limit
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_the_last_who_leaves_frees_the_reader_and_others_go_on_before(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.write(row.id, b"one")
+    staying, leaving = Listener(engine, row), Listener(engine, row, stop_at=3)
+    await leaving.ended()
+    executor.write(row.id, b"two")
+    await staying.until(b"onetwo")
+    assert bench.world.followers == 1
+    staying.follower.close()
+    await nobody_reads(bench)
+    staying.task.cancel()
+    again = Listener(engine, row, 3)
+    await again.until(b"two")
+    executor.end(row.id)
+    await again.ended()
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_region_that_breaks_is_waited_for_and_gone_on_with_at_the_byte(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.write(row.id, b"before ")
+    listener = Listener(engine, row)
+    await listener.until(b"before ")
+    bench.world.break_down()
+    await bench.eventually(lambda: bench.world.followers == 0, "the reader to be cut off")
+    executor.write(row.id, b"meanwhile ")
+    bench.world.down = False
+    await listener.until(b"before meanwhile ")
+    executor.end(row.id, output=b"after")
+    assert (await listener.ended())[0] == b"before meanwhile after"
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_run_that_ends_while_its_region_is_away_is_told_to_the_last_byte(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.write(row.id, b"before ")
+    listener = Listener(engine, row)
+    await listener.until(b"before ")
+    bench.world.break_down()
+    await bench.eventually(lambda: bench.world.followers == 0, "the reader to be cut off")
+    executor.end(row.id, output=b"unseen")
+    bench.world.down = False
+    text, end = await listener.ended()
+    assert (text, end.status) == (b"before unseen", "S")
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_reader_that_hangs_does_not_keep_the_end_back(bench: Bench) -> None:
+    class Hanging(MemoryExecutor):
+        def logs(self, handle: Any, follow: bool = False, since: Any = None) -> Any:
+            if follow:
+                released.wait(LONG)
+            return super().logs(handle, follow, since)
+
+    released = threading.Event()
+    executor = bench.executor(Hanging)
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    listener = Listener(engine, row)
+    executor.end(row.id, output=b"all of it")
+    assert (await listener.ended())[0] == b"all of it"
+    released.set()
+    await nobody_reads(bench)
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_an_executor_that_raises_what_it_must_not_is_read_again(bench: Bench) -> None:
+    class Faulty(MemoryExecutor):
+        failures = 0
+
+        def logs(self, handle: Any, follow: bool = False, since: Any = None) -> Any:
+            if follow and self.failures < 2:
+                self.failures += 1
+                raise KeyError("oops")
+            return super().logs(handle, follow, since)
+
+    executor = bench.executor(Faulty)
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.write(row.id, b"in the end")
+    listener = Listener(engine, row)
+    await listener.until(b"in the end")
+    executor.end(row.id)
+    await listener.ended()
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_another_daemons_exec_is_read_by_its_handle(bench: Bench) -> None:
+    executor, others = bench.executor(), bench.executor()
+    owner, other = await bench.engine(executor), await bench.engine(others, daemon="two")
+    row = await bench.until(await bench.trigger(owner), "R")
+    holder, guest = (owner, other) if owner.owns(row.id) else (other, owner)
+    runs = executor if holder is owner else others
+    runs.write(row.id, b"over there")
+    listener = Listener(guest, row)
+    await listener.until(b"over there")
+    frames = await guest.running_log(await bench.database.read(Exec.get, Exec.id == row.id))
+    assert frames is not None
+    runs.end(row.id, output=b"!")
+    text, end = await listener.ended()
+    assert (text, end.status) == (b"over there!", "S")
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_region_that_is_served_elsewhere_only_is_told_at_the_end(bench: Bench) -> None:
+    executor, stranger = bench.executor(), MemoryExecutor(Region("OTHER", "", bench.executor().region.options), World())
+    owner, other = await bench.engine(executor), await bench.engine(stranger, daemon="two")
+    row = await bench.until(await bench.trigger(owner), "R")
+    executor.write(row.id, b"far away")
+    listener = Listener(other, row)
+    assert await other.running_log(row) is None
+    executor.end(row.id)
+    assert (await listener.ended())[0] == b"far away"
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_deleted_execs_followers_are_told(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    listener = Listener(engine, row)
+    await bench.database.write(deletion.delete_exec, bench.caller, row.job_id, row.id)
+    engine.stop_requested()
+    _, end = await listener.ended()
+    assert (end.status, end.reason) == (None, "deleted")
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_daemon_that_stops_sends_its_followers_away_without_an_end(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    listener = Listener(engine, row)
+    engine.dismiss_followers()
+    assert await listener.ended() == (b"", None)
+    with pytest.raises(ServiceUnavailable):
+        engine.follow(row, 0)
+    await nobody_reads(bench)
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_too_many_followed_execs_are_refused_and_more_followers_of_one_are_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followers, "MOST", 1)
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    first, second = [await bench.until(await bench.trigger(engine), "R") for _ in range(2)]
+    with engine.follow(first, 0), engine.follow(first, 0), pytest.raises(TooManyRequests):
+        engine.follow(second, 0)
+    with engine.follow(second, 0):
+        pass
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_the_loop_goes_on_while_much_is_read(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    for _ in range(20_000):
+        executor.write(row.id, b"a line of a usual length, more or less\n")
+    listeners = [Listener(engine, row) for _ in range(20)]
+    longest, loop = 0.0, asyncio.get_running_loop()
+    executor.end(row.id)
+    while not all(listener.task.done() for listener in listeners):
+        began = loop.time()
+        await asyncio.sleep(0)
+        longest = max(longest, loop.time() - began)
+    assert {len(listener.text) for listener in listeners} == {20_000 * 39}
+    assert longest < 1.0
