@@ -15,7 +15,7 @@ start_postgres() {
     if as_postgres "$bin/initdb" -D "$POSTGRES_DIR/data" -U postgres -E UTF8 --locale=C.UTF-8 -A scram-sha-256 \
         --pwfile "$POSTGRES_DIR/password" --no-sync >/dev/null &&
         as_postgres "$bin/pg_ctl" -D "$POSTGRES_DIR/data" -l "$POSTGRES_DIR/log" -w -t 60 start -o \
-            "-p $port -k $POSTGRES_DIR -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200" >/dev/null; then
+            "-p $port -k $POSTGRES_DIR -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off -c max_connections=200" >/dev/null; then
         POSTGRES_URL=postgresql://postgres:$password@127.0.0.1:$port/postgres
         return
     fi
