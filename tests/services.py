@@ -56,11 +56,14 @@ def require(name: str) -> str:
 
 
 @contextmanager
-def fresh_postgres() -> Iterator[str]:
-    """The URL of a new, empty database, which is dropped afterwards whoever still uses it."""
+def fresh_postgres(template: str = "template1") -> Iterator[str]:
+    """The URL of a new database, empty or a copy of the one named `template`; it is dropped afterwards whoever still
+    uses it.
+    """
     server = require("postgresql")
     name = f"jobd_{uuid.uuid4().hex[:12]}"
-    _administer(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    made = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    _administer(server, made)
     try:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
     finally:

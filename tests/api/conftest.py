@@ -1,8 +1,6 @@
 """The API over a migrated database with the user `chennanfei`, on SQLite and on PostgreSQL."""
 
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,22 +13,9 @@ from tests.api.server import Api, settings_for
 USER = "chennanfei"
 
 
-@pytest.fixture(scope="session")
-def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file, to be copied: quicker than to migrate one for each test."""
-    path = tmp_path_factory.mktemp("template") / "jobd.db"
-    opened = Database(f"sqlite:///{path}")
-    opened.migrate()
-    opened.close()
-    return path
-
-
 @pytest.fixture
-def database(database_url: str, empty_sqlite: Path) -> Iterator[Database]:
-    if database_url.startswith("sqlite:"):
-        shutil.copy(empty_sqlite, database_url.removeprefix("sqlite:///"))
+def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
-    opened.migrate()
     yield opened
     opened.close()
 

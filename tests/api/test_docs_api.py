@@ -19,8 +19,8 @@ PASSWORD = "a long password"
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'jobd.db'}"
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
 
 
 def examples() -> list[str]:

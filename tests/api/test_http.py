@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -21,9 +20,9 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
+def database_url(sqlite_url: str) -> str:
     """One kind of database is enough here: nothing of this depends on it."""
-    return f"sqlite:///{tmp_path / 'jobd.db'}"
+    return sqlite_url
 
 
 async def raw(api: Api, *parts: bytes, patience: float = 10) -> tuple[int, dict[str, str], bytes]:

@@ -1,6 +1,5 @@
 """What a job may say: one right and one wrong example of each rule, and all faults at once."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
+def database_url(sqlite_url: str) -> str:
     """One kind of database is enough: what is wrong gets to none."""
-    return f"sqlite:///{tmp_path / 'jobd.db'}"
+    return sqlite_url
 
 
 async def test_every_fault_is_told_at_once_one_entry_a_field(api: Api) -> None:

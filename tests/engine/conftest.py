@@ -10,6 +10,7 @@ import pytest
 
 from jobd import config, hookspecs
 from jobd.config import RegionSettings, Settings
+from jobd.engine import daemon as engine_daemon
 from jobd.engine.daemon import Engine
 from jobd.engine.leases import Lease
 from jobd.executor import Executor, Options, Region
@@ -122,9 +123,15 @@ def database_class() -> type[Database]:
 
 
 @pytest.fixture
-def bench(database_url: str, database_class: type[Database], tmp_path: Path, io_loop: Any) -> Iterator[Bench]:
+def bench(
+    database_url: str,
+    database_class: type[Database],
+    tmp_path: Path,
+    io_loop: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Bench]:
+    monkeypatch.setattr(engine_daemon, "ASK_WITH_PUSH", 0.5)
     database = database_class(database_url)
-    database.migrate()
     bench = Bench(database, tmp_path)
     yield bench
     for engine in bench.engines:

@@ -12,7 +12,6 @@ from jobd.store.database import Database
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
-    opened.migrate()
     yield opened
     opened.close()
 

@@ -27,8 +27,8 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
     assert database.pending() == []
 
 
-def test_two_daemons_that_start_at_once_migrate_once(database_url: str) -> None:
-    opened = Database(database_url)
+def test_two_daemons_that_start_at_once_migrate_once(empty_database_url: str) -> None:
+    opened = Database(empty_database_url)
     applied: list[str] = []
     threads = [threading.Thread(target=lambda: applied.extend(opened.migrate())) for _ in range(4)]
     for thread in threads:
