@@ -85,7 +85,8 @@ class Output:
         elif chunk.data:
             blocks.append(_Block(self.size, chunk.time, chunk.stream, bytearray(chunk.data)))
         self.size += len(chunk.data)
-        self._drop()
+        if blocks is self._tail:
+            self._drop()
 
     def read(self, offset: int, most: int | None = None) -> list[Entry]:
         """What is kept from `offset` on, at most `most` bytes of it; a cut where the next bytes are left out. An entry

@@ -87,9 +87,11 @@ class Client:
             number += 1
 
     @contextmanager
-    def stream(self, path: str, accept: str, **query: Any) -> Iterator[requests.Response]:
+    def stream(
+        self, path: str, accept: str, headers: Mapping[str, str] = {}, **query: Any
+    ) -> Iterator[requests.Response]:
         """The open answer, to be read as it comes."""
-        answer = self._send("GET", path, params=query, headers={"Accept": accept}, stream=True)
+        answer = self._send("GET", path, params=query, headers={"Accept": accept, **headers}, stream=True)
         with answer, self._translated():
             yield answer
 

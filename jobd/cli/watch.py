@@ -1,10 +1,15 @@
 """Seeing an exec through: its states, its log, and the exit code that tells how it ended."""
 
-import re
+import base64
+import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import requests
 
 from jobd.cli.client import Client, Item
 from jobd.cli.failure import FAILED, INTERRUPTED, Failure, TryLater
@@ -14,8 +19,6 @@ FIRST_PAUSE, LONGEST_PAUSE, PAUSE_GROWTH = 0.1, 1.0, 1.5
 """Seconds between two questions for an exec's state."""
 PATIENCE = 60.0
 """Seconds for which a server may be away while one waits: long enough for its restart."""
-OVERLAP = 4096
-"""Bytes by which the place in a log is found again."""
 ENDED = ("S", "F", "C", "N")
 WORDS = {
     "W": "waiting",
@@ -45,15 +48,17 @@ def see_through(client: Client, exec: Item, follow: bool) -> int:
     the end); the command's exit code. An interrupt leaves the exec alone.
     """
     path, name = path_of(exec), name_of(exec)
-    log = LogTail(client, path)
+    log = FollowedLog(client, path)
     last, told = exec, None
     try:
         for last in readings(client, path):
             if last["status"] != told:
                 told = last["status"]
                 say(describe(last))
-            if last["started_at"] and (follow or told in ENDED):
-                log.print_fresh()
+            if last["started_at"] and follow:
+                log.print_to_end()
+            elif last["started_at"] and told in ENDED:
+                _write(patiently(lambda: _whole_log(client, path)))
         return exit_code(last)
     except KeyboardInterrupt:
         say(f"exec {name} goes on; to stop it: jobd exec stop {name}")
@@ -64,10 +69,7 @@ def see_through(client: Client, exec: Item, follow: bool) -> int:
 
 def follow_log(client: Client, path: str, tail: int | None, stream: str | None) -> None:
     """Print the log as it is written, from its last `tail` lines on, until the exec ends."""
-    log = LogTail(client, path, tail, stream)
-    for reading in readings(client, path):
-        if reading["started_at"]:
-            log.print_fresh()
+    FollowedLog(client, path, tail, stream).print_to_end()
 
 
 def print_log(client: Client, path: str, **query: Any) -> None:
@@ -78,49 +80,82 @@ def print_log(client: Client, path: str, **query: Any) -> None:
     sys.stdout.buffer.flush()
 
 
-class LogTail:
-    """A log that grows: each `print_fresh` prints what was not printed before, from the last `tail` lines on."""
+class FollowedLog:
+    """A log that is printed as it is written, each byte once however often the server has to be asked."""
 
     def __init__(self, client: Client, path: str, tail: int | None = None, stream: str | None = None) -> None:
         self._client = client
         self._path = path
-        self._tail = tail
-        self._stream = stream
-        self._seen: bytes | None = None
+        self._wanted = {"tail": tail, "stream": stream}
+        self._last_id: str | None = None
+        self._last = b"\n"
+        self._ended = False
 
-    def print_fresh(self) -> None:
-        """Raises TryLater when the server stays away."""
-        now = patiently(self._read)
-        # A daemon that has just started, or is not the one that runs the exec, has less to tell than was told before.
-        if self._seen is not None and self._seen.startswith(now):
-            return
-        sys.stdout.buffer.write(self._first(now) if self._seen is None else added(self._seen, now))
-        sys.stdout.buffer.flush()
-        self._seen = now
+    def print_to_end(self) -> None:
+        """Return when the exec has ended, and at once when called again. Raises TryLater when the server stays away."""
+        while not self._ended:
+            answered = False
+            try:
+                with ExitStack() as stack:
+                    answer = patiently(lambda: stack.enter_context(self._ask()))
+                    answered = True
+                    self._print(answer)
+            except TryLater:
+                if not answered:
+                    raise
+            if not self._ended:
+                time.sleep(FIRST_PAUSE)
 
-    def _read(self) -> bytes:
-        with self._client.stream(f"{self._path}/logs", "text/plain", stream=self._stream) as answer:
-            return b"".join(answer.iter_content(65536))
+    def _ask(self) -> AbstractContextManager[requests.Response]:
+        headers = {} if self._last_id is None else {"Last-Event-ID": self._last_id}
+        return self._client.stream(f"{self._path}/logs", "text/event-stream", headers, follow=1, **self._wanted)
 
-    def _first(self, text: bytes) -> bytes:
-        if self._tail is None:
-            return text
-        lines = re.findall(rb"[^\n]*\n|[^\n]+", text)
-        return b"".join(lines[-self._tail :]) if self._tail else b""
+    def _print(self, answer: requests.Response) -> None:
+        """Print what comes, until the exec or the stream ends."""
+        for event in events(answer.iter_lines(chunk_size=None)):
+            if event.name == "end":
+                self._ended = True
+                return
+            if event.name == "log":
+                self._write(event.data)
+            self._last_id = event.id or self._last_id
+
+    def _write(self, log: Item) -> None:
+        data = base64.b64decode(log["base64"]) if "base64" in log else log["message"].encode()
+        if log["stream"] == "cut" and not self._last.endswith(b"\n"):
+            data = b"\n" + data
+        _write(data)
+        self._last = data[-1:] or self._last
 
 
-def added(seen: bytes, now: bytes) -> bytes:
-    """What `now` has behind `seen`. jobd keeps head and tail of a long log: then what was seen last is looked for, and
-    where that is left out too, all behind the part in common is new.
-    """
-    if now.startswith(seen):
-        return now[len(seen) :]
-    last = seen[-OVERLAP:]
-    at = now.rfind(last)
-    if at >= 0:
-        return now[at + len(last) :]
-    both = zip(seen, now, strict=False)
-    return now[next((place for place, (a, b) in enumerate(both) if a != b), len(now)) :]
+@dataclass
+class Event:
+    """A server-sent event (WHATWG HTML, 9.2) whose data is JSON."""
+
+    name: str
+    id: str
+    data: Item
+
+
+def events(lines: Iterable[bytes]) -> Iterator[Event]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.decode().partition(":")
+        if line:
+            fields[name] = value.removeprefix(" ")
+        elif "data" in fields:
+            yield Event(fields.get("event", "message"), fields.get("id", ""), json.loads(fields["data"]))
+            fields = {}
+
+
+def _whole_log(client: Client, path: str) -> bytes:
+    with client.stream(f"{path}/logs", "text/plain") as answer:
+        return b"".join(answer.iter_content(65536))
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def readings(client: Client, path: str) -> Iterator[Item]:

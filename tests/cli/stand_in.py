@@ -29,8 +29,10 @@ class StandIn:
         self.keys: list[str | None] = []
         """The `Idempotency-Key` of each trigger."""
         self.log = b""
-        self.logs: list[bytes] = []
-        """What the log is at first, one reading after the other; then it is `log`."""
+        self.streams: list[bytes] = []
+        """What those get who follow the log, one after the other; each stream breaks off at its end."""
+        self.last_ids: list[str | None] = []
+        """What they said they had."""
         self.refusals: list[tuple[int, Any]] = []
         """Answers given before any other, first come first served."""
         self.port = 0
@@ -211,8 +213,15 @@ class Rerun(Handler):
 
 
 class Logs(Handler):
-    def get(self, number: str, id: str) -> None:
-        self.finish(self.stand_in.logs.pop(0) if self.stand_in.logs else self.stand_in.log)
+    async def get(self, number: str, id: str) -> None:
+        if self.get_argument("follow", None) is None:
+            self.finish(self.stand_in.log)
+            return
+        self.stand_in.last_ids.append(self.request.headers.get("Last-Event-ID"))
+        self.set_header("Content-Type", "text/event-stream")
+        self.write(self.stand_in.streams.pop(0))
+        await self.flush()
+        self.request.connection.stream.close()
 
 
 class Regions(Handler):

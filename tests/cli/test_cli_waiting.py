@@ -1,5 +1,7 @@
 """`jobd job run --wait` and `--follow`, and logs: what is printed, and how it ends."""
 
+import base64
+import json
 import signal
 
 import pytest
@@ -63,33 +65,43 @@ def test_an_exec_that_never_started_has_no_log_to_ask_for(server, run):
     assert not [uri for uri, _ in server.asked("GET") if "logs" in uri]
 
 
-def test_follow_prints_the_log_as_it_grows_and_once_though_a_daemon_has_less_to_tell(server, run):
-    server.states = [{}, RUNNING, {}, {}, ended("F", exit_code=3)]
-    server.logs, server.log = [b"eins\n", b"", b"eins\n\xff"], b"eins\n\xff\nzwei\n"
+def event(name, id="", **data):
+    return f"id: {id}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def log(id, message, stream="stdout", **more):
+    return event("log", id, time=AT, stream=stream, message=message, **more)
+
+
+END = event("end", "9", status="F", exit_code=3, reason="exit_code")
+
+
+def test_follow_prints_the_log_byte_for_byte_and_once_though_the_connection_breaks(server, run):
+    server.states = [{}, RUNNING, ended("F", exit_code=3)]
+    exact = base64.b64encode(b"\xff\n").decode()
+    server.streams = [
+        b"retry: 1000\n\n" + log(5, "eins\n"),
+        b": still here\n\n" + log(7, "\ufffd\n", base64=exact) + b"id: 8\nevent: lo",
+        log(12, "zwei\n", "stderr") + END,
+    ]
     result = run("job", "run", "146", "--follow")
     assert (result.exit_code, result.stdout_bytes) == (3, b"eins\n\xff\nzwei\n")
+    assert server.last_ids == [None, "5", "7"]
+    assert [line.split()[2] for line in result.stderr.splitlines()] == ["waiting", "running", "failed"]
 
 
 def test_a_log_is_followed_from_its_last_lines_on(server, run):
     exec = server.exec(**RUNNING)
-    server.states = [{}, {}, ended()]
-    server.logs, server.log = [b"1\n2\r2\n3\n"], b"1\n2\r2\n3\n4\n"
-    result = run("exec", "logs", "-f", "--tail", "2", f"146/{exec['id']}")
-    assert (result.exit_code, result.stdout_bytes) == (0, b"2\r2\n3\n4\n")
+    server.streams = [log(9, "2\r2\n3\n") + END]
+    result = run("exec", "logs", "-f", "--tail", "2", "--stream", "stdout", f"146/{exec['id']}")
+    assert (result.exit_code, result.stdout_bytes) == (0, b"2\r2\n3\n")
+    assert server.asked("GET")[-1][0].endswith("/logs?follow=1&tail=2&stream=stdout")
 
 
-@pytest.mark.parametrize(
-    ("seen", "now", "fresh"),
-    [
-        (b"", b"ab", b"ab"),
-        (b"ab", b"ab", b""),
-        (b"ab", b"abc", b"c"),
-        (b"head" + b"x" * 5000 + b"last", b"head[cut]" + b"x" * 4092 + b"lastnew", b"new"),
-        (b"head" + b"x" * 5000 + b"last", b"head[cut]new", b"[cut]new"),
-    ],
-)
-def test_what_a_log_gained_is_found_behind_a_cut_too(seen, now, fresh):
-    assert watch.added(seen, now) == fresh
+def test_what_was_left_out_is_a_line_of_its_own(server, run):
+    exec = server.exec(**RUNNING)
+    server.streams = [log(1, "a") + log(91, "[jobd: 90 bytes left out here]\n", "cut", omitted=90) + log(92, "z") + END]
+    assert run("exec", "logs", "-f", f"146/{exec['id']}").stdout == "a\n[jobd: 90 bytes left out here]\nz"
 
 
 def test_logs_pass_their_options_on(server, run):
