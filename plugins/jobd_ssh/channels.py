@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import paramiko
@@ -9,6 +10,8 @@ import paramiko
 from jobd_ssh.failures import LOST, LinkFailure
 from jobd_ssh.signin import Transport
 
+BROKEN = (OSError, EOFError, paramiko.SSHException)
+"""What paramiko raises wherever it notices that the connection is gone."""
 LAST_WORDS = 2.0
 """Seconds that a command which failed may take to say why."""
 
@@ -54,12 +57,17 @@ class ChannelSocket:
             self._channel.sendall(data)
         except TimeoutError:
             raise
-        except OSError as error:
+        except BROKEN as error:
             raise self._end() or LinkFailure(LOST) from error
 
     def recv(self, size: int) -> bytes:
         """Raises TimeoutError, LinkFailure."""
-        data = self._channel.recv(size)
+        try:
+            data = self._channel.recv(size)
+        except TimeoutError:
+            raise
+        except BROKEN as error:
+            raise LinkFailure(LOST) from error
         if data:
             if self._silent:
                 self._silent = False
@@ -74,7 +82,7 @@ class ChannelSocket:
 
     def shutdown(self, how: int) -> None:
         """Wake whoever reads; paramiko's own does not."""
-        self._channel.close()
+        self._hang_up()
 
     def close(self) -> None:
         self._closed = True
@@ -87,8 +95,12 @@ class ChannelSocket:
     def _let_go(self) -> None:
         if self._closed and not self._files and not self._gone:
             self._gone = True
-            self._channel.close()
+            self._hang_up()
             self._released()
+
+    def _hang_up(self) -> None:
+        with suppress(*BROKEN):
+            self._channel.close()
 
     def _end(self) -> LinkFailure | None:
         """Why nothing comes any more, if that is a failure of the link or of the command."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 import paramiko
 
 from jobd_ssh import signin
-from jobd_ssh.channels import ChannelSocket
+from jobd_ssh.channels import BROKEN, ChannelSocket
 from jobd_ssh.failures import LOST, LinkFailure, Refused
 from jobd_ssh.options import SshOptions
 
@@ -134,7 +134,7 @@ class Links:
             return self._dial(link)
         try:
             channel = link.transport.open_streamlocal(self._options.socket, self._options.connect_timeout)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             refused = self._refusal(link, error)
             if not isinstance(refused, Refused):
                 raise refused from error
@@ -159,7 +159,7 @@ class Links:
             channel = link.transport.open_session(timeout=self._options.connect_timeout)
             channel.settimeout(self._options.connect_timeout)
             channel.exec_command(command)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             raise self._refusal(link, error) from error
         return channel
 
@@ -178,7 +178,7 @@ class Links:
         """The protocol gives no reason, so a command has a look, if one may be run."""
         socket, user = self._options.socket, self._options.user
         said = b""
-        with suppress(LinkFailure, OSError, paramiko.SSHException):
+        with suppress(*BROKEN):
             channel = self._session(link, PROBE.format(f"'{socket}'"))
             while piece := channel.recv(4096):
                 said += piece
