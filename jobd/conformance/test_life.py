@@ -48,9 +48,10 @@ def test_the_exit_code_is_the_programs_own(bench: Bench, code: int) -> None:
 
 
 def test_times_are_the_regions_with_zone_and_in_order(bench: Bench) -> None:
-    _, status = bench.run(bench.spec("sleep", "0.2"))
+    _, status = bench.run(bench.spec("sleep", "0.4"))
     assert status.started_at is not None
     assert status.ended_at is not None
+    # an engine writes the start down a little after the fact
     assert status.ended_at - status.started_at >= timedelta(seconds=0.2)
     assert abs(status.ended_at.astimezone(UTC) - datetime.now(UTC)) < timedelta(days=1)
 
