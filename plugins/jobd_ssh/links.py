@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from shlex import quote
 
 import paramiko
 
@@ -116,8 +117,11 @@ class Links:
         self._failure, self._failures = None, 0
         link.channels = 1
         with self._lock:
-            self._links.append(link)
-        return link
+            if not self._closed:
+                self._links.append(link)
+                return link
+        link.transport.close()
+        raise LinkFailure("the region was closed")
 
     def _release(self, link: Link) -> None:
         with self._lock:
@@ -144,7 +148,7 @@ class Links:
         return self._socket(link, channel, "streamlocal")
 
     def _dial(self, link: Link) -> ChannelSocket:
-        command = f"{self._options.docker} -H unix://{self._options.socket} system dial-stdio"
+        command = f"{self._options.docker} -H {quote(f'unix://{self._options.socket}')} system dial-stdio"
         channel = self._session(link, command)
         return ChannelSocket(
             channel, link.transport, lambda: self._release(link), lambda: self._worked("dial-stdio"), command
@@ -179,7 +183,7 @@ class Links:
         socket, user = self._options.socket, self._options.user
         said = b""
         with suppress(*BROKEN):
-            channel = self._session(link, PROBE.format(f"'{socket}'"))
+            channel = self._session(link, PROBE.format(quote(socket)))
             while piece := channel.recv(4096):
                 said += piece
             channel.close()
