@@ -39,14 +39,14 @@ class ChannelSocket:
         self._files = 0
         self._closed = False
         self._gone = False
+        self._hung_up = False
 
     @property
     def usable(self) -> bool:
         """Whether a request may be sent: nothing has come unasked, neither bytes nor an end."""
         channel = self._channel
-        return (
-            not (self._gone or channel.closed or channel.eof_received or channel.recv_ready()) and self._transport.alive
-        )
+        ended = self._gone or channel.closed or channel.eof_received
+        return not ended and not channel.recv_ready() and self._transport.alive
 
     def settimeout(self, seconds: float | None) -> None:
         self._channel.settimeout(seconds)
@@ -72,7 +72,7 @@ class ChannelSocket:
             if self._silent:
                 self._silent = False
                 self._answered()
-        elif not self._gone and (failure := self._end()):
+        elif not self._hung_up and (failure := self._end()):
             raise failure
         return data
 
@@ -99,6 +99,7 @@ class ChannelSocket:
             self._released()
 
     def _hang_up(self) -> None:
+        self._hung_up = True
         with suppress(*BROKEN):
             self._channel.close()
 
@@ -106,11 +107,7 @@ class ChannelSocket:
         """Why nothing comes any more, if that is a failure of the link or of the command."""
         if not self._transport.alive:
             return LinkFailure(LOST)
-        if (
-            self._command is None
-            or not self._silent
-            or (self._channel.closed and not self._channel.status_event.is_set())
-        ):
+        if self._command is None or not self._silent or self._hung_up:
             return None
         return LinkFailure(self._last_words(self._command))
 

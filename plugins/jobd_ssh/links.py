@@ -150,9 +150,7 @@ class Links:
     def _dial(self, link: Link) -> ChannelSocket:
         command = f"{self._options.docker} -H {quote(f'unix://{self._options.socket}')} system dial-stdio"
         channel = self._session(link, command)
-        return ChannelSocket(
-            channel, link.transport, lambda: self._release(link), lambda: self._worked("dial-stdio"), command
-        )
+        return self._socket(link, channel, "dial-stdio", command)
 
     def _socket(self, link: Link, channel: paramiko.Channel, way: str, command: str | None = None) -> ChannelSocket:
         return ChannelSocket(channel, link.transport, lambda: self._release(link), lambda: self._worked(way), command)
