@@ -1,5 +1,6 @@
 """requests over SSH channels: one pool of HTTP connections, each of them a channel."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,18 @@ from jobd_ssh.channels import ChannelSocket
 
 Open = Callable[[], ChannelSocket]
 
+KEPT = 30.0
+"""Seconds for which an unused channel is kept: on the far side it may be a program and one of ten sessions."""
+SIZE = 256
+"""Unused channels at most; more than a region ever opens."""
+
 
 class ChannelConnection(HTTPConnection):
     def __init__(self, open: Open, timeout: Any) -> None:
         super().__init__("ssh", timeout=timeout)
         self._open = open
         self.sock: Any = None
+        self.unused_since = 0.0
 
     def connect(self) -> None:
         self.sock = self._open()
@@ -28,20 +35,38 @@ class ChannelConnection(HTTPConnection):
 
 
 class ChannelPool(HTTPConnectionPool):
-    def __init__(self, open: Open, size: int) -> None:
-        super().__init__("ssh", maxsize=size)
+    def __init__(self, open: Open) -> None:
+        super().__init__("ssh", maxsize=SIZE)
         self._open = open
 
     def _new_conn(self) -> ChannelConnection:
         return ChannelConnection(self._open, self.timeout.connect_timeout)
 
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.unused_since = time.monotonic()
+        super()._put_conn(conn)
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        stack = self.pool
+        if stack is None:
+            return
+        before = time.monotonic() - KEPT
+        with stack.mutex:
+            old = [conn for conn in stack.queue if conn is not None and conn.unused_since < before]
+            # the last that was put is the first that is taken, so these are the lowest
+            stack.queue[:] = [None if conn in old else conn for conn in stack.queue]
+        for conn in old:
+            conn.close()
+
 
 class ChannelAdapter(requests.adapters.HTTPAdapter):
-    """Sends every request to the one engine that `open` connects to; `size` idle channels are kept."""
+    """Sends every request to the one engine that `open` connects to."""
 
-    def __init__(self, open: Open, size: int) -> None:
+    def __init__(self, open: Open) -> None:
         super().__init__()
-        self._pool = ChannelPool(open, size)
+        self._pool = ChannelPool(open)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> ChannelPool:
         return self._pool

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import paramiko
@@ -9,6 +10,8 @@ import paramiko
 from jobd_ssh.failures import LOST, LinkFailure
 from jobd_ssh.signin import Transport
 
+BROKEN = (OSError, EOFError, paramiko.SSHException)
+"""What paramiko raises wherever it notices that the connection is gone."""
 LAST_WORDS = 2.0
 """Seconds that a command which failed may take to say why."""
 
@@ -36,14 +39,14 @@ class ChannelSocket:
         self._files = 0
         self._closed = False
         self._gone = False
+        self._hung_up = False
 
     @property
     def usable(self) -> bool:
         """Whether a request may be sent: nothing has come unasked, neither bytes nor an end."""
         channel = self._channel
-        return (
-            not (self._gone or channel.closed or channel.eof_received or channel.recv_ready()) and self._transport.alive
-        )
+        ended = self._gone or channel.closed or channel.eof_received
+        return not ended and not channel.recv_ready() and self._transport.alive
 
     def settimeout(self, seconds: float | None) -> None:
         self._channel.settimeout(seconds)
@@ -54,17 +57,22 @@ class ChannelSocket:
             self._channel.sendall(data)
         except TimeoutError:
             raise
-        except OSError as error:
+        except BROKEN as error:
             raise self._end() or LinkFailure(LOST) from error
 
     def recv(self, size: int) -> bytes:
         """Raises TimeoutError, LinkFailure."""
-        data = self._channel.recv(size)
+        try:
+            data = self._channel.recv(size)
+        except TimeoutError:
+            raise
+        except BROKEN as error:
+            raise LinkFailure(LOST) from error
         if data:
             if self._silent:
                 self._silent = False
                 self._answered()
-        elif not self._gone and (failure := self._end()):
+        elif not self._hung_up and (failure := self._end()):
             raise failure
         return data
 
@@ -74,7 +82,7 @@ class ChannelSocket:
 
     def shutdown(self, how: int) -> None:
         """Wake whoever reads; paramiko's own does not."""
-        self._channel.close()
+        self._hang_up()
 
     def close(self) -> None:
         self._closed = True
@@ -87,18 +95,19 @@ class ChannelSocket:
     def _let_go(self) -> None:
         if self._closed and not self._files and not self._gone:
             self._gone = True
-            self._channel.close()
+            self._hang_up()
             self._released()
+
+    def _hang_up(self) -> None:
+        self._hung_up = True
+        with suppress(*BROKEN):
+            self._channel.close()
 
     def _end(self) -> LinkFailure | None:
         """Why nothing comes any more, if that is a failure of the link or of the command."""
         if not self._transport.alive:
             return LinkFailure(LOST)
-        if (
-            self._command is None
-            or not self._silent
-            or (self._channel.closed and not self._channel.status_event.is_set())
-        ):
+        if self._command is None or not self._silent or self._hung_up:
             return None
         return LinkFailure(self._last_words(self._command))
 

@@ -4,7 +4,7 @@ import docker
 from docker.constants import MINIMUM_DOCKER_API_VERSION
 
 from jobd.executor import Region
-from jobd_docker.client import POOL_SIZE, TIMEOUT
+from jobd_docker.client import TIMEOUT
 from jobd_docker.executor import EngineExecutor
 from jobd_ssh.adapter import ChannelAdapter
 from jobd_ssh.links import Links
@@ -33,7 +33,7 @@ class SshExecutor(EngineExecutor):
         # by this name it knows how to find the socket of a hijacked connection
         client.base_url = "http+docker://ssh"
         client.adapters.clear()
-        client.mount(client.base_url, ChannelAdapter(self._links.open, POOL_SIZE))
+        client.mount(client.base_url, ChannelAdapter(self._links.open))
         client._version = client.version(api_version=False)["ApiVersion"]  # type: ignore[attr-defined]
         return client
 

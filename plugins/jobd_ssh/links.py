@@ -5,11 +5,12 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from shlex import quote
 
 import paramiko
 
 from jobd_ssh import signin
-from jobd_ssh.channels import ChannelSocket
+from jobd_ssh.channels import BROKEN, ChannelSocket
 from jobd_ssh.failures import LOST, LinkFailure, Refused
 from jobd_ssh.options import SshOptions
 
@@ -116,8 +117,11 @@ class Links:
         self._failure, self._failures = None, 0
         link.channels = 1
         with self._lock:
-            self._links.append(link)
-        return link
+            if not self._closed:
+                self._links.append(link)
+                return link
+        link.transport.close()
+        raise LinkFailure("the region was closed")
 
     def _release(self, link: Link) -> None:
         with self._lock:
@@ -134,7 +138,7 @@ class Links:
             return self._dial(link)
         try:
             channel = link.transport.open_streamlocal(self._options.socket, self._options.connect_timeout)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             refused = self._refusal(link, error)
             if not isinstance(refused, Refused):
                 raise refused from error
@@ -144,11 +148,9 @@ class Links:
         return self._socket(link, channel, "streamlocal")
 
     def _dial(self, link: Link) -> ChannelSocket:
-        command = f"{self._options.docker} -H unix://{self._options.socket} system dial-stdio"
+        command = f"{self._options.docker} -H {quote(f'unix://{self._options.socket}')} system dial-stdio"
         channel = self._session(link, command)
-        return ChannelSocket(
-            channel, link.transport, lambda: self._release(link), lambda: self._worked("dial-stdio"), command
-        )
+        return self._socket(link, channel, "dial-stdio", command)
 
     def _socket(self, link: Link, channel: paramiko.Channel, way: str, command: str | None = None) -> ChannelSocket:
         return ChannelSocket(channel, link.transport, lambda: self._release(link), lambda: self._worked(way), command)
@@ -159,7 +161,7 @@ class Links:
             channel = link.transport.open_session(timeout=self._options.connect_timeout)
             channel.settimeout(self._options.connect_timeout)
             channel.exec_command(command)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             raise self._refusal(link, error) from error
         return channel
 
@@ -178,8 +180,8 @@ class Links:
         """The protocol gives no reason, so a command has a look, if one may be run."""
         socket, user = self._options.socket, self._options.user
         said = b""
-        with suppress(LinkFailure, OSError, paramiko.SSHException):
-            channel = self._session(link, PROBE.format(f"'{socket}'"))
+        with suppress(*BROKEN):
+            channel = self._session(link, PROBE.format(quote(socket)))
             while piece := channel.recv(4096):
                 said += piece
             channel.close()

@@ -71,8 +71,19 @@ def connect(options: SshOptions) -> Transport:
     return transport
 
 
+class PromptSocket(socket.socket):
+    """Acknowledges at once: sshd sends what is small only after that, and the system would wait for 40 ms."""
+
+    def recv(self, *args: Any) -> bytes:
+        data = super().recv(*args)
+        # lasts for a few segments only
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return data
+
+
 def _tcp(options: SshOptions) -> socket.socket:
-    sock = socket.create_connection(options.address, options.connect_timeout)
+    made = socket.create_connection(options.address, options.connect_timeout)
+    sock = PromptSocket(fileno=made.detach())
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # keepalive alone does not notice a half-open link while something waits to be sent
     patience = round(UNACKNOWLEDGED * options.keepalive * 1000)
