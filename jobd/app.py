@@ -105,7 +105,8 @@ class Daemon:
 
     def _engine(self, installation: str) -> Engine:
         executors = plugins.build_executors(plugins.executor_kinds(self._manager), self._settings, installation)
-        lease = Lease(self._database, daemon_id(self._settings.jobd.data_dir))
+        daemon = daemon_id(self._settings.jobd.data_dir)
+        lease = Lease(self._database, daemon, self._settings.scheduler.lease)
         return Engine(self._database, self._settings, self._manager, executors, installation, lease, self._lose_place)
 
     def _bind(self) -> list[socket.socket]:

@@ -137,6 +137,7 @@ class Auth(_Frozen):
 class Scheduler(_Frozen):
     tick: Duration = 0.5
     late_after: Duration = 60.0
+    lease: Annotated[float, BeforeValidator(parse_duration), Field(ge=1, le=3600, allow_inf_nan=False)] = 15.0
 
 
 class Execs(_Frozen):

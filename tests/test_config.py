@@ -263,6 +263,8 @@ def test_a_quantity_is_a_number_or_told(parse, text):
         ("limits", "max_body = 0"),
         ("limits", "waiting_per_namespace = -1"),
         ("scheduler", "tick = 0"),
+        ("scheduler", "lease = 0.9"),
+        ("scheduler", "lease = 2h"),
         ("scheduler", "tick = " + "9" * 400),
         ("database", "connections = 0"),
         ("auth", "mode = None"),

@@ -15,8 +15,6 @@ from jobd.store.database import Database
 
 log = logging.getLogger(__name__)
 
-LENGTH = 15.0
-"""Seconds without a heartbeat after which others take over what a daemon owns."""
 BEATS = 3
 """Heartbeats in one lease."""
 
@@ -55,11 +53,12 @@ def daemon_id(data_dir: Path) -> str:
 
 class Lease:
     """Held while the last heartbeat is younger than `length` seconds by this process's own clock, which goes on
-    while the process is stopped: a daemon that was paused knows on waking that it may own nothing any more.
+    while the process is stopped: a daemon that was paused knows on waking that it may own nothing any more. Others
+    take over what it owns when its last heartbeat is older than that.
     """
 
     def __init__(
-        self, database: Database, daemon: str, length: float = LENGTH, clock: Callable[[], float] = time.monotonic
+        self, database: Database, daemon: str, length: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.daemon = daemon
         self.length = length
