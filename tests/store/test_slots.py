@@ -76,11 +76,28 @@ def test_missed_slots_follow_their_policy(database: Database, caller: Caller, po
         assert record.missed_to - record.missed_from == timedelta(seconds=38)
 
 
-def test_a_hundred_thousand_missed_slots_are_one_record(database: Database, caller: Caller) -> None:
-    due(database, caller, ago=200_000, times="100000", missed_run_policy="run_all")
-    assert len(fire(database).execs) == 1000
-    (record,) = records(database, "N")
-    assert record.missed_count == 99_000
+@pytest.mark.parametrize("count", [1, 5, 100_000])
+@pytest.mark.parametrize(("policy", "most"), [("skip", 0), ("run_once", 1), ("run_all", 1000)])
+def test_a_daemon_that_was_away_counts_what_it_missed(
+    database: Database, caller: Caller, policy: str, most: int, count: int
+) -> None:
+    job = due(database, caller, ago=count + 3600, times=str(count), missed_run_policy=policy)
+    run = sorted(fire(database).execs, key=lambda row: row.scheduled_for)
+    assert len(run) == min(most, count)
+    first = datetime.fromisoformat(str(job.schedule_mode).split("/")[1])
+    if run:
+        newest = first + timedelta(seconds=count - 1)
+        assert [row.scheduled_for for row in run] == [
+            newest - timedelta(seconds=back) for back in reversed(range(len(run)))
+        ]
+    unrun = records(database, "N")
+    if count <= most:
+        assert unrun == []
+        return
+    (record,) = unrun
+    assert record.missed_count == count - len(run)
+    assert record.missed_from == first
+    assert record.missed_to == first + timedelta(seconds=count - len(run) - 1)
 
 
 def test_a_slot_past_its_starting_deadline_is_not_run(database: Database, caller: Caller) -> None:
