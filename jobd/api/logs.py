@@ -10,7 +10,7 @@ from tornado.iostream import StreamClosedError
 
 from jobd import logs
 from jobd.api import answers, render
-from jobd.api.base import JSON, Handler
+from jobd.api.base import JSON, Handler, Services
 from jobd.api.log_stream import Events, Form, Text, stamped
 from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
@@ -30,8 +30,8 @@ class Logs(Handler):
 
     queries = {"GET": LogQuery}
 
-    def initialize(self, services: object) -> None:
-        super().initialize(services)  # type: ignore[arg-type]
+    def initialize(self, services: Services) -> None:
+        super().initialize(services)
         self._following: asyncio.Task[None] | None = None
 
     async def get(self, job_id: str, exec_id: str) -> None:

@@ -68,7 +68,7 @@ class Followers:
             if len(self._feeds) >= MOST:
                 raise TooManyRequests(f"{MOST} execs are followed already", retry_after=5)
             feed = self._feeds[exec_id] = Feed(exec_id, self._limit)
-            feed.task = asyncio.create_task(feed.run(self._database, self._regions))
+            feed.task = asyncio.create_task(self._run(feed))
             self._tasks.add(feed.task)
             feed.task.add_done_callback(self._tasks.discard)
         return Follower(feed, offset, self._left)
@@ -88,6 +88,13 @@ class Followers:
         """Dismiss all, and let go of the executors."""
         self.dismiss()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, feed: "Feed") -> None:
+        try:
+            await feed.run(self._database, self._regions)
+        except Exception:  # whoever follows must not wait for what will never come
+            log.exception("exec %s cannot be followed", feed.exec_id)
+            feed.dismiss()
 
     def _left(self, feed: "Feed") -> None:
         if not feed.followers:

@@ -12,7 +12,7 @@ from jobd.errors import ServiceUnavailable, TooManyRequests
 from jobd.executor import Region
 from jobd.logs import as_text
 from jobd.store import deletion
-from jobd.store.tables import Exec
+from jobd.store.tables import Exec, ExecLog
 from tests.engine.conftest import Bench
 from tests.engine.executors import MemoryExecutor, World
 
@@ -303,6 +303,17 @@ async def test_a_daemon_that_stops_sends_its_followers_away_without_an_end(bench
     with pytest.raises(ServiceUnavailable):
         engine.follow(row, 0)
     await nobody_reads(bench)
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_stored_log_that_is_damaged_keeps_nobody_waiting(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.end(row.id, output=b"lost")
+    row = await bench.until(row, "S")
+    await bench.database.write(ExecLog.update(frames=b"nonsense").where(ExecLog.exec_seq == row.seq).execute)
+    assert await Listener(engine, row).ended() == (b"", None)
 
 
 @pytest.mark.gen_test(timeout=LONG)
