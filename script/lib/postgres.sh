@@ -2,6 +2,7 @@
 
 POSTGRES_DIR=
 POSTGRES_URL=
+POSTGRES_FSYNC=off
 
 # Start it on a free loopback port and set POSTGRES_URL; stop_postgres undoes it.
 start_postgres() {
@@ -11,11 +12,12 @@ start_postgres() {
     port=$(free_port)
     password=$(python3 -c 'import secrets; print(secrets.token_hex(16))')
     as_postgres sh -c 'umask 077; cat >"$1"' sh "$POSTGRES_DIR/password" <<<"$password"
-    # Nothing here outlives the run, so nothing has to survive a crash.
+    # Nothing here outlives the run, so unless a caller says otherwise nothing has to survive a crash.
     if as_postgres "$bin/initdb" -D "$POSTGRES_DIR/data" -U postgres -E UTF8 --locale=C.UTF-8 -A scram-sha-256 \
         --pwfile "$POSTGRES_DIR/password" --no-sync >/dev/null &&
         as_postgres "$bin/pg_ctl" -D "$POSTGRES_DIR/data" -l "$POSTGRES_DIR/log" -w -t 60 start -o \
-            "-p $port -k $POSTGRES_DIR -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off -c max_connections=200" >/dev/null; then
+            "-p $port -k $POSTGRES_DIR -c listen_addresses=127.0.0.1 -c max_connections=200 -c fsync=$POSTGRES_FSYNC \
+             -c full_page_writes=$POSTGRES_FSYNC" >/dev/null; then
         POSTGRES_URL=postgresql://postgres:$password@127.0.0.1:$port/postgres
         return
     fi

@@ -1,0 +1,28 @@
+"""All benches by name."""
+
+from collections.abc import Callable
+
+from tests.bench.docker_runs import exec_latency, exec_rate
+from tests.bench.engine_rows import engine_rate
+from tests.bench.firing import fire_lateness, fire_rate, idle
+from tests.bench.growth import growth
+from tests.bench.many import many_running
+from tests.bench.measure import Figure
+from tests.bench.starting import cold_start
+from tests.bench.web import api_list, api_read, api_write
+from tests.bench.world import World
+
+BENCHES: dict[str, Callable[[World], list[Figure]]] = {
+    "exec-latency": exec_latency,
+    "exec-rate": exec_rate,
+    "engine-rate": engine_rate,
+    "fire-rate": fire_rate,
+    "fire-lateness": fire_lateness,
+    "idle": idle,
+    "api-read": api_read,
+    "api-write": api_write,
+    "api-list": api_list,
+    "many-running": many_running,
+    "cold-start": cold_start,
+    "growth": growth,
+}

@@ -1,0 +1,68 @@
+"""The same work at 1 x, 10 x and 100 x the records: it may grow as an index does, not as a table."""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+from jobd.store import execs, jobs, lifecycle, slots
+from jobd.store.accounts import Caller
+from jobd.store.database import Database
+from jobd.store.execs import ExecFilter
+from jobd.store.jobs import JobFilter
+from jobd.store.tables import Exec, Job
+from tests.bench.engine_rows import ROOM
+from tests.bench.firing import RULES, median_ms
+from tests.bench.measure import Figure, at_most, by_rounds
+from tests.bench.rows import add_ended_execs, add_jobs
+from tests.bench.world import DATABASES, World, new_caller
+
+STEPS = (1, 10, 100)
+
+
+def growth(world: World) -> list[Figure]:
+    figures = []
+    scale = world.scale
+    base = scale.growth
+    # Of a tree: its height is the logarithm of its rows.
+    bound = at_most(round(math.log(base * STEPS[-1]) / math.log(base), 2))
+    for kind in DATABASES:
+        with world.database(kind) as (_, database):
+            caller = new_caller(database)
+            took: dict[str, list[list[float]]] = {}
+            have = 0
+            for step in STEPS:
+                _add(database, base * step - have)
+                have = base * step
+                for name, work in _works(database, caller).items():
+                    took.setdefault(name, []).append([median_ms(scale.looks, work) for _ in range(scale.rounds)])
+        for name, (least, _, most) in took.items():
+            what = f"{name}, {base * STEPS[-1]:,} against {base:,}, {kind}"
+            figures.append(by_rounds("growth", what, "ms", list(zip(most, least, strict=True)), bound))
+    return figures
+
+
+def _add(database: Database, rows: int) -> None:
+    """Scheduled jobs that are not due, and ended execs of the first of them."""
+    due = datetime.now(UTC) + timedelta(days=1)
+    add_jobs(database, rows, is_schedule_active=True, schedule_mode="R/PT1H", schedule_anchor=due, next_fire_at=due)
+    add_ended_execs(database, 1, rows)
+    database.write_sync(lambda: Job._meta.database.execute_sql("ANALYZE"))
+
+
+def _works(database: Database, caller: Caller) -> dict[str, Callable[[], object]]:
+    numbers = count()
+
+    def life() -> None:
+        row = database.write_sync(execs.create, caller, 2, {}, ROOM)
+        (taken,) = database.write_sync(lifecycle.claim, "bench", row.region_name, 10, 10)
+        database.write_sync(lifecycle.end, taken, lifecycle.Result("S", exit_code=next(numbers) * 0), None)
+        database.write_sync(Exec.delete().where(Exec.id == row.id).execute)
+
+    return {
+        "scan": lambda: database.write_sync(slots.fire_due, RULES),
+        "one job": lambda: database.read_sync(jobs.get, caller, 1),
+        "page of jobs": lambda: database.read_sync(jobs.listed, caller, JobFilter(), 1, 20),
+        "page of execs": lambda: database.read_sync(execs.listed, caller, ExecFilter(job=1), 1, 20),
+        "life of an exec": life,
+    }
