@@ -28,6 +28,11 @@ def _docker() -> str | None:
     return os.environ.get("JOBD_TEST_DOCKER") or (f"unix://{default}" if os.access(default, os.W_OK) else None)
 
 
+def _postgres_program(name: str) -> Callable[[], str | None]:
+    """Of the newest server that Debian has installed."""
+    return lambda: max(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), default=shutil.which(name))
+
+
 def _program(name: str) -> Callable[[], str | None]:
     return lambda: shutil.which(name, path=SBIN)
 
@@ -36,6 +41,7 @@ FIND: dict[str, Callable[[], str | None]] = {
     "docker": _docker,
     "postgresql": lambda: os.environ.get("JOBD_TEST_POSTGRES"),
     "docker-cli": _program("docker"),
+    "initdb": _postgres_program("initdb"),
     "docker-registry": _program("docker-registry"),
     "sshd": _program("sshd"),
     "ssh-agent": _program("ssh-agent"),

@@ -69,7 +69,7 @@ class Engine:
         self._ticker = Periodic(self._tick, settings.scheduler.tick * 1000)
         self._heart = Periodic(self._beat, lease.length / BEATS * 1000)
         self._sweeper = Periodic(self.clear, SWEEP_EVERY * 1000)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
         """Begin to serve; each region is opened as soon as it answers, and none waits for another."""
@@ -234,9 +234,11 @@ class Engine:
             log.warning("no heartbeat: %s", error)
             return
         for region in self.regions.values():
-            if region.down is None and self._lease.may_take_over:
-                # Not waited for: a region that is slow to answer must not cost the next heartbeat.
-                self._spawn(self._guarded(region, self._take_over(region)))
+            under_way = region.taking_over is not None and not region.taking_over.done()
+            if region.down is None and self._lease.may_take_over and not under_way:
+                # Not waited for: a region that is slow to answer must not cost the next heartbeat. Nor piled up: one
+                # that waits for a lock holds a thread of the database's, which is needed for everything else.
+                region.taking_over = self._spawn(self._guarded(region, self._take_over(region)))
 
     async def _tick(self) -> None:
         """What is looked for now and then, whether or not somebody told of it."""
@@ -312,7 +314,8 @@ class Engine:
         except Exception:  # a plugin's fault must not become the engine's
             log.exception("region %s", region.name)
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Future[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -49,6 +49,7 @@ class ServedRegion:
         self.has_push = False
         self.ask_at = 0.0
         """Loop time at which `statuses` is due."""
+        self.taking_over: asyncio.Future[None] | None = None
         self.unknown: set[int] = set()
         """Execs of this daemon that the last sweep found in the records only."""
         self._calls = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix=f"jobd-{self.name}")

@@ -32,6 +32,10 @@ SLOW = 1.0
 """Seconds after which a call through the door is worth a line in the log."""
 STATEMENT_FAULTS = (peewee.DataError, peewee.IntegrityError, peewee.NotSupportedError, peewee.ProgrammingError)
 """What is wrong with a statement; all else is the database's: one that became read-only says InternalError."""
+IDLE = 10_000
+"""Milliseconds after which the server ends a transaction that sends nothing: a daemon that sleeps in one, or whose
+machine is gone, must not keep its locks from the others.
+"""
 RETRIED = ("40001", "40P01")
 """PostgreSQL's serialization_failure and deadlock_detected: the transaction did nothing and may be tried again."""
 
@@ -187,5 +191,5 @@ def _postgresql(url: str, connections: int) -> PooledPostgresqlDatabase:
         connect_timeout=5,
         keepalives_idle=15,
         tcp_user_timeout=20_000,
-        options="-c statement_timeout=60000 -c lock_timeout=20000",
+        options=f"-c statement_timeout=60000 -c lock_timeout=20000 -c idle_in_transaction_session_timeout={IDLE}",
     )

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
@@ -153,11 +154,12 @@ def private_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regis
 
 
 class OwnEngine:
-    """A Docker engine of the test's own, without a network, that can be restarted."""
+    """A Docker engine of the test's own, without a network, that can be restarted; `options` are more of dockerd's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.socket = f"unix://{folder}/docker.sock"
         self._folder = folder
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -173,6 +175,7 @@ class OwnEngine:
                     "--bridge=none",
                     "--iptables=false",
                     f"--cgroup-parent=/{folder.name}",
+                    *self._options,
                 ],
                 stdout=log,
                 stderr=log,
@@ -186,6 +189,26 @@ class OwnEngine:
             self._process.wait(60)
             self._process = None
 
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def clear(self) -> None:
+        """Remove all its containers: some would outlive it."""
+        if self._process is None:
+            self.start()
+        client = docker.APIClient(self.socket, version="auto")
+        for container in client.containers(all=True):
+            client.remove_container(container["Id"], force=True)
+        client.close()
+
+    def kill(self) -> None:
+        """SIGKILL: its containerd and its containers go on without it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
     def _answers(self) -> bool:
         with contextlib.suppress(docker.errors.DockerException):
             docker.APIClient(self.socket, version="auto").close()
@@ -195,15 +218,22 @@ class OwnEngine:
 
 @pytest.fixture
 def own_engine() -> Iterator[OwnEngine]:
+    with started_engine() as engine:
+        yield engine
+
+
+@contextlib.contextmanager
+def started_engine(*options: str) -> Iterator[OwnEngine]:
     if shutil.which("dockerd") is None or os.geteuid() != 0:
         missing("dockerd, and root to start one")
     # short: a socket's path has 107 characters at most
     folder = Path("/tmp") / f"jobd-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
-    engine = OwnEngine(folder)
+    engine = OwnEngine(folder, *options)
     try:
         engine.start()
         yield engine
     finally:
+        engine.clear()
         engine.stop()
         shutil.rmtree(folder, ignore_errors=True)

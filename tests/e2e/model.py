@@ -1,0 +1,173 @@
+"""What must be true of execs whatever went wrong: the record, the ledger and the engine's events held against it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+
+from tests.e2e.pair import BODY, OUTPUT
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+OWN_CODE = 3
+"""Exit code of a job that fails by itself: any other came from outside."""
+RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A scheduled job of the model: `slots` of them, `period` seconds apart."""
+
+    name: str
+    period: int
+    body: str
+    output: bytes
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+WORKS = (
+    Work("quick", 2, BODY, OUTPUT, {"missed_run_policy": "run_all"}),
+    Work("slow", 5, f"sleep 2; {BODY}; sleep 1", OUTPUT, {"concurrency_policy": "forbid"}),
+    Work("replaced", 4, f"sleep 3; {BODY}", OUTPUT, {"concurrency_policy": "replace"}),
+    Work("retried", 7, f"{BODY}; exit {OWN_CODE}", OUTPUT, {"max_retries": 1, "retry_delay": 1}),
+    Work("late", 3, "true", b"", {"missed_run_policy": "skip"}),
+    Work("deadline", 6, "sleep 1", b"", {"missed_run_policy": "run_all", "starting_deadline": 5}),
+)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A work that became a job, with all its slots."""
+
+    work: Work
+    job: int
+    slots: frozenset[datetime]
+
+
+def plan(work: Work, start: datetime, seconds: float) -> tuple[str, frozenset[datetime]]:
+    """The schedule that fires from `start` on for so long, and its slots."""
+    count = int(seconds // work.period) + 1
+    text = f"R{count}/{start.isoformat(timespec='milliseconds')}/PT{work.period}S"
+    return text, frozenset(start + timedelta(seconds=work.period * number) for number in range(count))
+
+
+def records(url: str) -> list[dict[str, Any]]:
+    """All execs, as the database has them."""
+    connection = psycopg2.connect(url, cursor_factory=psycopg2.extras.RealDictCursor)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM execs ORDER BY seq")
+        found = [dict(row) for row in cursor.fetchall()]
+    connection.close()
+    for row in found:
+        for instant in ("scheduled_for", "missed_from", "missed_to"):
+            if row[instant] is not None:
+                row[instant] = EPOCH + timedelta(microseconds=row[instant])
+    return found
+
+
+def at_rest(url: str) -> bool:
+    """Whether every schedule has fired its last slot and every exec has ended."""
+    connection = psycopg2.connect(url)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM jobs WHERE next_fire_at IS NOT NULL), "
+            "(SELECT count(*) FROM execs WHERE status IN ('W', 'R'))"
+        )
+        row = cursor.fetchone()
+    connection.close()
+    return row == (0, 0)
+
+
+class Verdict:
+    """`logs` maps the ids of execs to their stored output."""
+
+    def __init__(
+        self,
+        planned: list[Planned],
+        rows: list[dict[str, Any]],
+        starts: Counter[str],
+        ends: Counter[str],
+        started: Counter[str],
+        logs: dict[str, bytes],
+    ) -> None:
+        self.planned = planned
+        self.rows = rows
+        self.starts, self.ends, self.started = starts, ends, started
+        self.logs = logs
+
+    def violations(self) -> list[str]:
+        return [*self._of_slots(), *self._of_execs(), *self._of_strangers()]
+
+    def table(self) -> str:
+        """How the execs of each job ended."""
+        ends = ("S", "F", "lost", "C", "N", "killed")
+        lines = [f"{'job':10}{'slots':>7}{'execs':>7}" + "".join(f"{end:>8}" for end in ends) + f"{'starts':>8}"]
+        for planned in self.planned:
+            rows = [row for row in self.rows if row["job_id"] == planned.job]
+            kinds = Counter(_kind(row) for row in rows)
+            started = sum(self.started[row["id"]] for row in rows)
+            numbers = "".join(f"{kinds[end]:>8}" for end in ends)
+            lines.append(f"{planned.work.name:10}{len(planned.slots):>7}{len(rows):>7}{numbers}{started:>8}")
+        return "\n".join(lines)
+
+    def _of_slots(self) -> Iterator[str]:
+        for planned in self.planned:
+            rows = [row for row in self.rows if row["job_id"] == planned.job and row["trigger_mode"] == "S"]
+            ran = Counter(row["scheduled_for"] for row in rows if row["status"] != "N")
+            unrun = [row for row in rows if row["status"] == "N"]
+            name = planned.work.name
+            yield from (f"{name}: the slot {slot} has {count} execs" for slot, count in ran.items() if count > 1)
+            yield from (f"{name}: {slot} is no slot" for slot in ran if slot not in planned.slots)
+            said = {slot for slot in planned.slots for row in unrun if row["missed_from"] <= slot <= row["missed_to"]}
+            yield from (f"{name}: the slot {slot} is nowhere" for slot in sorted(planned.slots - ran.keys() - said))
+            counted = sum(row["missed_count"] for row in unrun)
+            if counted != len(planned.slots) - len(ran):
+                yield f"{name}: {len(planned.slots)} slots, {len(ran)} with an exec, {counted} said to be missed"
+
+    def _of_execs(self) -> Iterator[str]:
+        jobs = {planned.job: planned.work for planned in self.planned}
+        retried = {row["retry_of"] for row in self.rows}
+        for row in self.rows:
+            for fault in self._faults(row, jobs[row["job_id"]], row["id"] in retried):
+                short = {key: row[key] for key in ("status", "reason", "exit_code", "message", "handle", "term")}
+                yield f"{jobs[row['job_id']].name}: exec {row['id']} {fault}: {short}"
+
+    def _faults(self, row: dict[str, Any], work: Work, is_retried: bool) -> Iterator[str]:
+        kind, exec_id = _kind(row), row["id"]
+        starts, ends, started = self.starts[exec_id], self.ends[exec_id], self.started[exec_id]
+        if starts > 1 or started > 1:
+            yield f"started {starts} times by the ledger, {started} times by the engine"
+        if kind in "WR" or row["owner"] is not None or row["holds_slot"]:
+            yield "has not ended"
+        if kind == "S" and (starts, ends) != (1, 1):
+            yield f"succeeded with {starts} starts and {ends} ends"
+        if kind == "F" and starts != 1:
+            yield f"failed by itself with {starts} starts"
+        if kind in ("S", "F") and self.logs[exec_id] != work.output:
+            yield f"has {len(self.logs[exec_id])} of {len(work.output)} bytes of its log"
+        if kind == "killed" and not work.output.startswith(self.logs[exec_id]):
+            yield "has a log that it did not write"
+        if kind in ("N", "start_failed", "region_unavailable") and starts:
+            yield "ran, though its record says that it never did"
+        if kind == "C" and row["stop_reason"] != "replaced":
+            yield "was cancelled by nobody"
+        wants_retry = row["status"] == "F" and row["reason"] in RETRIED and row["attempt"] <= row["max_retries"]
+        if wants_retry != is_retried:
+            yield "was not retried" if wants_retry else "was retried"
+
+    def _of_strangers(self) -> Iterator[str]:
+        known = {row["id"] for row in self.rows}
+        for exec_id in sorted((self.starts | self.started).keys() - known):
+            yield f"something ran as exec {exec_id}, which no record names"
+
+
+def _kind(row: dict[str, Any]) -> str:
+    """How it ended; `killed` is a run that the engine's own end took with it."""
+    if row["status"] != "F":
+        return str(row["status"])
+    if row["reason"] != "exit_code":
+        return str(row["reason"])
+    return "F" if row["exit_code"] == OWN_CODE else "killed"

@@ -1,0 +1,140 @@
+"""Scheduled jobs under random faults, held against the model: `python -m tests.e2e.soak MINUTES [SEED]`.
+
+Everything is real and its own: two daemons, a PostgreSQL, a Docker engine. script/soak runs it.
+"""
+
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import docker
+
+from tests.e2e.ledger import StartWatch
+from tests.e2e.model import WORKS, Planned, Verdict, at_rest, plan, records
+from tests.e2e.nemesis import Nemesis, Site
+from tests.e2e.pair import LEASE, Pair
+from tests.e2e.postgres import own_postgres
+from tests.plugins.conftest import import_busybox, started_engine
+
+SETTINGS = {
+    "scheduler": f"lease = {LEASE}\ntick = 0.1\nlate_after = 4",
+    "execs": "kept = 1000000\nstop_grace = 1",
+}
+PATIENCE = 120.0
+"""Seconds in which all must have come to rest once the faults are over."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    seed: int
+    live_restore: bool
+    history: list[str]
+    violations: list[str]
+    table: str
+    evidence: str
+
+    def __str__(self) -> str:
+        engine = "with" if self.live_restore else "without"
+        told = [f"seed {self.seed}, dockerd {engine} --live-restore, {len(self.history)} lines of history"]
+        if self.violations:
+            told += ["history:", *self.history, "violations:", *self.violations, self.evidence]
+        return "\n".join([*told, self.table])
+
+
+def soak(seed: int, seconds: float, live_restore: bool) -> Outcome:
+    """Faults for so many seconds, then the verdict."""
+    with _site(live_restore) as site, StartWatch(site.engine.socket) as watch:
+        planned = _schedule(site.pair, seconds)
+        nemesis = Nemesis(site, seed)
+        violations: list[str] = []
+        try:
+            nemesis.rage(seconds)
+            if not _within(PATIENCE, lambda: at_rest(site.cluster.url)):
+                violations.append(f"not at rest {PATIENCE:.0f} s after the last fault")
+            violations += _restart(site.pair)
+            if not _within(30, lambda: not site.pair.left_containers()):
+                violations.append(f"left behind: {site.pair.left_containers()}")
+        except AssertionError as error:
+            violations.append(f"after {nemesis.history[-1:]}: {error}")
+        verdict = _judge(site, planned, watch)
+        violations += verdict.violations()
+        return Outcome(seed, live_restore, nemesis.history, violations, verdict.table(), site.pair.evidence())
+
+
+@contextmanager
+def _site(live_restore: bool) -> Iterator[Site]:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(own_postgres())
+        engine = stack.enter_context(started_engine(*(["--live-restore"] if live_restore else [])))
+        client = docker.APIClient(engine.socket, version="auto")
+        image = import_busybox(client, "jobd-soak")
+        client.close()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobd-soak-")))
+        pair = Pair(folder, cluster.url, engine.socket, image, SETTINGS)
+        stack.callback(pair.stop)
+        yield Site(pair.start(), cluster, engine)
+
+
+def _schedule(pair: Pair, seconds: float) -> list[Planned]:
+    start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
+    planned = []
+    for work in WORKS:
+        text, slots = plan(work, start, seconds)
+        job = pair.job(work.body, name=work.name, schedule_mode=text, is_schedule_active=True, **work.values)
+        planned.append(Planned(work, job["id"], slots))
+    return planned
+
+
+def _restart(pair: Pair) -> list[str]:
+    """An ordered restart: each daemon stops cleanly, and its start sweeps what is left of the faults."""
+    faults = [f"{one.folder.name} stopped with {code}" for one in pair.daemons if (code := one.stop()) != 0]
+    for one in pair.daemons:
+        pair.start_one(one)
+    return faults
+
+
+def _judge(site: Site, planned: list[Planned], watch: StartWatch) -> Verdict:
+    rows = records(site.cluster.url)
+    daemon = site.pair.daemons[0]
+    logs = {
+        row["id"]: daemon.output({"id": row["id"], "job": {"id": row["job_id"]}})
+        for row in rows
+        if row["status"] in ("S", "F", "C")
+    }
+    ledger = site.pair.ledger
+    return Verdict(planned, rows, ledger.count("start"), ledger.count("end"), watch.starts(), logs)
+
+
+def _within(seconds: float, condition: object) -> bool:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def main(arguments: list[str]) -> int:
+    """Rounds of three minutes, each with its own seed, until the minutes are over; 1 if any found a violation."""
+    until = time.monotonic() + 60 * float(arguments[0])
+    seeds = random.Random(int(arguments[1])) if len(arguments) > 1 else random.SystemRandom()
+    bad = rounds = 0
+    while time.monotonic() < until:
+        seed = int(arguments[1]) if rounds == 0 and len(arguments) > 1 else seeds.randrange(2**31)
+        seconds = max(30.0, min(180.0, until - time.monotonic()))
+        outcome = soak(seed, seconds, live_restore=seed % 2 == 0)
+        print(outcome, flush=True)
+        rounds, bad = rounds + 1, bad + bool(outcome.violations)
+    print(f"{rounds} rounds, {bad} with violations", flush=True)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

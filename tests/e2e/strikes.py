@@ -1,0 +1,78 @@
+"""jobd in a process that strikes itself at a named point: `python -m tests.e2e.strikes serve -c jobd.ini`.
+
+The file `$JOBD_TEST_STRIKE` holds a point and a signal, as in `after set_handle SIGKILL`. Of all processes that share
+it the first to come to that point takes the file, under a name that ends in its process id, and sends itself the
+signal.
+
+A point is `before`, `inside` (its statements are sent, its commit is not) or `after` a function of `MODULES` that the
+door to the database runs, or `before` or `after` a method of the Docker executor.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jobd.cli.main import main
+from jobd.store.database import Database
+from jobd_docker.executor import EngineExecutor
+
+VARIABLE = "JOBD_TEST_STRIKE"
+MODULES = ("jobd.store.lifecycle", "jobd.store.slots")
+METHODS = ("pull", "create", "start", "stop", "remove", "statuses", "logs", "was_started")
+
+
+def come_to(point: str) -> None:
+    file = Path(os.environ[VARIABLE])
+    try:
+        wanted, name = file.read_text().rsplit(" ", 1)
+        if wanted != point:
+            return
+        file.rename(f"{file}.{os.getpid()}")
+    except FileNotFoundError:
+        return
+    os.kill(os.getpid(), signal.Signals[name])
+
+
+def _did_something(result: Any) -> bool:
+    """A claim that found nothing, or a scan without due slots, is no point to strike at."""
+    return bool(getattr(result, "execs", result))
+
+
+def _struck_write(write: Callable[..., Any]) -> Callable[..., Any]:
+    def struck(self: Database, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if getattr(fn, "__module__", "") not in MODULES:
+            return write(self, fn, *args, **kwargs)
+        name = fn.__name__
+
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            result = fn(*args, **kwargs)
+            if _did_something(result):
+                come_to(f"inside {name}")
+            return result
+
+        come_to(f"before {name}")
+        result = write(self, inside, *args, **kwargs)
+        if _did_something(result):
+            come_to(f"after {name}")
+        return result
+
+    return struck
+
+
+def _struck_method(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def struck(self: EngineExecutor, *args: Any, **kwargs: Any) -> Any:
+        come_to(f"before {name}")
+        result = method(self, *args, **kwargs)
+        come_to(f"after {name}")
+        return result
+
+    return struck
+
+
+if __name__ == "__main__":
+    Database.write_sync = _struck_write(Database.write_sync)  # type: ignore[method-assign]
+    for name in METHODS:
+        setattr(EngineExecutor, name, _struck_method(name, getattr(EngineExecutor, name)))
+    main()
