@@ -59,6 +59,11 @@ def test_a_whole_life_takes_one_connection_and_no_program_on_the_far_side(make_b
     assert server.sign_ins() == 1
 
 
+def test_a_key_that_may_only_forward_is_enough(make_bench: MakeBench):
+    _, bench = make_bench(authorized="restrict,port-forwarding", **NO_PROGRAM)
+    whole_life(bench)
+
+
 @pytest.mark.parametrize("transport", ["auto", "dial-stdio"])
 def test_a_key_that_may_only_dial_docker_is_enough(make_bench: MakeBench, transport: str):
     only = f'restrict,command="{require("docker-cli")} system dial-stdio"'
