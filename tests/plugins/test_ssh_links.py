@@ -11,7 +11,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from jobd.conformance.bench import PATIENCE, Bench, Ends, collect
+from jobd.conformance.bench import Bench, Ends, collect
 from jobd.errors import ExecutorError, RegionUnavailable
 from jobd.executor import State
 from jobd_ssh import adapter
@@ -96,11 +96,11 @@ def followers(bench: Bench, count: int) -> Iterator[list[dict[str, bytes]]]:
     for thread in threads:
         thread.start()
     for _ in threads:
-        assert reading.acquire(timeout=PATIENCE), "a follower that reads nothing"
+        assert reading.acquire(timeout=bench.patience), "a follower that reads nothing"
     yield seen
     bench.executor.stop(handle, 1)
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(bench.patience)
         assert not thread.is_alive()
 
 
@@ -151,7 +151,7 @@ def test_a_watch_and_operations_outlive_the_server(make_bench: MakeBench):
     bench.executor.watch(ends)
     handle = bench.start(bench.shell("sleep 1; exit 3"))
     before = bench.start(bench.spec("true"))
-    assert ends.include(before, PATIENCE)
+    assert ends.include(before, bench.patience)
     done = threading.Event()
     faults: list[BaseException] = []
     asked = [0] * 8
@@ -178,12 +178,12 @@ def test_a_watch_and_operations_outlive_the_server(make_bench: MakeBench):
     wait_for(lambda: all(asked), "everybody to ask again")
     done.set()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(bench.patience)
     assert not faults
-    assert ends.include(handle, PATIENCE), "an end during the outage"
+    assert ends.include(handle, bench.patience), "an end during the outage"
     assert bench.end_of(handle).exit_code == 3
     later = bench.start(bench.spec("true"))
-    assert ends.include(later, PATIENCE), "an end after it"
+    assert ends.include(later, bench.patience), "an end after it"
 
 
 def test_a_cut_connection_fails_what_is_under_way_and_nothing_later(make_bench: MakeBench):
@@ -204,7 +204,7 @@ def test_a_cut_connection_fails_what_is_under_way_and_nothing_later(make_bench: 
     server.cut()
     with pytest.raises(RegionUnavailable, match="the SSH connection was lost"):
         list(chunks)
-    stopping.join(PATIENCE)
+    stopping.join(bench.patience)
     assert len(failures) == 1
     assert "the SSH connection was lost" in failures[0]
     assert bench.status(handle).state is State.RUNNING
