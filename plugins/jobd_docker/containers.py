@@ -26,7 +26,8 @@ _STATES = {
     "paused": State.RUNNING,
     "restarting": State.RUNNING,
     "exited": State.ENDED,
-    "dead": State.ENDED,
+    # half removed when the engine died: it may never have run, and its exit code is 0 all the same
+    "dead": State.GONE,
     "removing": State.GONE,
 }
 

@@ -7,6 +7,8 @@ import requests
 from docker.errors import APIError
 
 from jobd.errors import RegionUnavailable, StartFailed
+from jobd.executor import State
+from jobd_docker import containers
 from jobd_docker.client import readable, translated
 
 
@@ -75,3 +77,10 @@ def test_an_engine_without_its_containerd_is_a_region_that_is_away(words: str):
 def test_an_engine_that_cannot_be_asked_is_told_in_the_systems_words(error: Exception, words: str):
     with pytest.raises(RegionUnavailable, match=f"^Docker at here cannot be reached: {words}$"), translated("here"):
         raise error
+
+
+def test_a_container_that_died_half_removed_has_no_exit_code_to_be_believed():
+    never = "0001-01-01T00:00:00Z"
+    half_removed = {"Status": "dead", "StartedAt": never, "FinishedAt": never, "ExitCode": 0, "OOMKilled": False}
+    status = containers.status({"State": {**half_removed, "Error": ""}})
+    assert (status.state, status.exit_code) == (State.GONE, None)
