@@ -48,6 +48,8 @@ FIND: dict[str, Callable[[], str | None]] = {
     "ssh-keygen": _program("ssh-keygen"),
     "iptables": _program("iptables"),
     "busybox": _program("busybox"),
+    "mount": _program("mount"),
+    "umount": _program("umount"),
 }
 
 

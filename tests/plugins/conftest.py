@@ -203,11 +203,13 @@ class OwnEngine:
         client.close()
 
     def kill(self) -> None:
-        """SIGKILL: its containerd and its containers go on without it."""
+        """SIGKILL: its containerd dies with it, its containers go on."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+            # Where nobody reaps it, a dead containerd passes for one that still runs.
+            (self._folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
 
     def _answers(self) -> bool:
         with contextlib.suppress(docker.errors.DockerException):
