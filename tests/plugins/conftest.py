@@ -211,6 +211,19 @@ class OwnEngine:
             # Where nobody reaps it, a dead containerd passes for one that still runs.
             (self._folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
 
+    def vanish(self) -> None:
+        """Leave no process, mount or file, whatever became of it."""
+        self.kill()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                is_shim = f"{self._folder}/exec/".encode() in (process / "cmdline").read_bytes()
+                if is_shim or f"/{self._folder.name}/" in (process / "cgroup").read_text():
+                    os.kill(int(process.name), signal.SIGKILL)
+        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self._folder}/")), reverse=True):
+            subprocess.run(["umount", "--lazy", mount], check=False)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def _answers(self) -> bool:
         with contextlib.suppress(docker.errors.DockerException):
             docker.APIClient(self.socket, version="auto").close()
@@ -236,6 +249,8 @@ def started_engine(*options: str) -> Iterator[OwnEngine]:
         engine.start()
         yield engine
     finally:
-        engine.clear()
-        engine.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            engine.clear()
+            engine.stop()
+        finally:
+            engine.vanish()
