@@ -62,7 +62,7 @@ def records(url: str) -> list[dict[str, Any]]:
         found = [dict(row) for row in cursor.fetchall()]
     connection.close()
     for row in found:
-        for instant in ("scheduled_for", "missed_from", "missed_to"):
+        for instant in ("scheduled_for", "missed_from", "missed_to", "started_at", "ended_at"):
             if row[instant] is not None:
                 row[instant] = EPOCH + timedelta(microseconds=row[instant])
     return found
@@ -82,7 +82,9 @@ def at_rest(url: str) -> bool:
 
 
 class Verdict:
-    """`logs` maps the ids of execs to their stored output."""
+    """`logs` maps the ids of execs to their stored output; `outages` are the times without a dockerd: what a container
+    writes then stays in a pipe, and is lost if the container ends first.
+    """
 
     def __init__(
         self,
@@ -92,11 +94,13 @@ class Verdict:
         ends: Counter[str],
         started: Counter[str],
         logs: dict[str, bytes],
+        outages: list[tuple[datetime, datetime]],
     ) -> None:
         self.planned = planned
         self.rows = rows
         self.starts, self.ends, self.started = starts, ends, started
         self.logs = logs
+        self.outages = outages
 
     def violations(self) -> list[str]:
         return [*self._of_slots(), *self._of_execs(), *self._of_strangers()]
@@ -146,10 +150,13 @@ class Verdict:
             yield f"succeeded with {starts} starts and {ends} ends"
         if kind == "F" and starts != 1:
             yield f"failed by itself with {starts} starts"
-        if kind in ("S", "F") and self.logs[exec_id] != work.output:
-            yield f"has {len(self.logs[exec_id])} of {len(work.output)} bytes of its log"
-        if kind == "killed" and not work.output.startswith(self.logs[exec_id]):
+        log, spoilt = self.logs.get(exec_id, b""), self._without_engine(row)
+        if kind in ("S", "F") and log != work.output and not spoilt:
+            yield f"has {len(log)} of {len(work.output)} bytes of its log"
+        if not work.output.startswith(log):
             yield "has a log that it did not write"
+        if kind == "killed" and not spoilt:
+            yield "was killed by nobody"
         if kind in ("N", "start_failed", "region_unavailable") and starts:
             yield "ran, though its record says that it never did"
         if kind == "C" and row["stop_reason"] != "replaced":
@@ -157,6 +164,11 @@ class Verdict:
         wants_retry = row["status"] == "F" and row["reason"] in RETRIED and row["attempt"] <= row["max_retries"]
         if wants_retry != is_retried:
             yield "was not retried" if wants_retry else "was retried"
+
+    def _without_engine(self, row: dict[str, Any]) -> bool:
+        """Whether a part of its run fell into a time without a dockerd."""
+        began, ended = row["started_at"], row["ended_at"]
+        return began is not None and any(began <= until and ended >= since for since, until in self.outages)
 
     def _of_strangers(self) -> Iterator[str]:
         known = {row["id"] for row in self.rows}

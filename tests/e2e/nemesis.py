@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from tests.e2e.pair import LEASE, Pair, StruckDaemon
 from tests.e2e.postgres import Cluster
@@ -37,6 +38,8 @@ class Nemesis:
         self.random = random.Random(seed)
         self.began = time.monotonic()
         self.history: list[str] = []
+        self.outages: list[tuple[datetime, datetime]] = []
+        """From when to when there was no dockerd."""
 
     def note(self, what: str) -> None:
         self.history.append(f"{time.monotonic() - self.began:7.1f} s  {what}")
@@ -125,16 +128,20 @@ def backend_killed(nemesis: Nemesis) -> Iterator[str]:
 
 
 def engine_restarted(nemesis: Nemesis) -> Iterator[str]:
+    began = datetime.now(UTC)
     nemesis.site.engine.stop()
     yield "dockerd stopped"
     nemesis.site.engine.start()
+    nemesis.outages.append((began, datetime.now(UTC)))
     yield "dockerd started"
 
 
 def engine_killed(nemesis: Nemesis) -> Iterator[str]:
+    began = datetime.now(UTC)
     nemesis.site.engine.kill()
     yield "dockerd killed"
     nemesis.site.engine.start()
+    nemesis.outages.append((began, datetime.now(UTC)))
     yield "dockerd started"
 
 

@@ -62,7 +62,7 @@ def soak(seed: int, seconds: float, live_restore: bool) -> Outcome:
                 violations.append(f"left behind: {site.pair.left_containers()}")
         except AssertionError as error:
             violations.append(f"after {nemesis.history[-1:]}: {error}")
-        verdict = _judge(site, planned, watch)
+        verdict = _judge(site, planned, watch, nemesis.outages)
         violations += verdict.violations()
         return Outcome(seed, live_restore, nemesis.history, violations, verdict.table(), site.pair.evidence())
 
@@ -99,7 +99,7 @@ def _restart(pair: Pair) -> list[str]:
     return faults
 
 
-def _judge(site: Site, planned: list[Planned], watch: StartWatch) -> Verdict:
+def _judge(site: Site, planned: list[Planned], watch: StartWatch, outages: list[tuple[datetime, datetime]]) -> Verdict:
     rows = records(site.cluster.url)
     daemon = site.pair.daemons[0]
     logs = {
@@ -108,7 +108,7 @@ def _judge(site: Site, planned: list[Planned], watch: StartWatch) -> Verdict:
         if row["status"] in ("S", "F", "C")
     }
     ledger = site.pair.ledger
-    return Verdict(planned, rows, ledger.count("start"), ledger.count("end"), watch.starts(), logs)
+    return Verdict(planned, rows, ledger.count("start"), ledger.count("end"), watch.starts(), logs, outages)
 
 
 def _within(seconds: float, condition: object) -> bool:
