@@ -14,7 +14,7 @@ from tests.e2e.conftest import MakeDaemon
 from tests.e2e.daemon import Daemon
 from tests.e2e.ledger import Ledger, StartWatch
 from tests.e2e.postgres import Cluster, own_postgres
-from tests.plugins.conftest import OwnEngine, import_busybox, started_engine
+from tests.plugins.conftest import OwnEngine, import_busybox, missing, started_engine
 from tests.services import require
 
 LINES = 2000
@@ -175,9 +175,7 @@ def test_an_image_removed_under_a_run_does_not_hurt_it_and_fails_the_next(
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """The data folder of the daemon `small`, on a file system of 4 MB."""
     if os.geteuid() != 0:
-        pytest.skip("root is missing, to mount a file system") if os.environ.get("CI") != "true" else pytest.fail(
-            "root"
-        )
+        missing("root, to mount a file system")
     folder = tmp_path / "small" / "var"
     folder.mkdir(parents=True)
     subprocess.run([require("mount"), "-t", "tmpfs", "-o", "size=4m", "jobd-test", folder], check=True)
