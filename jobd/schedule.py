@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from jobd import schedule_words as words
 from jobd.schedule_cron import CronTable, read_cron
@@ -244,6 +244,7 @@ def check_timezone(name: str) -> None:
     find_zone(name)
 
 
+@lru_cache(maxsize=8192)
 def parse(text: str, timezone: str | None = None, anchor: datetime | None = None) -> Schedule:
     """Read a schedule.
 

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 
 import isodate
 
@@ -88,6 +89,7 @@ def check_characters(text: str) -> None:
             raise Part("schedule_mode", "", position).fault(f"U+{ord(character):04X} ({name}) has no place here")
 
 
+@lru_cache(maxsize=8192)
 def read_repeating(text: str) -> Repeating:
     """The parts of `text`, each checked by itself. ScheduleError names the first one at fault."""
     pieces, position = [], 0

@@ -8,7 +8,7 @@ from jobd.engine.periodic import Periodic
 from jobd.errors import ServiceUnavailable
 from jobd.store import slots
 from jobd.store.database import Database
-from jobd.store.slots import Rules
+from jobd.store.slots import Room, Rules
 from jobd.store.tables import Exec
 
 log = logging.getLogger(__name__)
@@ -53,9 +53,10 @@ class Scheduler:
 
     async def _fire(self) -> None:
         """Fire batch after batch until nothing is due, then arm the timer for what is due before the next tick."""
+        room = Room(self._rules.waiting_per_namespace)
         try:
             while True:
-                fired = await self._database.write(slots.fire_due, self._rules)
+                fired = await self._database.write(slots.fire_due, self._rules, room)
                 self._on_fired(fired.execs)
                 if not fired.more:
                     break

@@ -5,11 +5,13 @@ import re
 import secrets
 import zlib
 from dataclasses import dataclass
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from jobd.errors import InvalidArgs, NotFound, PermissionDenied, StateConflict, Unauthorized
+from jobd.store import statements
 from jobd.store.clock import now
 from jobd.store.tables import Namespace, Token, User
 
@@ -22,8 +24,6 @@ SIGN_INS_KEPT = 50
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _PREFIX = 10
 _hasher = PasswordHasher()
-# Verified when no such user exists, so that an answer's time does not tell which names do.
-_NOBODY = _hasher.hash(secrets.token_hex())
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def authenticate(text: str) -> Caller:
     """The caller behind a token. Raises Unauthorized for one that is malformed, unknown, or of a disabled user."""
     if not _is_well_formed(text):
         raise Unauthorized("this is not a token of jobd")
-    token = Token.get_or_none(Token.prefix == _prefix(text))
+    token = statements.find(Token, "prefix = ?", _prefix(text))
     if token is None or not secrets.compare_digest(token.digest, _digest(text)):
         raise Unauthorized("no such token")
-    return caller_of(_active(User.get_or_none(User.id == token.user_id)))
+    return caller_of(_active(statements.find(User, "id = ?", token.user_id)))
 
 
 def caller_named(username: str) -> Caller:
@@ -71,8 +71,9 @@ def check_password(hashed: str | None, password: str) -> None:
     """Needs no database, but tens of milliseconds of a processor. Raises Unauthorized, with the same words and after
     the same work whatever was wrong.
     """
+    nobody = _nobody()
     try:
-        _hasher.verify(hashed or _NOBODY, password)
+        _hasher.verify(hashed or nobody, password)
     except (VerificationError, InvalidHashError):
         hashed = None
     if hashed is None:
@@ -132,11 +133,17 @@ def require_namespace(caller: Caller, namespace: str) -> None:
     """Let the caller write there, or raise PermissionDenied whether it exists or not; InvalidArgs if it is absent."""
     if not caller.may_use(namespace):
         raise PermissionDenied(f"you may not write to the namespace {namespace!r}")
-    if Namespace.get_or_none(Namespace.name == namespace):
+    if statements.find(Namespace, "name = ?", namespace):
         return
     if not caller.makes_namespaces:
         raise InvalidArgs("no such namespace", {"namespace": [f"there is no user {namespace!r}"]})
     Namespace.insert(name=namespace, created_at=now()).on_conflict_ignore().execute()
+
+
+@cache
+def _nobody() -> str:
+    """Verified when no such user exists, so that an answer's time does not tell which names do."""
+    return _hasher.hash(secrets.token_hex())
 
 
 def _active(user: User | None) -> User:

@@ -19,7 +19,7 @@ def delete_exec(caller: Caller, job_id: int, exec_id: str) -> None:
 
 def delete_job(caller: Caller, job_id: int) -> None:
     """Hide a job and its execs, stop the live ones, purge the others. Raises NotFound."""
-    job = jobs.get(caller, job_id, lock=True)
+    job = jobs.get(caller, job_id, lock="UPDATE")
     Job.update(deleted_at=now(), next_fire_at=None).where(Job.id == job.id).execute()
     _delete(Exec.job_id == job.id, caller)
     _purge_empty_jobs(Job.id == job.id)

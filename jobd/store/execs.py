@@ -11,7 +11,7 @@ from typing import Any
 from peewee import Expression, fn
 
 from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
-from jobd.store import jobs
+from jobd.store import jobs, statements
 from jobd.store.accounts import Caller
 from jobd.store.clock import now
 from jobd.store.jobs import Page
@@ -64,7 +64,8 @@ def create(
     Raises NotFound, TooManyRequests when the namespace has `waiting_per_namespace` execs waiting already,
     IdempotencyMismatch for a key that came with other overrides.
     """
-    job = jobs.get(caller, job_id, lock=True)
+    # Of two that come with one key the second must see the first; others need the job to stay, and not each other.
+    job = jobs.get(caller, job_id, lock="SHARE" if idempotency_key is None else "UPDATE")
     digest = _digest(overrides)
     if idempotency_key is not None:
         earlier = _made_with(caller, job.id, idempotency_key, digest)
@@ -73,7 +74,8 @@ def create(
     require_room(job.namespace, waiting_per_namespace)
     values = {**snapshot(job), **overrides}
     values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
-    made = Exec.create(**fresh(job.id, "M", caller.username, now()), **values)
+    made = Exec(**fresh(job.id, "M", caller.username, now()), **values)
+    statements.insert(made)
     if idempotency_key is not None:
         who = {"username": caller.username, "job_id": job.id, "key": idempotency_key}
         IdempotencyKey.create(**who, digest=digest, exec_id=made.id, created_at=made.created_at)
@@ -82,10 +84,12 @@ def create(
 
 def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int) -> Exec:
     """The same snapshot again. Raises NotFound, TooManyRequests."""
-    jobs.get(caller, job_id, lock=True)
+    jobs.get(caller, job_id, lock="SHARE")
     source = get(caller, job_id, exec_id)
     require_room(source.namespace, waiting_per_namespace)
-    return Exec.create(**fresh(source.job_id, "M", caller.username, now()), **snapshot(source))
+    made = Exec(**fresh(source.job_id, "M", caller.username, now()), **snapshot(source))
+    statements.insert(made)
+    return made
 
 
 def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict[str, Any]:
@@ -102,14 +106,14 @@ def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict
 
 def require_room(namespace: str, limit: int) -> None:
     """Raises TooManyRequests."""
-    waiting = Exec.select(Exec.seq).where(Exec.namespace == namespace, Exec.status == "W", Exec.owner.is_null())
-    if waiting.limit(limit).count() >= limit:
+    the_last = "namespace = ? AND status = 'W' AND owner IS NULL LIMIT 1 OFFSET ?"
+    if statements.find(Exec, the_last, namespace, limit - 1):
         raise TooManyRequests(f"{limit} execs of {namespace!r} are waiting already", retry_after=10)
 
 
 def get(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """Raises NotFound, also for an exec of another job or of a job that is not the caller's."""
-    found = Exec.get_or_none(Exec.id == exec_id, Exec.job_id == job_id, Exec.deleted_at.is_null())
+    found = statements.find(Exec, "id = ? AND job_id = ? AND deleted_at IS NULL", exec_id, job_id)
     if found is None or not caller.may_use(found.namespace):
         raise NotFound(f"no exec {exec_id} of job {job_id}")
     return found

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from peewee import SQL, Expression, Function, Select, SqliteDatabase, fn
 
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
+from jobd.store import statements
 from jobd.store.accounts import Caller, require_namespace
 from jobd.store.clock import now
 from jobd.store.tables import Job
@@ -44,16 +45,17 @@ def create(caller: Caller, values: Mapping[str, Any]) -> Job:
     at = now()
     job = Job(**{**values, "namespace": namespace}, created_by=caller.username, created_at=at, updated_at=at)
     _arm(job, at, anew=True)
-    job.save(force_insert=True)
+    statements.insert(job)
     return job
 
 
-def get(caller: Caller, job_id: int, lock: bool = False) -> Job:
-    """Raises NotFound, also for a job that is not the caller's."""
-    query = Job.select().where(Job.id == job_id, Job.deleted_at.is_null())
-    if lock and Job._meta.database.for_update:
-        query = query.for_update()
-    job = query.get_or_none()
+def get(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") -> Job:
+    """`lock`: keep the job as it is, for others to keep it too or for this one to change it, to the transaction's end.
+
+    Raises NotFound, also for a job that is not the caller's.
+    """
+    locking = f" FOR {lock}" if lock and Job._meta.database.for_update else ""
+    job = statements.find(Job, f"id = ? AND deleted_at IS NULL{locking}", job_id)
     if job is None or not caller.may_use(job.namespace):
         raise NotFound(f"no job {job_id}")
     return job
@@ -91,7 +93,7 @@ def update(
     """Change what is named and leave the rest. `require` sees the job as nobody else can change it any more, and may
     raise. Raises NotFound, InvalidArgs.
     """
-    job = get(caller, job_id, lock=True)
+    job = get(caller, job_id, lock="UPDATE")
     require(job)
     before = {name: getattr(job, name) for name in (*SCHEDULE_FIELDS, "is_schedule_active")}
     for name, value in changes.items():

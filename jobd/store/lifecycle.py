@@ -15,7 +15,7 @@ from peewee import SQL, Expression, fn
 
 from jobd.executor import Handle
 from jobd.logs import Kept
-from jobd.store import execs
+from jobd.store import execs, statements
 from jobd.store.clock import now
 from jobd.store.database import after_commit
 from jobd.store.execs import LIVE
@@ -161,7 +161,7 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     if not ended:
         return False
     if kept is not None and kept.size:
-        ExecLog.insert(exec_seq=row.seq, frames=kept.frames).execute()
+        statements.insert(ExecLog(exec_seq=row.seq, frames=kept.frames))
     if is_retried:
         _retry(row)
     return True
@@ -290,9 +290,9 @@ def _waiting(region: str, namespace: str, at_most: int) -> list[Exec]:
 
 def _move(row: Exec, expected: str, **changes: Any) -> bool:
     """The conditional update behind every arrow; the row in hand follows with the commit."""
-    owner = Exec.owner.is_null() if row.owner is None else Exec.owner == row.owner
-    fence = (Exec.seq == row.seq) & (Exec.status == expected) & (Exec.term == row.term) & owner
-    if not Exec.update(**changes).where(fence).execute():
+    fence, owner = ("owner IS NULL", ()) if row.owner is None else ("owner = ?", (row.owner,))
+    where = f"seq = ? AND status = ? AND term = ? AND {fence}"
+    if not statements.update(Exec, changes, where, row.seq, expected, row.term, *owner):
         return False
 
     def follow() -> None:

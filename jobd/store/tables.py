@@ -229,6 +229,7 @@ Exec.add_index(
 Exec.add_index(
     Exec.region_name, Exec.namespace, Exec.seq, where=SQL("status = 'W' AND owner IS NULL"), name="execs_waiting"
 )
+Exec.add_index(Exec.namespace, where=SQL("status = 'W' AND owner IS NULL"), name="execs_room")
 Exec.add_index(Exec.region_name, Exec.owner, where=SQL("status IN ('W', 'R')"), name="execs_live")
 Exec.add_index(Exec.ended_at, where=SQL("ended_at IS NOT NULL"), name="execs_ended")
 

@@ -86,8 +86,9 @@ def _execute(url: str, statement: str, parameters: tuple[Any, ...] = ()) -> None
 
 def _fire_through_jobd(database: Database) -> int:
     fired, more = 0, True
+    room = slots.Room(RULES.waiting_per_namespace)
     while more:
-        scan = database.write_sync(slots.fire_due, RULES)
+        scan = database.write_sync(slots.fire_due, RULES, room)
         fired, more = fired + len(scan.execs), scan.more
     return fired
 

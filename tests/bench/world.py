@@ -133,9 +133,8 @@ async def running_engine(
     settings = config.load(ini, kinds, {})
     installation = database.read_sync(daemons.installation)
     executors = plugins.build_executors(kinds, settings, installation)
-    engine = WatchedEngine(
-        database, settings, manager, executors, installation, Lease(database, uuid.uuid4().hex), lambda: None
-    )
+    lease = Lease(database, uuid.uuid4().hex, settings.scheduler.lease)
+    engine = WatchedEngine(database, settings, manager, executors, installation, lease, lambda: None)
     await engine.start()
     try:
         while any(region.down for region in engine.regions.values()):
