@@ -10,6 +10,7 @@ from jobd.errors import Unauthorized
 from jobd.store import accounts
 from jobd.store.database import Database
 from tests.cli.conftest import PROGRAM
+from tests.services import fresh_postgres
 
 
 @pytest.fixture
@@ -48,12 +49,13 @@ def test_a_schema_that_is_older_is_told(ini, run):
     assert "older" in result.stderr
 
 
-def test_on_postgresql_it_is_the_same(ini, run, postgres_url):
-    ini.write_text(f"{ini.read_text()}[database]\nurl = {postgres_url}\n")
-    assert "older" in run("user", "list").stderr
-    assert run("migrate").exit_code == 0
-    assert run("user", "add", "alice", input="correct horse\n").exit_code == 0
-    assert run("user", "list", "-o", "name").stdout == "alice\n"
+def test_on_postgresql_it_is_the_same(ini, run):
+    with fresh_postgres() as url:
+        ini.write_text(f"{ini.read_text()}[database]\nurl = {url}\n")
+        assert "older" in run("user", "list").stderr
+        assert run("migrate").exit_code == 0
+        assert run("user", "add", "alice", input="correct horse\n").exit_code == 0
+        assert run("user", "list", "-o", "name").stdout == "alice\n"
 
 
 def test_a_database_that_is_away_is_exit_code_5(ini, run):
