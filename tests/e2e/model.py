@@ -81,9 +81,26 @@ def at_rest(url: str) -> bool:
     return row == (0, 0)
 
 
+Counts = dict[str, Counter[str]]
+"""By the name of a work."""
+ENDS = ("S", "F", "lost", "C", "N", "killed")
+
+
+def table(counts: Counts) -> str:
+    columns = ["slots", "execs", *ENDS]
+    # Whatever else there may be has a column, too.
+    columns += [*sorted({kind for row in counts.values() for kind in row} - {*columns, "starts"}), "starts"]
+    width = {column: max(8, len(column) + 2) for column in columns}
+    lines = [f"{'job':10}" + "".join(f"{column:>{width[column]}}" for column in columns)]
+    for name, row in counts.items():
+        lines.append(f"{name:10}" + "".join(f"{row[column]:>{width[column]}}" for column in columns))
+    return "\n".join(lines)
+
+
 class Verdict:
     """`logs` maps the ids of execs to their stored output; `outages` are the times without a dockerd: what a container
-    writes then stays in a pipe, and is lost if the container ends first.
+    writes then stays in a pipe, and is lost if the container ends first; and what dockerd lost the end of, it calls an
+    exit with code 0. So such a success may be none, which nobody can tell; the table counts these as doubtful.
     """
 
     def __init__(
@@ -105,17 +122,16 @@ class Verdict:
     def violations(self) -> list[str]:
         return [*self._of_slots(), *self._of_execs(), *self._of_strangers()]
 
-    def table(self) -> str:
+    def counts(self) -> Counts:
         """How the execs of each job ended."""
-        ends = ("S", "F", "lost", "C", "N", "killed")
-        lines = [f"{'job':10}{'slots':>7}{'execs':>7}" + "".join(f"{end:>8}" for end in ends) + f"{'starts':>8}"]
+        counts: Counts = {}
         for planned in self.planned:
             rows = [row for row in self.rows if row["job_id"] == planned.job]
-            kinds = Counter(_kind(row) for row in rows)
             started = sum(self.started[row["id"]] for row in rows)
-            numbers = "".join(f"{kinds[end]:>8}" for end in ends)
-            lines.append(f"{planned.work.name:10}{len(planned.slots):>7}{len(rows):>7}{numbers}{started:>8}")
-        return "\n".join(lines)
+            doubtful = sum(self._is_doubtful(row) for row in rows)
+            totals = {"slots": len(planned.slots), "execs": len(rows), "starts": started, "doubtful": doubtful}
+            counts[planned.work.name] = Counter(_kind(row) for row in rows) + Counter(totals)
+        return counts
 
     def _of_slots(self) -> Iterator[str]:
         for planned in self.planned:
@@ -146,7 +162,8 @@ class Verdict:
             yield f"started {starts} times by the ledger, {started} times by the engine"
         if kind in "WR" or row["owner"] is not None or row["holds_slot"]:
             yield "has not ended"
-        if kind == "S" and (starts, ends) != (1, 1):
+        doubtful = self._is_doubtful(row)
+        if kind == "S" and (starts, ends) != (1, 1) and not doubtful:
             yield f"succeeded with {starts} starts and {ends} ends"
         if kind == "F" and starts != 1:
             yield f"failed by itself with {starts} starts"
@@ -164,6 +181,11 @@ class Verdict:
         wants_retry = row["status"] == "F" and row["reason"] in RETRIED and row["attempt"] <= row["max_retries"]
         if wants_retry != is_retried:
             yield "was not retried" if wants_retry else "was retried"
+
+    def _is_doubtful(self, row: dict[str, Any]) -> bool:
+        """A success that did not come to its end, in a time without a dockerd."""
+        ran = (self.starts[row["id"]], self.ends[row["id"]])
+        return row["status"] == "S" and ran == (1, 0) and self._without_engine(row)
 
     def _without_engine(self, row: dict[str, Any]) -> bool:
         """Whether a part of its run fell into a time without a dockerd."""

@@ -7,6 +7,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 import docker
 
 from tests.e2e.ledger import StartWatch
-from tests.e2e.model import WORKS, Planned, Verdict, at_rest, plan, records
+from tests.e2e.model import WORKS, Counts, Planned, Verdict, at_rest, plan, records, table
 from tests.e2e.nemesis import Nemesis, Site
 from tests.e2e.pair import LEASE, Pair
 from tests.e2e.postgres import own_postgres
@@ -36,7 +37,7 @@ class Outcome:
     live_restore: bool
     history: list[str]
     violations: list[str]
-    table: str
+    counts: Counts
     evidence: str
 
     def __str__(self) -> str:
@@ -44,7 +45,7 @@ class Outcome:
         told = [f"seed {self.seed}, dockerd {engine} --live-restore, {len(self.history)} lines of history"]
         if self.violations:
             told += ["history:", *self.history, "violations:", *self.violations, self.evidence]
-        return "\n".join([*told, self.table])
+        return "\n".join([*told, table(self.counts)])
 
 
 def soak(seed: int, seconds: float, live_restore: bool) -> Outcome:
@@ -64,7 +65,7 @@ def soak(seed: int, seconds: float, live_restore: bool) -> Outcome:
             violations.append(f"after {nemesis.history[-1:]}: {error}")
         verdict = _judge(site, planned, watch, nemesis.outages)
         violations += verdict.violations()
-        return Outcome(seed, live_restore, nemesis.history, violations, verdict.table(), site.pair.evidence())
+        return Outcome(seed, live_restore, nemesis.history, violations, verdict.counts(), site.pair.evidence())
 
 
 @contextmanager
@@ -126,13 +127,16 @@ def main(arguments: list[str]) -> int:
     until = time.monotonic() + 60 * float(arguments[0])
     seeds = random.Random(int(arguments[1])) if len(arguments) > 1 else random.SystemRandom()
     bad = rounds = 0
+    total: Counts = {work.name: Counter() for work in WORKS}
     while time.monotonic() < until:
         seed = int(arguments[1]) if rounds == 0 and len(arguments) > 1 else seeds.randrange(2**31)
         seconds = max(30.0, min(180.0, until - time.monotonic()))
         outcome = soak(seed, seconds, live_restore=seed % 2 == 0)
         print(outcome, flush=True)
         rounds, bad = rounds + 1, bad + bool(outcome.violations)
-    print(f"{rounds} rounds, {bad} with violations", flush=True)
+        for name, counts in outcome.counts.items():
+            total[name] += counts
+    print(f"all in all: {rounds} rounds, {bad} with violations", table(total), sep="\n", flush=True)
     return 1 if bad else 0
 
 

@@ -61,6 +61,16 @@ def test_output_may_be_missing_of_what_ran_without_an_engine() -> None:
     assert len(case.violations()) == 1
 
 
+def test_a_success_without_an_end_is_doubtful_where_there_was_no_engine_and_a_violation_elsewhere() -> None:
+    case = Case()
+    case.ends["1"] = 0
+    assert len(case.violations()) == 1
+    case.outages.append((SLOTS[1] - timedelta(seconds=1), SLOTS[1]))
+    assert case.violations() == []
+    case.starts["1"] = 0
+    assert len(case.violations()) == 1
+
+
 FAULTS: dict[str, tuple[Callable[[Case], Any], str]] = {
     "a slot without a record": (lambda case: case.rows.pop(1), "is nowhere"),
     "a slot with two execs": (lambda case: case.rows.append(case.rows[1] | {"id": "0"}), "has 2 execs"),
