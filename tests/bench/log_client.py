@@ -24,31 +24,31 @@ def delays(data: bytes, at: datetime) -> list[float]:
 
 async def main(given: dict[str, Any]) -> dict[str, Any]:
     late: list[float] = []
-    began = time.perf_counter()
-    until = began + given["seconds"]
-    taken = await asyncio.gather(*(_follow(given, late, n < READ_BY, until) for n in range(given["followers"])))
-    return {"delays": late, "bytes": taken, "seconds": time.perf_counter() - began}
+    until = time.perf_counter() + given["seconds"]
+    rates = await asyncio.gather(*(_follow(given, late, n < READ_BY, until) for n in range(given["followers"])))
+    return {"delays": late, "rates": rates}
 
 
-async def _follow(given: dict[str, Any], late: list[float], is_read: bool, until: float) -> int:
+async def _follow(given: dict[str, Any], late: list[float], is_read: bool, until: float) -> float:
+    """Bytes a second, from the first to the last that came."""
     reader, writer = await asyncio.open_connection("127.0.0.1", given["port"], limit=2**20)
     writer.write(
         f"GET {given['path']} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Token {given['token']}\r\n\r\n".encode()
     )
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200"), head
-    taken = 0
+    began, taken = 0.0, 0
     while (left := until - time.perf_counter()) > 0:
         try:
             data = await asyncio.wait_for(reader.read(2**18), left)
         except TimeoutError:
             break
         assert data, "the log ended"
-        taken += len(data)
+        began, taken = (began, taken + len(data)) if began else (time.perf_counter(), 0)
         if is_read:
             late += delays(data, datetime.now(UTC))
     writer.close()
-    return taken
+    return taken / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":
