@@ -22,6 +22,8 @@ class Scale:
     request_seconds: float
     running_dry: int
     running_docker: int
+    followers: int
+    follow_seconds: float
     starts: int
     growth: int
     """Rows at 1 x; 10 x and 100 x follow."""
@@ -42,6 +44,8 @@ FULL = Scale(
     request_seconds=5,
     running_dry=1000,
     running_docker=200,
+    followers=100,
+    follow_seconds=10,
     starts=7,
     growth=1000,
 )
@@ -60,6 +64,8 @@ QUICK = Scale(
     request_seconds=1,
     running_dry=300,
     running_docker=20,
+    followers=30,
+    follow_seconds=4,
     starts=5,
     growth=300,
 )
@@ -78,6 +84,8 @@ TINY = Scale(
     request_seconds=0.2,
     running_dry=5,
     running_docker=2,
+    followers=3,
+    follow_seconds=1,
     starts=1,
     growth=5,
 )
