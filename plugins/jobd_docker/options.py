@@ -28,10 +28,12 @@ def _unix_socket(value: str) -> str:
 
 
 def _bytes(value: object) -> object:
-    """`20GB`, `500 MB` -> bytes; 1 GB is 2**30."""
+    """`20GB`, `500 MB` -> bytes; 1 GB is 2**30; `none` -> None."""
+    if value == "none":
+        return None
     match = re.fullmatch(r"(\d{1,9})\s*(MB|GB|TB)", value, re.IGNORECASE) if isinstance(value, str) else None
     if isinstance(value, str) and not match:
-        raise ValueError(f"`{value}` is no size; right: a number with MB, GB or TB, as in 20GB")
+        raise ValueError(f"`{value}` is no size; right: a number with MB, GB or TB, as in 20GB, or none")
     return int(match[1]) * {"MB": 2**20, "GB": 2**30, "TB": 2**40}[match[2].upper()] if match else value
 
 
