@@ -1,4 +1,4 @@
-"""Every bench runs, with numbers so small that they say nothing; how fast jobd is no test asserts."""
+"""A bench of each kind runs, with numbers so small that they say nothing; how fast jobd is no test asserts."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,11 @@ def world() -> Iterator[World]:
     made.close()
 
 
-@pytest.mark.parametrize("name", BENCHES)
+QUICK = ("exec-latency", "engine-rate", "fire-rate", "cold-start")
+"""One of each kind; `script/bench --quick` runs the others."""
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_a_bench_measures_something(name: str, world: World) -> None:
     figures = BENCHES[name](world)
     assert {figure.bench for figure in figures} == {name}

@@ -11,29 +11,21 @@ from tests.e2e.pair import BODY, LEASE, OUTPUT, Pair, StruckDaemon
 from tests.services import fresh_postgres
 
 DIES = (
-    "before claim",
     "inside claim",
-    "after claim",
     "after create",
-    "inside set_handle",
     "after set_handle",
     "after start",
     "inside set_running",
-    "after set_running",
-    "before end",
     "inside end",
     "after end",
     "after remove",
 )
 SLEEPS = (
     "inside claim",  # with the region's row locked
-    "after claim",
     "after create",
     "before start",  # past the last look at its lease
     "after start",
-    "after set_running",
     "before end",
-    "before remove",
 )
 """Some of all points: script/soak comes to the others."""
 
