@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugins.conftest import SOCKET
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -48,7 +50,9 @@ def test_dry_run_keeps_the_contract(site: Path):
 
 
 def test_docker_keeps_the_contract(site: Path, engine, image: str):
-    ran = conform(site, "--executor", "ours-docker", "--image", image, "--option", "network=none")
+    ran = conform(
+        site, "--executor", "ours-docker", "--image", image, "--option", "network=none", "--option", f"socket={SOCKET}"
+    )
     assert ran.returncode == 0, ran.stdout
     assert "skipped" not in ran.stdout
 
