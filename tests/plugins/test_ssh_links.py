@@ -15,7 +15,7 @@ from jobd.conformance.bench import Bench, Ends, collect
 from jobd.errors import ExecutorError, RegionUnavailable
 from jobd.executor import State
 from jobd_ssh import adapter
-from tests.plugins.conftest import missing, wait_for
+from tests.plugins.conftest import SOCKET, missing, wait_for
 from tests.plugins.sshd import Sshd, at_once
 from tests.services import require
 
@@ -66,7 +66,7 @@ def test_a_key_that_may_only_forward_is_enough(make_bench: MakeBench):
 
 @pytest.mark.parametrize("transport", ["auto", "dial-stdio"])
 def test_a_key_that_may_only_dial_docker_is_enough(make_bench: MakeBench, transport: str):
-    only = f'restrict,command="{require("docker-cli")} system dial-stdio"'
+    only = f'restrict,command="{require("docker-cli")} -H {SOCKET} system dial-stdio"'
     server, bench = make_bench(authorized=only, transport=transport, docker="anything")
     whole_life(bench)
     assert server.sign_ins() == 1
