@@ -32,7 +32,7 @@ start_engine() {
 start_private_engine() {
     local pid
     ENGINE_DIR=$1
-    ENGINE_SOCKET=$ENGINE_DIR/docker.sock
+    ENGINE_SOCKET=${ENGINE_AT:-$ENGINE_DIR/docker.sock}
     # A bridge of its own: docker0 may be another engine's.
     ENGINE_BRIDGE=jobd$$
     mkdir -p "$ENGINE_DIR"

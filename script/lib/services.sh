@@ -1,6 +1,8 @@
 # The services of a run of tests or benches. Sourced after machine.sh, engine.sh and postgres.sh.
 
 RUN_DIR=
+# Where an engine of the run's own listens: where Docker is expected, since none answers there.
+ENGINE_AT=/var/run/docker.sock
 
 # Start what does not run yet; tests/services.py knows the variables.
 provide_services() {
