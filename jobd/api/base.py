@@ -77,7 +77,7 @@ class Handler(RequestHandler):
             callers.check_origin(self.request)
         if not self.is_public:
             self.caller = await callers.identify(self.request, self.services)
-        if self.request.method not in self._methods():
+        if self.request.method not in self.methods():
             raise HTTPError(405)
         method = "GET" if self.request.method == "HEAD" else self.request.method
         self.wanted = read_query(self.queries.get(method, Query), self.request.query_arguments)
@@ -110,7 +110,7 @@ class Handler(RequestHandler):
 
     async def head(self, *args: str) -> None:
         """As GET; tornado leaves the body out."""
-        await self.get(*args)  # type: ignore[misc]  # `_methods` lets HEAD in only where there is a `get`
+        await self.get(*args)  # type: ignore[misc]  # `methods` lets HEAD in only where there is a `get`
 
     def options(self, *args: str) -> None:
         self.set_header("Allow", self._allow())
@@ -218,14 +218,16 @@ class Handler(RequestHandler):
         if charset and charset[1].lower() not in ("utf-8", "utf8"):
             raise UnsupportedMediaType("the body must be UTF-8")
 
-    def _methods(self) -> list[str]:
-        names = [m for m in METHODS if getattr(type(self), m.lower()) is not getattr(RequestHandler, m.lower())]
+    @classmethod
+    def methods(cls) -> list[str]:
+        """What may be asked of it, as `Allow` says it."""
+        names = [m for m in METHODS if getattr(cls, m.lower()) is not getattr(RequestHandler, m.lower())]
         if "GET" not in names:
             names.remove("HEAD")
         return [*names, "OPTIONS"]
 
     def _allow(self) -> str:
-        return ", ".join(self._methods())
+        return ", ".join(self.methods())
 
     def _page_url(self, page: int | None) -> str | None:
         if page is None:
@@ -241,8 +243,9 @@ class NoSuchPath(Handler):
 
     is_public = True
 
-    def _methods(self) -> list[str]:
-        return list(self.SUPPORTED_METHODS)
+    @classmethod
+    def methods(cls) -> list[str]:
+        return list(cls.SUPPORTED_METHODS)
 
     async def _let_in(self) -> None:
         raise HTTPError(404)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tornado.web import Application, RequestHandler
 
-from jobd.api import accounts, execs, jobs, logs, schedules, system
+from jobd.api import accounts, execs, jobs, logs, schedules, specification, system
 from jobd.api.base import Handler, NoSuchPath, Services
 
 log = logging.getLogger(__name__)
@@ -17,9 +17,9 @@ EXEC = rf"{JOB}/execs/([^/]+)"
 Route = tuple[str, type[Handler], dict[str, Any]]
 
 
-def routes(services: Services) -> list[Route]:
-    """Pattern, handler, and what the handler is made with."""
-    table: list[tuple[str, type[Handler]]] = [
+TABLE: list[tuple[str, type[Handler]]] = [
+    (f"{pattern}/?", handler)
+    for pattern, handler in [
         (r"/v1/jobs", jobs.Jobs),
         (JOB, jobs.OneJob),
         (rf"{JOB}/schedule", schedules.JobSchedule),
@@ -35,10 +35,23 @@ def routes(services: Services) -> list[Route]:
         (r"/v1/auth/profile", accounts.Profile),
         (r"/healthz", system.Health),
         (r"/readyz", system.Readiness),
+        (r"/v1/generate-api-token", accounts.GenerateApiToken),
+        (r"/openapi\.json", specification.Document),
+        (r"/docs", specification.Docs),
     ]
-    plain: list[Route] = [(rf"{pattern}/?", handler, {"services": services}) for pattern, handler in table]
-    signing_in = {"services": services, "failures": accounts.Failures(), "hashing": ThreadPoolExecutor(2)}
-    return [*plain, (r"/v1/generate-api-token/?", accounts.GenerateApiToken, signing_in)]
+]
+"""Patterns of addresses, and who answers there."""
+
+
+def routes(services: Services) -> list[Route]:
+    """Pattern, handler, and what the handler is made with."""
+    described = {"specification": specification.Specification(TABLE)}
+    more: dict[type[Handler], dict[str, Any]] = {
+        accounts.GenerateApiToken: {"failures": accounts.Failures(), "hashing": ThreadPoolExecutor(2)},
+        specification.Document: described,
+        specification.Docs: described,
+    }
+    return [(pattern, handler, {"services": services, **more.get(handler, {})}) for pattern, handler in TABLE]
 
 
 def application(services: Services) -> Application:
