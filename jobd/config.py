@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from jobd.executor import Executor
 from jobd.ini import Entry, Faults, Place, Section, nearest, override, read
 from jobd.settings import (
+    Api,
     Auth,
     Database,
     Execs,
@@ -47,6 +48,7 @@ FIXED: dict[str, type[BaseModel]] = {
     "jobd": Jobd,
     "database": Database,
     "auth": Auth,
+    "api": Api,
     "scheduler": Scheduler,
     "execs": Execs,
     "limits": Limits,

@@ -5,13 +5,13 @@ import logging
 import math
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from jobd.api import answers, body, callers
+from jobd.api import answers, body, callers, cors
 from jobd.api.fields import LARGEST_ID
 from jobd.api.schemas import Nothing, PageQuery, Query, read_body, read_query
 from jobd.api.services import Engine, Services
@@ -53,6 +53,10 @@ class Handler(RequestHandler):
     """Whether it answers without knowing who asks."""
     queries: ClassVar[dict[str, type[Query]]] = {}
     body_types: ClassVar[tuple[str, ...]] = (JSON,)
+    is_limited: ClassVar[bool] = True
+    """Whether `[limits] requests_per_minute` counts it."""
+    _of_every_answer: Mapping[str, str] = {}
+    """Headers that errors have, too."""
 
     def initialize(self, services: Services) -> None:
         self.services = services
@@ -75,8 +79,12 @@ class Handler(RequestHandler):
     async def _let_in(self) -> None:
         if self.services.settings.auth.mode == "none":
             callers.check_origin(self.request)
-        if not self.is_public:
-            self.caller = await callers.identify(self.request, self.services)
+        origins = self.services.settings.api.cors_origins
+        self._keep(cors.allowed(self.request, origins))
+        if cors.is_preflight(self.request, origins):
+            self._keep(cors.preflight(self.methods()))
+            return
+        await self._identify()
         if self.request.method not in self.methods():
             raise HTTPError(405)
         method = "GET" if self.request.method == "HEAD" else self.request.method
@@ -85,6 +93,32 @@ class Handler(RequestHandler):
         length = self.request.headers.get("Content-Length", "")
         if length.isdecimal() and (len(length) > 18 or int(length) > self.services.settings.limits.max_body):
             raise self._too_large()
+
+    async def _identify(self) -> None:
+        """Raises Unauthorized, TooManyRequests: a caller is counted for itself, nobody by the address."""
+        by_address = f"address {self.request.remote_ip}"
+        if self.is_public:
+            self._count(by_address)
+            return
+        try:
+            self.caller = await callers.identify(self.request, self.services)
+        except Unauthorized:
+            self._count(by_address)
+            raise
+        self._count(callers.counted_as(self.request, self.caller) or by_address)
+
+    def _count(self, who: str) -> None:
+        rate = self.services.rates.take(who) if self.is_limited else None
+        if rate is None:
+            return
+        self._keep(rate.headers())
+        if rate.wait is not None:
+            raise TooManyRequests(f"more than {rate.limit} requests a minute", retry_after=rate.wait)
+
+    def _keep(self, headers: Mapping[str, str]) -> None:
+        self._of_every_answer = {**self._of_every_answer, **headers}
+        for name, value in headers.items():
+            self.set_header(name, value)
 
     def data_received(self, chunk: bytes) -> None:
         limit = self.services.settings.limits.max_body
@@ -173,6 +207,8 @@ class Handler(RequestHandler):
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+        for name, value in self._of_every_answer.items():
+            self.set_header(name, value)
 
     def compute_etag(self) -> None:
         """No tag of the answer's bytes: nothing here may be stored."""

@@ -1,6 +1,7 @@
 """Who asks: by a plugin's word, by a token, or, without tokens, whoever sits at this machine."""
 
 import asyncio
+import hashlib
 import ipaddress
 import logging
 from typing import Any
@@ -17,6 +18,7 @@ from jobd.store.accounts import EVERYBODY_IS_ADMIN, Caller
 log = logging.getLogger(__name__)
 
 SCHEMES = ("token", "bearer")
+WEB = ("http", "https")
 
 
 async def identify(request: HTTPServerRequest, services: Services) -> Caller:
@@ -32,16 +34,33 @@ async def identify(request: HTTPServerRequest, services: Services) -> Caller:
     return await services.database.read(accounts.authenticate, token.strip())
 
 
+def counted_as(request: HTTPServerRequest, caller: Caller) -> str | None:
+    """Whose requests are counted together: a token's, else a user's; None where everybody is the same user."""
+    if caller is EVERYBODY_IS_ADMIN:
+        return None
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() in SCHEMES:
+        return f"token {hashlib.sha256(token.strip().encode()).hexdigest()}"
+    return f"user {caller.username}"
+
+
 def check_origin(request: HTTPServerRequest) -> None:
     """Without tokens a web page must not use its visitor's browser to get here, by its own name or by another that
     it makes resolve to loopback. Raises PermissionDenied.
     """
-    if not _is_loopback(urlsplit(f"//{request.host}").hostname if request.host else None):
+    if not _is_loopback(_host(request.host)):
         raise PermissionDenied("without tokens, the Host must be localhost or a loopback address")
     origin = request.headers.get("Origin")
-    foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+    foreign = origin is not None and origin.lower() not in (f"{scheme}://{request.host.lower()}" for scheme in WEB)
     if foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise PermissionDenied("without tokens, other sites' pages may not call")
+
+
+def _host(text: str) -> str | None:
+    try:
+        return urlsplit(f"//{text}").hostname
+    except ValueError:  # a bracket that is not closed
+        return None
 
 
 def _is_loopback(host: str | None) -> bool:

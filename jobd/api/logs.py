@@ -9,7 +9,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from jobd import logs
-from jobd.api import answers, render
+from jobd.api import answers, compression, render
 from jobd.api.base import JSON, Handler, Services
 from jobd.api.log_stream import Events, Form, Text, stamped
 from jobd.api.schemas import LogQuery
@@ -37,7 +37,7 @@ class Logs(Handler):
     async def get(self, job_id: str, exec_id: str) -> None:
         where = (self.caller, self.number(job_id), self.exec_id(exec_id))
         row, frames = await self.services.database.read(execs.log_of, *where)
-        self.set_header("Vary", "Accept")
+        self.add_header("Vary", "Accept")
         if self.wanted.follow:
             await self._follow(row, frames, self._form())
             return
@@ -47,7 +47,7 @@ class Logs(Handler):
         rendered = await asyncio.to_thread(_as_json if as_json else _as_text, frames, self.wanted)
         self.set_header("Content-Type", JSON if as_json else Text.media_type)
         if as_json:
-            self.finish(rendered)
+            await self._finish_json(rendered)
         else:
             self._finish_range(rendered)
 
@@ -109,6 +109,13 @@ class Logs(Handler):
         """Returns when the client's connection has taken it."""
         self.write(data)
         await self.flush()
+
+    async def _finish_json(self, lines: bytes) -> None:
+        self.add_header("Vary", "Accept-Encoding")
+        if len(lines) >= compression.LEAST and compression.is_liked(self.request.headers.get("Accept-Encoding", "")):
+            self.set_header("Content-Encoding", "gzip")
+            lines = await asyncio.to_thread(compression.packed, lines)
+        self.finish(lines)
 
     def _finish_range(self, text: bytes) -> None:
         """The text, or the range of it that is asked for (RFC 9110, 14)."""

@@ -1,6 +1,7 @@
 """The one table of URLs. Every one works with and without a slash at its end."""
 
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -8,39 +9,36 @@ from tornado.web import Application, RequestHandler
 
 from jobd.api import accounts, execs, jobs, logs, schedules, specification, system
 from jobd.api.base import Handler, NoSuchPath, Services
+from jobd.api.compression import Compression
 
 log = logging.getLogger(__name__)
 
-JOB = r"/v1/jobs/([^/]+)"
-EXEC = rf"{JOB}/execs/([^/]+)"
+JOB = "/v1/jobs/{id}"
+EXEC = f"{JOB}/execs/{{exec_id}}"
 
 Route = tuple[str, type[Handler], dict[str, Any]]
 
-
-TABLE: list[tuple[str, type[Handler]]] = [
-    (f"{pattern}/?", handler)
-    for pattern, handler in [
-        (r"/v1/jobs", jobs.Jobs),
-        (JOB, jobs.OneJob),
-        (rf"{JOB}/schedule", schedules.JobSchedule),
-        (rf"{JOB}/execs", execs.JobExecs),
-        (EXEC, execs.OneExec),
-        (rf"{EXEC}/stop", execs.Stop),
-        (rf"{EXEC}/rerun", execs.Rerun),
-        (rf"{EXEC}/logs", logs.Logs),
-        (r"/v1/execs", execs.AllExecs),
-        (r"/v1/schedule/preview", schedules.SchedulePreview),
-        (r"/v1/regions", system.Regions),
-        (r"/v1/sizes", system.Sizes),
-        (r"/v1/auth/profile", accounts.Profile),
-        (r"/healthz", system.Health),
-        (r"/readyz", system.Readiness),
-        (r"/v1/generate-api-token", accounts.GenerateApiToken),
-        (r"/openapi\.json", specification.Document),
-        (r"/docs", specification.Docs),
-    ]
-]
-"""Patterns of addresses, and who answers there."""
+TABLE: dict[str, type[Handler]] = {
+    "/v1/jobs": jobs.Jobs,
+    JOB: jobs.OneJob,
+    f"{JOB}/schedule": schedules.JobSchedule,
+    f"{JOB}/execs": execs.JobExecs,
+    EXEC: execs.OneExec,
+    f"{EXEC}/stop": execs.Stop,
+    f"{EXEC}/rerun": execs.Rerun,
+    f"{EXEC}/logs": logs.Logs,
+    "/v1/execs": execs.AllExecs,
+    "/v1/schedule/preview": schedules.SchedulePreview,
+    "/v1/regions": system.Regions,
+    "/v1/sizes": system.Sizes,
+    "/v1/generate-api-token": accounts.GenerateApiToken,
+    "/v1/auth/profile": accounts.Profile,
+    "/healthz": system.Health,
+    "/readyz": system.Readiness,
+    "/openapi.json": specification.Document,
+    "/docs": specification.Docs,
+}
+"""Address, with the parts that differ in braces, and handler."""
 
 
 def routes(services: Services) -> list[Route]:
@@ -51,13 +49,21 @@ def routes(services: Services) -> list[Route]:
         specification.Document: described,
         specification.Docs: described,
     }
-    return [(pattern, handler, {"services": services, **more.get(handler, {})}) for pattern, handler in TABLE]
+    return [
+        (pattern(address), handler, {"services": services, **more.get(handler, {})})
+        for address, handler in TABLE.items()
+    ]
+
+
+def pattern(address: str) -> str:
+    return re.sub(r"\\\{\w+\\\}", "([^/]+)", re.escape(address)) + "/?"
 
 
 def application(services: Services) -> Application:
     """The API, to be served by an HTTPServer whose `max_body_size` is out of the way: handlers bound bodies."""
     return Application(
         routes(services),
+        transforms=[Compression],
         default_handler_class=NoSuchPath,
         default_handler_args={"services": services},
         log_function=_log_request,

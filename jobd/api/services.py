@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, Self
 
 import pluggy
 
 from jobd.api.log_stream import End
+from jobd.api.rates import Rates
 from jobd.config import Settings
 from jobd.logs import Entry
 from jobd.store.database import Database
@@ -101,3 +103,7 @@ class Services:
     engine: Engine
     plugins: pluggy.PluginManager | None = None
     requests: Requests = field(default_factory=Requests)
+
+    @cached_property
+    def rates(self) -> Rates:
+        return Rates(self.settings.limits.requests_per_minute)

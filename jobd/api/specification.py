@@ -5,6 +5,7 @@ import hashlib
 import json
 from functools import cached_property
 
+from jobd.api import compression
 from jobd.api.base import JSON, Handler, Services
 from jobd.api.openapi import document, page
 from jobd.api.openapi.document import Table
@@ -35,7 +36,11 @@ class _Unchanging(Handler):
         super().initialize(services)
         self.specification = specification
 
-    def finish_unchanging(self, data: bytes, media_type: str) -> None:
+    async def reply_unchanging(self, data: bytes, media_type: str) -> None:
+        self.add_header("Vary", "Accept-Encoding")
+        if compression.is_liked(self.request.headers.get("Accept-Encoding", "")):
+            self.set_header("Content-Encoding", "gzip")
+            data = await asyncio.to_thread(compression.packed, data)
         self.set_header("Content-Type", media_type)
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Etag", f'"{hashlib.sha256(data).hexdigest()[:32]}"')
@@ -48,11 +53,11 @@ class _Unchanging(Handler):
 
 class Document(_Unchanging):
     async def get(self) -> None:
-        self.finish_unchanging(await asyncio.to_thread(lambda: self.specification.as_json), JSON)
+        await self.reply_unchanging(await asyncio.to_thread(lambda: self.specification.as_json), JSON)
 
 
 class Docs(_Unchanging):
     async def get(self) -> None:
         html, policy = await asyncio.to_thread(lambda: self.specification.as_page)
         self.set_header("Content-Security-Policy", policy)
-        self.finish_unchanging(html, "text/html; charset=utf-8")
+        await self.reply_unchanging(html, "text/html; charset=utf-8")

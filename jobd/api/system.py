@@ -49,6 +49,7 @@ class Health(Handler):
     """The process answers."""
 
     is_public = True
+    is_limited = False
 
     async def get(self) -> None:
         self.reply({"status": "ok"})
@@ -58,6 +59,7 @@ class Readiness(Handler):
     """The database answers, and its schema is this program's."""
 
     is_public = True
+    is_limited = False
 
     async def get(self) -> None:
         pending = await asyncio.get_running_loop().run_in_executor(None, self.services.database.pending)

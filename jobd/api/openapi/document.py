@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document: the URL table, each handler's queries, and the `CALLS` of each noun, put together."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,7 +18,7 @@ from jobd.api.schemas import JobFields, Query
 CALLS: Calls = {**jobs.CALLS, **execs.CALLS, **accounts.CALLS, **system.CALLS}
 """By method and address, in the order of the page."""
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
-    "job_id": {"schema": {"type": "integer", "minimum": 1}, "example": 146},
+    "id": {"schema": {"type": "integer", "minimum": 1}, "example": 146},
     "exec_id": {"schema": {"type": "string", "format": "uuid"}, "example": "64b2d045-2881-4293-9bcd-bdc04b953115"},
 }
 """The parts of addresses, by their names in braces."""
@@ -33,8 +33,8 @@ empty list. `X-Request-Id` is taken from the request or made, returned, and stan
 """
 
 Json = dict[str, Any]
-Table = Sequence[tuple[str, type[Handler]]]
-"""Patterns of addresses and their handlers, as in the URL table."""
+Table = Mapping[str, type[Handler]]
+"""Handlers by their addresses: the URL table."""
 
 
 def methods(handler: type[Handler]) -> list[str]:
@@ -42,17 +42,12 @@ def methods(handler: type[Handler]) -> list[str]:
     return [name for name in handler.methods() if name not in ("HEAD", "OPTIONS")]
 
 
-def handler_of(path: str, table: Table) -> type[Handler] | None:
-    """Who answers at an address that may have names in braces."""
-    return next((handler for pattern, handler in table if re.fullmatch(pattern, path)), None)
-
-
 def build(table: Table) -> Json:
     """The document; the same for the same program, to the last byte. An entry without a route has no place in it."""
     schemas = _schemas(CALLS.values(), [shapes.Errors])
     paths: Json = {}
     for (method, path), call in CALLS.items():
-        handler = handler_of(path, table)
+        handler = table.get(path)
         if handler is not None and method in methods(handler):
             paths.setdefault(path, _path(path))[method.lower()] = _operation(method, call, handler)
     return {

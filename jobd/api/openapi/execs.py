@@ -64,7 +64,7 @@ _NO_BODY = Body(Nothing, {"Nothing": {}}, required=False)
 _CREATED = answer("The exec.", shapes.Exec, _EXEC, {"Location": "Its address."})
 
 CALLS: Calls = {
-    ("POST", "/v1/jobs/{job_id}/execs"): Call(
+    ("POST", "/v1/jobs/{id}/execs"): Call(
         "Execs",
         "Run a job now",
         {201: _CREATED},
@@ -79,9 +79,9 @@ CALLS: Calls = {
             required=False,
         ),
         {"Idempotency-Key": _KEY},
-        (404, 422),
+        (404, 409, 422),
     ),
-    ("GET", "/v1/jobs/{job_id}/execs"): Call(
+    ("GET", "/v1/jobs/{id}/execs"): Call(
         "Execs",
         "List a job's execs",
         {200: answer("One page, newest first.", shapes.ExecPage, page([_ENDED]))},
@@ -91,21 +91,22 @@ CALLS: Calls = {
         "Execs",
         "List execs of all jobs",
         {200: answer("One page, newest first.", shapes.ExecPage, page([_ENDED]))},
-        "All that the caller may see, or those that match every filter.",
+        "All that the caller may see, or those that match every filter. 404 when `job` names none.",
+        refusals=(404,),
     ),
-    ("GET", "/v1/jobs/{job_id}/execs/{exec_id}"): Call(
+    ("GET", "/v1/jobs/{id}/execs/{exec_id}"): Call(
         "Execs",
         "Show an exec",
         {200: answer("The exec, with its job as it is now.", shapes.ExecDetail, {**_ENDED, "job": _JOB_NOW})},
         refusals=(404,),
     ),
-    ("DELETE", "/v1/jobs/{job_id}/execs/{exec_id}"): Call(
+    ("DELETE", "/v1/jobs/{id}/execs/{exec_id}"): Call(
         "Execs",
         "Delete an exec",
         {204: empty("It is gone; one that runs is stopped behind it.")},
         refusals=(404,),
     ),
-    ("POST", "/v1/jobs/{job_id}/execs/{exec_id}/stop"): Call(
+    ("POST", "/v1/jobs/{id}/execs/{exec_id}/stop"): Call(
         "Execs",
         "Stop an exec",
         {202: answer("The exec as it is now.", shapes.Exec, _CANCELLED)},
@@ -114,7 +115,7 @@ CALLS: Calls = {
         _NO_BODY,
         refusals=(404, 409),
     ),
-    ("POST", "/v1/jobs/{job_id}/execs/{exec_id}/rerun"): Call(
+    ("POST", "/v1/jobs/{id}/execs/{exec_id}/rerun"): Call(
         "Execs",
         "Run an exec again",
         {201: _CREATED},
@@ -122,7 +123,7 @@ CALLS: Calls = {
         _NO_BODY,
         refusals=(404, 409),
     ),
-    ("GET", "/v1/jobs/{job_id}/execs/{exec_id}/logs"): Call(
+    ("GET", "/v1/jobs/{id}/execs/{exec_id}/logs"): Call(
         "Logs",
         "Read or follow an exec's output",
         {

@@ -67,26 +67,26 @@ CALLS: Calls = {
         Body(JobCreate, {"A daily report": _NEW, "The least": _SMALLEST}),
         refusals=(403,),
     ),
-    ("GET", "/v1/jobs/{job_id}"): Call(
+    ("GET", "/v1/jobs/{id}"): Call(
         "Jobs", "Show a job", {200: answer("The job.", shapes.Job, JOB, _ETAG)}, refusals=(404,)
     ),
-    ("PUT", "/v1/jobs/{job_id}"): Call(
+    ("PUT", "/v1/jobs/{id}"): Call(
         "Jobs",
         "Change a job",
         {200: answer("The job.", shapes.Job, JOB, _ETAG)},
         "Changes what it names and leaves the rest; objects are replaced whole; null puts a default back. Execs that "
         "exist stay as they are.",
-        Body(JobFields, {"Another version": {"docker_image_tag": "v4", "timeout": None}}),
+        Body(JobFields, {"Another version": {"docker_image_tag": "v4", "timeout": None}}, required=False),
         {"If-Match": _IF_MATCH},
         (404, 412),
     ),
-    ("DELETE", "/v1/jobs/{job_id}"): Call(
+    ("DELETE", "/v1/jobs/{id}"): Call(
         "Jobs",
         "Delete a job",
         {204: empty("It is gone, with all its execs; those that run are stopped behind it.")},
         refusals=(404,),
     ),
-    ("GET", "/v1/jobs/{job_id}/schedule"): Call(
+    ("GET", "/v1/jobs/{id}/schedule"): Call(
         "Schedules",
         "Show when a job is due",
         {200: answer("The next slots.", shapes.Slots, _SLOTS)},
