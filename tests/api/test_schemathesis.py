@@ -1,0 +1,26 @@
+"""The document is true: schemathesis finds nothing on a running daemon. For longer, see tests/api/schemathesis_run.py."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.schemathesis_run import run, served
+from tests.e2e.daemon import Daemon
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    running = served(tmp_path)
+    yield running
+    assert running.stop() == 0, running.evidence()
+
+
+def test_schemathesis_finds_nothing(daemon: Daemon) -> None:
+    if shutil.which("st", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("schemathesis is missing")
+    done = run(daemon, "--seed", "1", "--max-examples", "5", timeout=240)
+    assert done.returncode == 0, f"{done.stdout}\n{daemon.evidence()}"
+    assert "Traceback" not in daemon.log.read_text(errors="replace"), daemon.evidence()
