@@ -207,6 +207,9 @@ class Handler(RequestHandler):
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+        # What is data shall never act as a page, nor be embedded in one of another site.
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
         for name, value in self._of_every_answer.items():
             self.set_header(name, value)
 

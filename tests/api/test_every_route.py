@@ -41,6 +41,8 @@ async def test_every_method_is_answered_or_refused_by_name(api: Api, address: st
             assert answer.body == b""
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] in ("no-store", "no-cache")
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none';")
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert answer.headers["X-Request-Id"]
         assert answer.headers["Server"] == "jobd"
 

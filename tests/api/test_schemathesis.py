@@ -18,9 +18,17 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     assert running.stop() == 0, running.evidence()
 
 
-def test_schemathesis_finds_nothing(daemon: Daemon) -> None:
+JOBS = "^/v1/jobs"
+PARTS = [
+    pytest.param(["--include-path-regex", JOBS], id="jobs"),
+    pytest.param(["--exclude-path-regex", JOBS], id="all else"),
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_schemathesis_finds_nothing(daemon: Daemon, part: list[str]) -> None:
     if shutil.which("st", path=str(Path(sys.executable).parent)) is None:
         pytest.skip("schemathesis is missing")
-    done = run(daemon, "--seed", "1", "--max-examples", "5", timeout=240)
+    done = run(daemon, "--seed", "1", "--max-examples", "5", *part, timeout=240)
     assert done.returncode == 0, f"{done.stdout}\n{daemon.evidence()}"
     assert "Traceback" not in daemon.log.read_text(errors="replace"), daemon.evidence()
