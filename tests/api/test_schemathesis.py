@@ -1,4 +1,4 @@
-"""The document is true: schemathesis finds nothing on a running daemon. For longer, see tests/api/schemathesis_run.py."""
+"""The document is true: schemathesis finds nothing on a running daemon. tests/api/schemathesis_run.py goes on for long."""
 
 import shutil
 import sys
