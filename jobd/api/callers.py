@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import ipaddress
 import logging
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
 
@@ -57,10 +57,9 @@ def check_origin(request: HTTPServerRequest) -> None:
 
 
 def _host(text: str) -> str | None:
-    try:
-        return urlsplit(f"//{text}").hostname
-    except ValueError:  # a bracket that is not closed
-        return None
+    """The name or address in a Host header (RFC 9110, 7.2), without port and brackets; None for what is neither."""
+    match = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+))(?::[0-9]*)?", text.lower(), re.ASCII)
+    return match and (match[1] or match[2])
 
 
 def _is_loopback(host: str | None) -> bool:

@@ -290,6 +290,7 @@ class TestWithoutTokens:
             "localhost.evil.example",
             "127.0.0.1.evil.example",
             "2130706433",
+            "[::1].evil.example",
             "[::1",
             "[::ffff:10.0.0.1]",
             "-",
@@ -302,7 +303,7 @@ class TestWithoutTokens:
 
     @pytest.mark.parametrize(
         "host",
-        ["localhost@evil.example", "localhost:80@evil.example:80", "[::1].evil.example", "localhost,evil.example"],
+        ["localhost@evil.example", "localhost:80@evil.example:80", "localhost,evil.example"],
     )
     async def test_what_is_no_host_is_refused_before_that(self, open_api: Api, host: str) -> None:
         assert (await open_api.call("GET", "/v1/jobs", headers={"Host": host})).status == 400

@@ -1,4 +1,4 @@
-"""The document is true: schemathesis finds nothing on a running daemon. tests/api/schemathesis_run.py goes on for long."""
+"""The document is true: schemathesis finds nothing. tests/api/schemathesis_run.py goes on for longer."""
 
 import shutil
 import sys
