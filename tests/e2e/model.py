@@ -152,7 +152,11 @@ class Verdict:
         retried = {row["retry_of"] for row in self.rows}
         for row in self.rows:
             for fault in self._faults(row, jobs[row["job_id"]], row["id"] in retried):
-                short = {key: row[key] for key in ("status", "reason", "exit_code", "message", "handle", "term")}
+                told = ("status", "reason", "exit_code", "message", "handle", "term")
+                short = {
+                    **{key: row[key] for key in told},
+                    **{key: str(row[key]) for key in ("started_at", "ended_at")},
+                }
                 yield f"{jobs[row['job_id']].name}: exec {row['id']} {fault}: {short}"
 
     def _faults(self, row: dict[str, Any], work: Work, is_retried: bool) -> Iterator[str]:
