@@ -14,6 +14,7 @@ LAYERS = [
         "jobd.errors",
         "jobd.executor",
         "jobd.logs",
+        "jobd.metrics",
         "jobd.schedule",
         "jobd.schedule_cron",
         "jobd.schedule_text",

@@ -61,6 +61,8 @@ class Handler(RequestHandler):
         """The query string, as the model that `queries` names."""
         self._received: bytearray | None = bytearray()
         self._length = 0
+        self.sent_bytes = 0
+        """Of the answer's body so far, before any compression."""
         self._refusal: BaseException | None = None
 
     async def prepare(self) -> None:
@@ -147,6 +149,11 @@ class Handler(RequestHandler):
         if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower(), re.ASCII):
             raise NotFound("there is nothing at this address")
         return text.lower()
+
+    def write(self, chunk: str | bytes | dict[str, Any]) -> None:
+        if self.request.method != "HEAD":
+            self.sent_bytes += len(chunk.encode() if isinstance(chunk, str) else chunk)
+        super().write(chunk)
 
     def reply(self, value: Any, status: int = 200) -> None:
         """Answer in JSON: UTF-8, compact."""

@@ -17,6 +17,8 @@ from jobd.store.accounts import EVERYBODY_IS_ADMIN, Caller
 log = logging.getLogger(__name__)
 
 SCHEMES = ("token", "bearer")
+FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
+"""Headers by which a proxy says that it asks for somebody else."""
 
 
 async def identify(request: HTTPServerRequest, services: Services) -> Caller:
@@ -42,6 +44,19 @@ def check_origin(request: HTTPServerRequest) -> None:
     foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
     if foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise PermissionDenied("without tokens, other sites' pages may not call")
+
+
+def is_local(request: HTTPServerRequest) -> bool:
+    """Whether a program on this machine asks for itself: neither by way of a proxy, whose address is a loopback one,
+    too, nor a web page that made its own name resolve to here.
+    """
+    if any(header in request.headers for header in FORWARDING):
+        return False
+    try:
+        host = urlsplit(f"//{request.host}").hostname
+    except ValueError:  # brackets that do not close
+        return False
+    return _is_loopback(request.remote_ip) and _is_loopback(host)
 
 
 def _is_loopback(host: str | None) -> bool:
