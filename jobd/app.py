@@ -14,7 +14,7 @@ import pluggy
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from jobd import plugins
+from jobd import journal, plugins
 from jobd.api.base import Services
 from jobd.api.routes import application
 from jobd.config import Settings
@@ -35,8 +35,8 @@ REQUEST_PATIENCE = 10.0
 
 def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
     """Run a daemon until SIGTERM or SIGINT; the exit code. Raises ConfigError when it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     locks = [FileLock(path) for path in _lock_paths(settings)]
+    journal.configure(settings.log, daemon_id(settings.jobd.data_dir))
     database = Database(settings.database.url, settings.database.connections)
     try:
         database.migrate(then=lambda: _first_start(settings))

@@ -21,7 +21,7 @@ LAYERS = [
         "jobd.schedule_words",
         "jobd.schedule_zone",
     },
-    {"jobd.ini", "jobd.settings", "jobd.config", "jobd.hookspecs", "jobd.plugins"},
+    {"jobd.ini", "jobd.journal", "jobd.settings", "jobd.config", "jobd.hookspecs", "jobd.plugins"},
     {"jobd.store"},
     {"jobd.engine"},
     {"jobd.api", "jobd.console"},

@@ -14,6 +14,9 @@ log = logging.getLogger("jobd.access")
 
 UNMATCHED = "unmatched"
 """Stands for all the paths that lead nowhere."""
+PROBES = ("/healthz", "/readyz", "/metrics")
+LONGEST_PATH = 1000
+"""Characters of a path that are logged."""
 
 
 def observer(routes: Iterable[tuple[str, type[Any], Any]], metrics: Metrics) -> Callable[[RequestHandler], None]:
@@ -44,7 +47,7 @@ def _tell(handler: RequestHandler, seconds: float) -> None:
     said = {
         "method": request.method,
         # Without the query string: what a client puts there by mistake is not for the log.
-        "path": request.path,
+        "path": request.path[:LONGEST_PATH],
         "status": handler.get_status(),
         "duration_ms": round(seconds * 1000, 1),
         "bytes": getattr(handler, "sent_bytes", 0),
@@ -52,4 +55,6 @@ def _tell(handler: RequestHandler, seconds: float) -> None:
         "remote_ip": request.remote_ip,
         "request_id": request.headers.get("X-Request-Id", "-"),
     }
-    log.info("%s %s %d", request.method, request.path, handler.get_status(), extra=said)
+    # Probes ask every few seconds, and are of interest only when they fail.
+    level = logging.DEBUG if request.path in PROBES and handler.get_status() < 400 else logging.INFO
+    log.log(level, "%s %s %d", request.method, said["path"], handler.get_status(), extra=said)

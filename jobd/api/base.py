@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from jobd import journal
 from jobd.api import answers, body, callers
 from jobd.api.fields import LARGEST_ID
 from jobd.api.schemas import Nothing, PageQuery, Query, read_body, read_query
@@ -67,6 +68,7 @@ class Handler(RequestHandler):
 
     async def prepare(self) -> None:
         self.services.requests.begin(self)
+        journal.from_here_about(request_id=self.request_id, **_named_in(self.request.path))
         try:
             await self._let_in()
         except Exception as error:
@@ -241,6 +243,13 @@ class Handler(RequestHandler):
         return (
             f"{self.request.protocol}://{self.request.host}{self.request.path}?{urlencode([*others, ('page', page)])}"
         )
+
+
+def _named_in(path: str) -> dict[str, str]:
+    """The job and the exec that a path is about, by the names that lines of the log give them."""
+    match = re.match(r"/v1/jobs/(\d{1,19})(?:/execs/([0-9a-fA-F-]{36}))?(?:/|$)", path, re.ASCII)
+    ids = zip(("job_id", "exec_id"), match.groups(), strict=True) if match else ()
+    return {name: id for name, id in ids if id}
 
 
 class NoSuchPath(Handler):

@@ -77,7 +77,7 @@ async def _named_by_plugin(request: HTTPServerRequest, services: Services) -> st
         remote_ip=request.remote_ip or "",
     )
     # pluggy calls the last registered first; so does this.
-    return await asyncio.get_running_loop().run_in_executor(None, _first_name, impls[::-1], seen)
+    return await asyncio.to_thread(_first_name, impls[::-1], seen)
 
 
 def _first_name(impls: list[Any], seen: AuthRequest) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pluggy
 
+from jobd import journal
 from jobd.config import Settings
 from jobd.engine.adoption import Adoption
 from jobd.engine.dispatcher import Dispatcher
@@ -178,6 +179,8 @@ class Engine:
 
     async def _probe(self, region: ServedRegion) -> None:
         """Ask a region that is down until it answers, then go on where it was left."""
+        # Started by whoever found it down, it has nothing to do with that one's exec or request.
+        journal.about_nothing()
         attempt = 0
         while not await self._open(region):
             if attempt == 0:

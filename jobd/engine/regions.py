@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from jobd import journal
 from jobd.config import RegionSettings
 from jobd.errors import ExecutorError, RegionUnavailable, StartFailed
 from jobd.executor import Executor, Handle
@@ -126,7 +127,7 @@ class ServedRegion:
         *args: Any,
     ) -> Result:
         try:
-            running = asyncio.get_running_loop().run_in_executor(pool, method, *args)
+            running = asyncio.get_running_loop().run_in_executor(pool, journal.carried(method), *args)
             answer = await asyncio.wait_for(running, seconds)
         except RegionUnavailable:
             raise

@@ -19,6 +19,7 @@ import peewee
 from playhouse.migrations import Runner
 from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
 
+from jobd import journal
 from jobd.errors import ConfigError, ServiceUnavailable
 from jobd.metrics import Metrics
 from jobd.store import tables
@@ -134,7 +135,9 @@ class Database:
         return applied
 
     async def _submit(self, pool: ThreadPoolExecutor, call: Callable[..., Any], fn: Any, args: Any, kwargs: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(pool, lambda: call(fn, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(
+            pool, journal.carried(lambda: call(fn, *args, **kwargs))
+        )
 
     def _timed(self, work: Callable[[], Result], fn: Callable[..., Any], kind: str) -> Result:
         began = time.monotonic()
