@@ -20,12 +20,13 @@ LAYERS = [
         "jobd.schedule_text",
         "jobd.schedule_words",
         "jobd.schedule_zone",
+        "jobd.systemd",
     },
     {"jobd.ini", "jobd.journal", "jobd.settings", "jobd.config", "jobd.hookspecs", "jobd.plugins"},
     {"jobd.store"},
     {"jobd.engine"},
     {"jobd.api", "jobd.console"},
-    {"jobd.app"},
+    {"jobd.app", "jobd.vitals"},
     {"jobd.cli", "jobd.__main__"},
 ]
 CONTRACT = {"jobd.executor", "jobd.hookspecs", "jobd.errors"}

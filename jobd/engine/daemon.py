@@ -78,7 +78,7 @@ class Engine:
     def _measure(self) -> None:
         metrics = self._database.metrics
         metrics.lease_held.set_function(lambda: float(self._lease.held))
-        metrics.execs_owned.set_function(lambda: float(len(self._live)))
+        metrics.execs_owned.set_function(lambda: float(self.owned))
         for region in self.regions.values():
             metrics.serves(
                 region.name,
@@ -129,6 +129,11 @@ class Engine:
     def scanned_at(self) -> float:
         """By the monotonic clock, when the scheduler last looked for due slots and succeeded."""
         return self._scheduler.scanned_at
+
+    @property
+    def owned(self) -> int:
+        """Live execs that this daemon is at work on or watches."""
+        return len(self._live)
 
     def owns(self, exec_id: str) -> bool:
         """Whether this daemon is at work on an exec, or watches it run."""
