@@ -245,11 +245,12 @@ class Handler(RequestHandler):
         )
 
 
-def _named_in(path: str) -> dict[str, str]:
+def _named_in(path: str) -> dict[str, Any]:
     """The job and the exec that a path is about, by the names that lines of the log give them."""
     match = re.match(r"/v1/jobs/(\d{1,19})(?:/execs/([0-9a-fA-F-]{36}))?(?:/|$)", path, re.ASCII)
-    ids = zip(("job_id", "exec_id"), match.groups(), strict=True) if match else ()
-    return {name: id for name, id in ids if id}
+    if match is None:
+        return {}
+    return {"job_id": int(match[1])} | ({"exec_id": match[2].lower()} if match[2] else {})
 
 
 class NoSuchPath(Handler):
