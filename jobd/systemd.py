@@ -20,7 +20,7 @@ def watchdog(environ: Mapping[str, str] = os.environ) -> float | None:
     return int(micros) / 1e6 if mine and micros.isdecimal() and int(micros) else None
 
 
-def notify(environ: Mapping[str, str] = os.environ, **said: str | int) -> None:
+def notify(environ: Mapping[str, str] = os.environ, /, **said: str | int) -> None:
     """Tell systemd, as in `notify(READY=1)`; without systemd, and when it does not listen, nothing happens."""
     address = environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
