@@ -21,20 +21,21 @@ Lines = Callable[[], list[str]]
 def written() -> Iterator[Callable[[str], Lines]]:
     """Configure the log in a format; what was written since, as lines."""
     root = logging.getLogger()
-    before = (root.handlers[:], root.level, {name: logging.getLogger(name).level for name in journal.OWN})
-
-    # pytest's own would keep what is hostile here, and cannot send all of it from one process to another.
-    root.handlers.clear()
+    ours: list[logging.Handler] = []
+    before = (root.level, {name: logging.getLogger(name).level for name in journal.OWN})
 
     def configure(format: str, level: str = "info") -> Lines:
         out = io.StringIO()
+        # pytest's own would keep what is hostile here, and cannot send all of it from one process to another.
+        root.handlers = [handler for handler in root.handlers if handler in ours]
         journal.configure(Log(format=format, level=level), "daemon-1", out)
+        ours.extend(root.handlers)
         return lambda: out.getvalue().splitlines()
 
     yield configure
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    for name, level in before[2].items():
+    root.handlers = [handler for handler in root.handlers if handler not in ours]
+    root.setLevel(before[0])
+    for name, level in before[1].items():
         logging.getLogger(name).setLevel(level)
     structlog.reset_defaults()
 
