@@ -1,17 +1,14 @@
 """The one table of URLs. Every one works with and without a slash at its end."""
 
-import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tornado.web import Application, RequestHandler
+from tornado.web import Application
 
-from jobd.api import accounts, execs, jobs, logs, schedules, specification, system
+from jobd.api import access, accounts, execs, jobs, logs, metrics, schedules, specification, system
 from jobd.api.base import Handler, NoSuchPath, Services
 from jobd.api.compression import Compression
-
-log = logging.getLogger(__name__)
 
 JOB = "/v1/jobs/{id}"
 EXEC = f"{JOB}/execs/{{exec_id}}"
@@ -35,6 +32,7 @@ TABLE: dict[str, type[Handler]] = {
     "/v1/auth/profile": accounts.Profile,
     "/healthz": system.Health,
     "/readyz": system.Readiness,
+    "/metrics": metrics.Exposition,
     "/openapi.json": specification.Document,
     "/docs": specification.Docs,
 }
@@ -46,6 +44,7 @@ def routes(services: Services) -> list[Route]:
     described = {"specification": specification.Specification(TABLE)}
     more: dict[type[Handler], dict[str, Any]] = {
         accounts.GenerateApiToken: {"failures": accounts.Failures(), "hashing": ThreadPoolExecutor(2)},
+        metrics.Exposition: {"census": metrics.Census(services)},
         specification.Document: described,
         specification.Docs: described,
     }
@@ -61,25 +60,13 @@ def pattern(address: str) -> str:
 
 def application(services: Services) -> Application:
     """The API, to be served by an HTTPServer whose `max_body_size` is out of the way: handlers bound bodies."""
+    table = routes(services)
+    measured = services.database.metrics
+    measured.http_in_progress.set_function(lambda: float(len(services.requests)))
     return Application(
-        routes(services),
+        table,
         transforms=[Compression],
         default_handler_class=NoSuchPath,
         default_handler_args={"services": services},
-        log_function=_log_request,
-    )
-
-
-def _log_request(handler: RequestHandler) -> None:
-    request = handler.request
-    caller = getattr(handler, "caller", None)
-    log.info(
-        "%s %s %d %.0f ms, %s, %s, request %s",
-        request.method,
-        request.path,
-        handler.get_status(),
-        request.request_time() * 1000,
-        request.remote_ip,
-        caller.username if caller else "-",
-        request.headers.get("X-Request-Id", "-"),
+        log_function=access.observer(table, measured),
     )

@@ -22,6 +22,7 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "exec_id": {"schema": {"type": "string", "format": "uuid"}, "example": "64b2d045-2881-4293-9bcd-bdc04b953115"},
 }
 """The parts of addresses, by their names in braces."""
+SECURITY: list[Mapping[str, list[str]]] = [{"token": []}, {"bearer": []}]
 SCHEMA = "#/components/schemas/{model}"
 ABOUT = """\
 Container jobs: describe them, run them now or on a schedule, and read what became of them.
@@ -59,7 +60,7 @@ def build(table: Table) -> Json:
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"token": []}, {"bearer": []}],
+        "security": SECURITY,
         "tags": [{"name": name} for name in dict.fromkeys(call.tag for call in CALLS.values())],
         "paths": paths,
         "components": {
@@ -157,6 +158,8 @@ def _operation(method: str, call: Call, handler: type[Handler]) -> Json:
     operation["responses"] = {**successes, **refusals}
     if handler.is_public:
         operation["security"] = []
+    elif call.needs_no_token_here:
+        operation["security"] = [{}, *SECURITY]
     return operation
 
 

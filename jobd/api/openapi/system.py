@@ -14,6 +14,9 @@ _REGION = {
     "message": "",
 }
 _SIZE = {"name": "XXS", "cpus": 0.15, "memory": 67108864, "is_default": True}
+_METRICS = (
+    '# HELP jobd_build_info The version that runs.\n# TYPE jobd_build_info gauge\njobd_build_info{version="1"} 1.0\n'
+)
 _ETAG = {"ETag": "For `If-None-Match`."}
 _IF_NONE_MATCH = {"If-None-Match": Header("What one has: 304 if it is still the same.", {"type": "string"})}
 _UNCHANGED = empty("It is still the same.")
@@ -32,6 +35,22 @@ CALLS: Calls = {
         "Health",
         "Is the database there?",
         {200: answer("It is, with this version's schema.", shapes.Readiness, {"status": "ready"})},
+    ),
+    ("GET", "/metrics"): Call(
+        "Health",
+        "Read the metrics",
+        {
+            200: Answer(
+                "For Prometheus, in its text format or, by `Accept`, as OpenMetrics.",
+                {
+                    "text/plain": Content({"type": "string"}, _METRICS),
+                    "application/openmetrics-text": Content({"type": "string"}, f"{_METRICS}# EOF\n"),
+                },
+                {},
+            )
+        },
+        "A program on the daemon's own machine, without a proxy in between, needs no token.",
+        needs_no_token_here=True,
     ),
     ("GET", "/openapi.json"): Call(
         "This API",
