@@ -144,12 +144,15 @@ def test_a_token_is_the_only_thing_on_stdout(ask, run):
 def test_a_disabled_user_is_kept_out_until_enabled(ask, run):
     run("user", "add", "alice", "--no-password", "--admin")
     token = run("token", "create", "alice").stdout.strip()
+    alone = run("user", "disable", "alice")
+    assert (alone.exit_code, "last administrator" in alone.stderr) == (1, True)
+    run("user", "add", "bob", "--no-password", "--admin")
     assert run("user", "disable", "alice").exit_code == 0
     with pytest.raises(Unauthorized):
         ask(accounts.authenticate, token)
     assert run("user", "enable", "alice").exit_code == 0
     assert ask(accounts.authenticate, token).namespaces is None
-    header, row = run("user", "list").stdout.splitlines()
+    header, row, _ = run("user", "list").stdout.splitlines()
     assert header.split() == ["USER", "ADMIN", "ENABLED", "CREATED"]
     assert row.split()[:3] == ["alice", "yes", "yes"]
 
