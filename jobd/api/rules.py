@@ -28,7 +28,7 @@ PUBLIC, SIGNED_IN, READER, WRITER, ADMIN, OWN, IS_ADMIN = Who
 Rules = Mapping[str, Who]
 """By method; HEAD goes by the rule of GET."""
 
-RULES: Mapping[str, Rules] = {
+RULES: dict[str, Rules] = {
     "/v1/generate-api-token": {"POST": PUBLIC},
     "/v1/auth/profile": {"GET": SIGNED_IN, "PUT": OWN},
     "/v1/tokens": {"GET": OWN, "POST": OWN},

@@ -126,8 +126,10 @@ def issue_token(
     if expires_at is not None and expires_at <= at:
         raise InvalidArgs("this token would have expired already", {"expires_at": ["must be to come"]})
     roles = _roles(statements.rows(User, _BY_NAME, username)) if found.is_active else {}
-    if namespace is not None and not Caller(username, roles).may_read(namespace):
-        raise InvalidArgs(f"{username!r} has no such namespace", {"namespace": [f"none of {username!r}"]})
+    if namespace is not None:
+        there = statements.find(Namespace, "name = ?", namespace)
+        if there is None or not Caller(username, roles).may_read(namespace):
+            raise InvalidArgs(f"{username!r} has no such namespace", {"namespace": [f"none of {username!r}"]})
     said = {"name": name, "namespace": namespace, "access": access, "expires_at": expires_at}
     secret = {"prefix": token_text.prefix(text), "digest": token_text.digest(text)}
     token = Token.create(user_id=found.id, created_at=at, **said, **secret)
