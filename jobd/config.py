@@ -20,6 +20,7 @@ from jobd.settings import (
     Jobd,
     Limits,
     Listen,
+    Log,
     MountSettings,
     RegionKeys,
     RegionSettings,
@@ -52,6 +53,7 @@ FIXED: dict[str, type[BaseModel]] = {
     "execs": Execs,
     "limits": Limits,
     "audit": Audit,
+    "log": Log,
 }
 BUILT_IN_SIZES = {"XXS": "0.15 cpu, 64 MB", "XS": "0.25 cpu, 128 MB"}
 BUILT_IN_REGIONS = {"BEIJING1": "docker", "DRYRUN": "dry-run"}

@@ -1,16 +1,26 @@
 """The one table of URLs. Every one works with and without a slash at its end."""
 
-import logging
 import re
 from typing import Any
 
-from tornado.web import Application, RequestHandler
+from tornado.web import Application
 
-from jobd.api import accounts, audit, execs, jobs, logs, organizations, schedules, system, tokens, users
+from jobd.api import (
+    access,
+    accounts,
+    audit,
+    execs,
+    jobs,
+    logs,
+    metrics,
+    organizations,
+    schedules,
+    system,
+    tokens,
+    users,
+)
 from jobd.api.base import Handler, NoSuchPath, Services
 from jobd.api.rules import RULES
-
-log = logging.getLogger(__name__)
 
 JOB = "/v1/jobs/{id}"
 EXEC = f"{JOB}/execs/{{exec_id}}"
@@ -44,14 +54,16 @@ TABLE: dict[str, type[Handler]] = {
     "/v1/audit": audit.AuditRecords,
     "/healthz": system.Health,
     "/readyz": system.Readiness,
+    "/metrics": metrics.Exposition,
 }
 """Address, with the parts that differ in braces, and handler."""
 
 
 def routes(services: Services) -> list[Route]:
     """Pattern, handler, and what the handler is made with: an address that no rule names lets nobody in."""
+    more: dict[str, dict[str, Any]] = {"/metrics": {"census": metrics.Census(services)}}
     return [
-        (pattern(address), handler, {"services": services, "rules": RULES.get(address, {})})
+        (pattern(address), handler, {"services": services, "rules": RULES.get(address, {}), **more.get(address, {})})
         for address, handler in TABLE.items()
     ]
 
@@ -62,24 +74,12 @@ def pattern(address: str) -> str:
 
 def application(services: Services) -> Application:
     """The API, to be served by an HTTPServer whose `max_body_size` is out of the way: handlers bound bodies."""
+    table = routes(services)
+    measured = services.database.metrics
+    measured.http_in_progress.set_function(lambda: float(len(services.requests)))
     return Application(
-        routes(services),
+        table,
         default_handler_class=NoSuchPath,
         default_handler_args={"services": services, "rules": {}},
-        log_function=_log_request,
-    )
-
-
-def _log_request(handler: RequestHandler) -> None:
-    request = handler.request
-    caller = getattr(handler, "caller", None)
-    log.info(
-        "%s %s %d %.0f ms, %s, %s, request %s",
-        request.method,
-        request.path,
-        handler.get_status(),
-        request.request_time() * 1000,
-        request.remote_ip,
-        caller.username if caller else "-",
-        request.headers.get("X-Request-Id", "-"),
+        log_function=access.observer(table, measured),
     )

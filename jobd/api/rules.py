@@ -16,6 +16,7 @@ class Who(Enum):
     """What the caller must be."""
 
     PUBLIC = "anybody"
+    LOCAL = "local or signed in"
     SIGNED_IN = "signed in"
     READER = "reader"
     WRITER = "writer"
@@ -24,7 +25,7 @@ class Who(Enum):
     IS_ADMIN = "is_admin"
 
 
-PUBLIC, SIGNED_IN, READER, WRITER, ADMIN, OWN, IS_ADMIN = Who
+PUBLIC, LOCAL, SIGNED_IN, READER, WRITER, ADMIN, OWN, IS_ADMIN = Who
 Rules = Mapping[str, Who]
 """By method; HEAD goes by the rule of GET."""
 
@@ -54,13 +55,14 @@ RULES: dict[str, Rules] = {
     "/v1/sizes": {"GET": SIGNED_IN},
     "/healthz": {"GET": PUBLIC},
     "/readyz": {"GET": PUBLIC},
+    "/metrics": {"GET": LOCAL},
 }
 
 
 def rule(rules: Rules, method: str) -> Who | None:
     """What the caller must be; None: nobody may. OPTIONS tells the methods to whoever could use one of them."""
     if method == "OPTIONS":
-        return PUBLIC if PUBLIC in rules.values() else SIGNED_IN
+        return next((who for who in (PUBLIC, LOCAL) if who in rules.values()), SIGNED_IN)
     return rules.get("GET" if method == "HEAD" else method)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 
 from jobd.engine.periodic import Periodic
@@ -27,6 +28,8 @@ class Scheduler:
         self._periodic = Periodic(self._scan, tick * 1000)
         self._timer: asyncio.TimerHandle | None = None
         self._scanning: asyncio.Task[None] | None = None
+        self.scanned_at = float("-inf")
+        """By the monotonic clock, when a batch was last fired or nothing was found due."""
 
     def start(self) -> None:
         self._periodic.start()
@@ -51,19 +54,26 @@ class Scheduler:
         if self._scanning is None or self._scanning.done():
             self._scanning = asyncio.get_running_loop().create_task(self._fire())
 
+    def _note_success(self) -> None:
+        self.scanned_at = time.monotonic()
+        self._database.metrics.last_tick.set_to_current_time()
+
     async def _fire(self) -> None:
         """Fire batch after batch until nothing is due, then arm the timer for what is due before the next tick."""
         room = Room(self._rules.waiting_per_namespace)
         try:
             while True:
                 fired = await self._database.write(slots.fire_due, self._rules, room)
+                self._note_success()
                 self._on_fired(fired.execs)
                 if not fired.more:
                     break
         except ServiceUnavailable as error:
+            self._database.metrics.scan_errors.inc()
             log.warning("no scan: %s", error)
             return
         except Exception:  # the next scan tries again
+            self._database.metrics.scan_errors.inc()
             log.exception("no scan")
             return
         if self._timer is not None:

@@ -127,6 +127,7 @@ GET    /v1/audit                                   foreign | 401   401   401   2
 GET    /v1/audit                                   absent  | 401   401   401   200-  200-  200-  200-  200-  200-  200-
 GET    /healthz                                    own     | 200   200   200   200   200   200   200   200   200   200
 GET    /readyz                                     own     | 200   200   200   200   200   200   200   200   200   200
+GET    /metrics                                    own     | 200   200   200   200   200   200   200   200   200   200
 """
 PLACES = ("own", "foreign", "absent")
 MEMBER = {"team": "reader", "rival": "scoped", "nowhere": "nobody"}
@@ -265,7 +266,7 @@ def shown(answer: Answer) -> str:
 def asked() -> Iterator[tuple[str, str, str]]:
     """Each method, address and place; one place where an address knows none."""
     alike = {"/v1/auth/profile", "/v1/generate-api-token", "/v1/orgs", "/v1/users", "/v1/schedule/preview"}
-    alike |= {"/v1/regions", "/v1/sizes", "/healthz", "/readyz"}
+    alike |= {"/v1/regions", "/v1/sizes", "/healthz", "/readyz", "/metrics"}
     for address, handler in routes.TABLE.items():
         for method in ("GET", "POST", "PUT", "DELETE"):
             if method in handler._methods(handler.__new__(handler)):
