@@ -14,6 +14,7 @@ from jobd.executor import Executor
 from jobd.ini import Entry, Faults, Place, Section, nearest, override, read
 from jobd.settings import (
     Api,
+    Audit,
     Auth,
     Database,
     Execs,
@@ -53,6 +54,7 @@ FIXED: dict[str, type[BaseModel]] = {
     "scheduler": Scheduler,
     "execs": Execs,
     "limits": Limits,
+    "audit": Audit,
     "log": Log,
 }
 BUILT_IN_SIZES = {"XXS": "0.15 cpu, 64 MB", "XS": "0.25 cpu, 128 MB"}

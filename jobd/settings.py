@@ -194,6 +194,10 @@ class Limits(_Frozen):
     requests_per_minute: int = Field(default=0, ge=0, le=1_000_000)
 
 
+class Audit(_Frozen):
+    max_age: Seconds = 400 * 86400
+
+
 class Registry(_Frozen):
     """Credentials for a registry, and the namespaces that may pull from it (None: all)."""
 
@@ -252,6 +256,7 @@ class Settings(_Frozen):
     execs: Execs = Execs()
     sizes: dict[str, Size]
     limits: Limits = Limits()
+    audit: Audit = Audit()
     log: Log = Log()
     registries: dict[str, Registry] = {}
     mounts: dict[str, MountSettings] = {}

@@ -14,6 +14,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from jobd import journal
 from jobd.api import answers, body, callers, cors
 from jobd.api.fields import LARGEST_ID
+from jobd.api.rules import LOCAL, PUBLIC, Rules, Who, check, rule
 from jobd.api.schemas import Nothing, PageQuery, Query, read_body, read_query
 from jobd.api.services import Engine, Services
 from jobd.errors import (
@@ -24,7 +25,8 @@ from jobd.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from jobd.store.accounts import Caller
+from jobd.store.callers import Caller
+from jobd.store.namespaces import USERNAME
 
 __all__ = ["Engine", "Handler", "NoSuchPath", "Services"]
 
@@ -50,8 +52,6 @@ class Handler(RequestHandler):
     the refusal takes the place of the method.
     """
 
-    is_public: ClassVar[bool] = False
-    """Whether it answers without knowing who asks."""
     queries: ClassVar[dict[str, type[Query]]] = {}
     body_types: ClassVar[tuple[str, ...]] = (JSON,)
     is_limited: ClassVar[bool] = True
@@ -59,8 +59,10 @@ class Handler(RequestHandler):
     _of_every_answer: Mapping[str, str] = {}
     """Headers that errors have, too."""
 
-    def initialize(self, services: Services) -> None:
+    def initialize(self, services: Services, rules: Rules) -> None:
+        """`rules`: who may call which method of this address."""
         self.services = services
+        self.rules = rules
         self.caller: Caller
         self.wanted: Any = None
         """The query string, as the model that `queries` names."""
@@ -88,24 +90,30 @@ class Handler(RequestHandler):
         if cors.is_preflight(self.request, origins):
             self._keep(cors.preflight(self.methods()))
             return
-        await self._identify()
-        if self.request.method not in self.methods():
+        asked = self.request.method or ""
+        who = rule(self.rules, asked)
+        if who is LOCAL and callers.is_local(self.request):
+            who = PUBLIC
+        await self._identify(who)
+        if asked not in self.methods():
             raise HTTPError(405)
-        method = "GET" if self.request.method == "HEAD" else self.request.method
+        if who is not PUBLIC:
+            check(who, asked, self.caller)
+        method = "GET" if asked == "HEAD" else asked
         self.wanted = read_query(self.queries.get(method, Query), self.request.query_arguments)
         # What is no number here is tornado's to refuse.
         length = self.request.headers.get("Content-Length", "")
         if length.isdecimal() and (len(length) > 18 or int(length) > self.services.settings.limits.max_body):
             raise self._too_large()
 
-    async def _identify(self) -> None:
+    async def _identify(self, who: Who | None) -> None:
         """Raises Unauthorized, TooManyRequests: a caller is counted for itself, nobody by the address."""
         by_address = f"address {self.request.remote_ip}"
-        if self.is_public:
+        if who is PUBLIC:
             self._count(by_address)
             return
         try:
-            self.caller = await callers.identify(self.request, self.services)
+            self.caller = await callers.identify(self.request, self.request_id, self.services)
         except Unauthorized:
             self._count(by_address)
             raise
@@ -179,6 +187,12 @@ class Handler(RequestHandler):
         if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or int(text) > LARGEST_ID:
             raise NotFound("there is nothing at this address")
         return int(text)
+
+    def account_name(self, text: str) -> str:
+        """A user's or an organization's name from the URL. Raises NotFound for what none can have as its name."""
+        if not USERNAME.fullmatch(text):
+            raise NotFound("there is nothing at this address")
+        return text
 
     def exec_id(self, text: str) -> str:
         """An exec's id from the URL. Raises NotFound for what is no UUID."""
@@ -296,8 +310,6 @@ def _named_in(path: str) -> dict[str, Any]:
 
 class NoSuchPath(Handler):
     """Whatever the URL table does not know."""
-
-    is_public = True
 
     @classmethod
     def methods(cls) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from jobd.api.faults import shown
-from jobd.store import accounts
+from jobd.store.namespaces import USERNAME
 
 COMMAND_LENGTH = 32 * 2**10
 """Bytes."""
@@ -52,7 +52,7 @@ def _name(text: str) -> str:
 
 
 def _namespace(text: str) -> str:
-    if not accounts.USERNAME.fullmatch(text):
+    if not USERNAME.fullmatch(text):
         raise ValueError("must be 1 to 63 of A-Z a-z 0-9 . _ -, the first and the last a letter or digit")
     return text
 
@@ -141,7 +141,7 @@ def _mounts(values: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 Name = Annotated[str, AfterValidator(_name), _shown_as(minLength=1, maxLength=255)]
-Namespace = Annotated[str, AfterValidator(_namespace), _shown_as(pattern=f"^{accounts.USERNAME.pattern}$")]
+Namespace = Annotated[str, AfterValidator(_namespace), _shown_as(pattern=f"^{USERNAME.pattern}$")]
 Command = Annotated[str, AfterValidator(_command), _shown_as(minLength=1, maxLength=COMMAND_LENGTH)]
 Repository = Annotated[str, AfterValidator(_repository), _shown_as(minLength=1, maxLength=IMAGE_LENGTH)]
 Tag = Annotated[str, AfterValidator(_tag), _shown_as(pattern=f"^(?:{_TAG.pattern}|{_DIGEST.pattern})$")]
@@ -167,6 +167,9 @@ ExecsKept = Annotated[int, Field(ge=1, le=1_000_000)]
 PullPolicy = Literal["always", "if_not_present", "never"]
 MissedRunPolicy = Literal["skip", "run_once", "run_all"]
 ConcurrencyPolicy = Literal["allow", "forbid", "replace"]
+Password = Annotated[str, _shown_as(minLength=8, maxLength=1024)]
+Access = Literal["read", "write"]
+Role = Literal["reader", "writer", "admin"]
 Status = Literal["W", "R", "S", "F", "C", "N"]
 
 

@@ -1,17 +1,32 @@
 """The one table of URLs. Every one works with and without a slash at its end."""
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tornado.web import Application
 
-from jobd.api import access, accounts, execs, jobs, logs, metrics, schedules, specification, system
+from jobd.api import (
+    access,
+    accounts,
+    audit,
+    execs,
+    jobs,
+    logs,
+    metrics,
+    organizations,
+    schedules,
+    specification,
+    system,
+    tokens,
+    users,
+)
 from jobd.api.base import Handler, NoSuchPath, Services
 from jobd.api.compression import Compression
+from jobd.api.rules import RULES
 
 JOB = "/v1/jobs/{id}"
 EXEC = f"{JOB}/execs/{{exec_id}}"
+ORG = "/v1/orgs/{name}"
 
 Route = tuple[str, type[Handler], dict[str, Any]]
 
@@ -30,6 +45,15 @@ TABLE: dict[str, type[Handler]] = {
     "/v1/sizes": system.Sizes,
     "/v1/generate-api-token": accounts.GenerateApiToken,
     "/v1/auth/profile": accounts.Profile,
+    "/v1/tokens": tokens.Tokens,
+    "/v1/tokens/{token_id}": tokens.OneToken,
+    "/v1/users": users.Users,
+    "/v1/users/{username}": users.OneUser,
+    "/v1/orgs": organizations.Organizations,
+    ORG: organizations.OneOrganization,
+    f"{ORG}/members": organizations.Members,
+    f"{ORG}/members/{{username}}": organizations.OneMember,
+    "/v1/audit": audit.AuditRecords,
     "/healthz": system.Health,
     "/readyz": system.Readiness,
     "/metrics": metrics.Exposition,
@@ -40,16 +64,15 @@ TABLE: dict[str, type[Handler]] = {
 
 
 def routes(services: Services) -> list[Route]:
-    """Pattern, handler, and what the handler is made with."""
+    """Pattern, handler, and what the handler is made with: an address that no rule names lets nobody in."""
     described = {"specification": specification.Specification(TABLE)}
-    more: dict[type[Handler], dict[str, Any]] = {
-        accounts.GenerateApiToken: {"failures": accounts.Failures(), "hashing": ThreadPoolExecutor(2)},
-        metrics.Exposition: {"census": metrics.Census(services)},
-        specification.Document: described,
-        specification.Docs: described,
+    more: dict[str, dict[str, Any]] = {
+        "/metrics": {"census": metrics.Census(services)},
+        "/openapi.json": described,
+        "/docs": described,
     }
     return [
-        (pattern(address), handler, {"services": services, **more.get(handler, {})})
+        (pattern(address), handler, {"services": services, "rules": RULES.get(address, {}), **more.get(address, {})})
         for address, handler in TABLE.items()
     ]
 
@@ -67,6 +90,6 @@ def application(services: Services) -> Application:
         table,
         transforms=[Compression],
         default_handler_class=NoSuchPath,
-        default_handler_args={"services": services},
+        default_handler_args={"services": services, "rules": {}},
         log_function=access.observer(table, measured),
     )

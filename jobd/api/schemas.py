@@ -158,6 +158,57 @@ class Preview(Body):
     """How many slots at most; 10 by default."""
 
 
+class ProfileChange(Body):
+    current_password: str
+    password: fields.Password
+    """The new one."""
+
+
+class TokenCreate(Body):
+    name: fields.Name
+    """What it is for."""
+    namespace: fields.Namespace | None = None
+    """The only one that it opens; null: all that its user may use."""
+    access: fields.Access | None = None
+    """Null is `write`."""
+    expires_at: Annotated[Instant, Field(strict=False)] | None = None
+    """When it stops working; null: never."""
+
+
+class UserCreate(Body):
+    username: fields.Namespace
+    """1 to 63 of `A-Z a-z 0-9 . _ -`, the first and the last a letter or digit; nobody else has it."""
+    password: fields.Password | None = None
+    """Null: the user signs in with tokens alone."""
+    is_admin: bool | None = None
+    """Whether of the whole installation."""
+
+
+class UserChange(Body):
+    """What is None stays as it is."""
+
+    password: fields.Password | None = None
+    is_admin: bool | None = None
+    """Whether of the whole installation."""
+    is_active: bool | None = None
+    """False refuses password and tokens from now on."""
+
+
+class OrganizationCreate(Body):
+    name: fields.Namespace
+    """As a user's name, and no other user or organization has it."""
+    admin: fields.Namespace | None = None
+    """Its first admin; null is the caller."""
+
+
+class MemberChange(Body):
+    role: fields.Role
+
+
+class MemberCreate(MemberChange):
+    username: fields.Namespace
+
+
 class Query(BaseModel):
     """A query string; every parameter once, except those that are tuples here."""
 
@@ -197,6 +248,22 @@ class ExecQuery(PageQuery):
     """Those created then or later."""
     until: Instant | None = None
     """Those created before then."""
+
+
+class TokenQuery(PageQuery):
+    username: str | None = None
+    """Another user's, for administrators of the installation."""
+
+
+class AuditQuery(PageQuery):
+    namespace: str | None = None
+    """Changes in this namespace alone."""
+    actor: str | None = None
+    """Changes by this user alone."""
+    since: Instant | None = None
+    """Those made then or later."""
+    until: Instant | None = None
+    """Those made before then."""
 
 
 class StopQuery(Query):

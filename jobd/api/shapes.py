@@ -4,7 +4,7 @@ A field that a request may name is described there (`schemas`), and here only wh
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -237,6 +237,89 @@ class SignedIn(Shape):
 class Profile(Shape):
     username: str
     is_admin: bool
+    namespaces: dict[str, fields.Role] | None
+    """What the caller is where; null for an administrator of all."""
+    access: fields.Access
+    """The token's."""
+
+
+class Token(Shape):
+    id: Id
+    name: str
+    username: str
+    namespace: str | None
+    """The only one that it opens; null: all that its user may use."""
+    access: fields.Access
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    """To the minute."""
+
+
+class NewToken(Token):
+    token: str
+    """Shown this once."""
+
+
+class TokenPage(Page):
+    results: list[Token]
+
+
+class User(Shape):
+    username: str
+    is_admin: bool
+    is_active: bool
+    has_password: bool
+    created_at: datetime
+
+
+class UserPage(Page):
+    results: list[User]
+
+
+class Organization(Shape):
+    name: str
+    role: fields.Role | None
+    """The caller's; null for one who is no member."""
+    created_by: str
+    created_at: datetime
+
+
+class OrganizationPage(Page):
+    results: list[Organization]
+
+
+class Member(Shape):
+    username: str
+    role: fields.Role
+    created_at: datetime
+
+
+class MemberPage(Page):
+    results: list[Member]
+
+
+class AuditRecord(Shape):
+    id: Id
+    at: datetime
+    namespace: str | None
+    actor: str
+    token: int | None
+    """The id of the token that was used."""
+    address: str | None
+    request_id: str | None
+    action: str
+    """A noun and a verb, as in `job.update`."""
+    subject: str | None
+    """The id or the name of what was changed."""
+    before: dict[str, Any] | None
+    """What was changed, as it was."""
+    after: dict[str, Any] | None
+    """The same, as it is since."""
+
+
+class AuditPage(Page):
+    results: list[AuditRecord]
 
 
 class Health(Shape):

@@ -9,6 +9,7 @@ from jobd.api import compression
 from jobd.api.base import JSON, Handler, Services
 from jobd.api.openapi import document, page
 from jobd.api.openapi.document import Table
+from jobd.api.rules import Rules
 
 
 class Specification:
@@ -30,10 +31,10 @@ class Specification:
 class _Unchanging(Handler):
     """What stays the same while this program runs, for everybody: it may be kept, and is asked for again by its tag."""
 
-    is_public = True
-
-    def initialize(self, services: Services, specification: Specification) -> None:  # type: ignore[override]
-        super().initialize(services)
+    def initialize(  # type: ignore[override]
+        self, services: Services, rules: Rules, specification: Specification
+    ) -> None:
+        super().initialize(services, rules)
         self.specification = specification
 
     async def reply_unchanging(self, data: bytes, media_type: str) -> None:

@@ -48,7 +48,6 @@ class Sizes(Handler):
 class Health(Handler):
     """The process answers."""
 
-    is_public = True
     is_limited = False
 
     async def get(self) -> None:
@@ -58,7 +57,6 @@ class Health(Handler):
 class Readiness(Handler):
     """The database answers, and its schema is this program's."""
 
-    is_public = True
     is_limited = False
 
     async def get(self) -> None:

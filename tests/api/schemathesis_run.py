@@ -4,6 +4,7 @@ All its checks but one, that valid data are accepted: a schema cannot say which 
 """
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import tempfile
 from pathlib import Path
 
 from tests.e2e.daemon import Daemon
+
+PATHS = [str(Path(__file__).parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+"""The tests' own folder first: schemathesis runs elsewhere and finds its hooks there."""
 
 
 def run(daemon: Daemon, *flags: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
@@ -36,7 +40,13 @@ def run(daemon: Daemon, *flags: str, timeout: float | None = None) -> subprocess
         *flags,
     ]
     return subprocess.run(
-        command, cwd=daemon.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout
+        command,
+        cwd=daemon.folder,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.api.schemathesis_hooks", "PYTHONPATH": os.pathsep.join(PATHS)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=timeout,
     )
 
 

@@ -19,9 +19,11 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 JOBS = "^/v1/jobs"
+ACCOUNTS = "^/v1/(users|orgs|tokens|auth|audit|generate)"
 PARTS = [
     pytest.param(["--include-path-regex", JOBS], id="jobs"),
-    pytest.param(["--exclude-path-regex", JOBS], id="all else"),
+    pytest.param(["--include-path-regex", ACCOUNTS], id="accounts"),
+    pytest.param(["--exclude-path-regex", f"{JOBS}|{ACCOUNTS}"], id="all else"),
 ]
 
 

@@ -57,8 +57,6 @@ class Call:
     body: Body | None = None
     headers: Mapping[str, Header] | None = None
     refusals: tuple[int, ...] = ()
-    needs_no_token_here: bool = False
-    """Whether a program on the daemon's own machine may do without."""
 
 
 Calls = Mapping[tuple[str, str], Call]

@@ -13,12 +13,16 @@ from jobd.api.base import Handler
 from jobd.api.openapi import accounts, execs, jobs, system
 from jobd.api.openapi.calls import JSON, Answer, Call, Calls, Content
 from jobd.api.openapi.refusals import HEADERS, OF_EVERY_CALL, REFUSALS
+from jobd.api.rules import LOCAL, PUBLIC, RULES, Who
 from jobd.api.schemas import JobFields, Query
 
 CALLS: Calls = {**jobs.CALLS, **execs.CALLS, **accounts.CALLS, **system.CALLS}
 """By method and address, in the order of the page."""
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "id": {"schema": {"type": "integer", "minimum": 1}, "example": 146},
+    "token_id": {"schema": {"type": "integer", "minimum": 1}, "example": 3},
+    "username": {"schema": {"type": "string"}, "example": "lihua"},
+    "name": {"schema": {"type": "string"}, "example": "team"},
     "exec_id": {"schema": {"type": "string", "format": "uuid"}, "example": "64b2d045-2881-4293-9bcd-bdc04b953115"},
 }
 """The parts of addresses, by their names in braces."""
@@ -50,7 +54,9 @@ def build(table: Table) -> Json:
     for (method, path), call in CALLS.items():
         handler = table.get(path)
         if handler is not None and method in methods(handler):
-            paths.setdefault(path, _path(path))[method.lower()] = _operation(method, call, handler)
+            paths.setdefault(path, _path(path))[method.lower()] = _operation(
+                method, call, handler, RULES.get(path, {}).get(method)
+            )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -133,9 +139,9 @@ def _path(path: str) -> Json:
     return {"parameters": parameters} if parameters else {}
 
 
-def _operation(method: str, call: Call, handler: type[Handler]) -> Json:
+def _operation(method: str, call: Call, handler: type[Handler], who: Who | None) -> Json:
     parameters = [*_query(handler.queries.get(method, Query)), *_headers(call)]
-    statuses = sorted({*OF_EVERY_CALL, *([] if handler.is_public else [401]), *call.refusals})
+    statuses = sorted({*OF_EVERY_CALL, *([] if who is PUBLIC else [401]), *call.refusals})
     operation: Json = {
         "operationId": re.sub(r"[^a-z0-9]+", "_", call.summary.lower()).strip("_"),
         "tags": [call.tag],
@@ -156,10 +162,8 @@ def _operation(method: str, call: Call, handler: type[Handler]) -> Json:
     names = {status: name for name, (status, *_) in REFUSALS.items()}
     refusals = {str(status): {"$ref": f"#/components/responses/{names[status]}"} for status in statuses}
     operation["responses"] = {**successes, **refusals}
-    if handler.is_public:
-        operation["security"] = []
-    elif call.needs_no_token_here:
-        operation["security"] = [{}, *SECURITY]
+    if who in (PUBLIC, LOCAL):
+        operation["security"] = [] if who is PUBLIC else [{}, *SECURITY]
     return operation
 
 

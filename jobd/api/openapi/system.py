@@ -50,7 +50,6 @@ CALLS: Calls = {
             )
         },
         "A program on the daemon's own machine, without a proxy in between, needs no token.",
-        needs_no_token_here=True,
     ),
     ("GET", "/openapi.json"): Call(
         "This API",
