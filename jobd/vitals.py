@@ -36,6 +36,7 @@ class Vitals:
         self._lag = Periodic(self._measure_lag, LAG_EVERY * 1000)
         self._probe: asyncio.Future[str] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._outage = ""
         self._fault = ""
 
     def start(self) -> None:
@@ -53,8 +54,10 @@ class Vitals:
             self._watching.cancel()
         systemd.notify(STOPPING=1, STATUS="stopping; what runs goes on")
 
-    async def fault(self) -> str:
-        """What is wrong, in words; empty when all is well."""
+    async def hang(self) -> str:
+        """What does not come to an end, in words; empty when all goes on. An outage that is told is no hang: another
+        start would not end it.
+        """
         silent = time.monotonic() - max(self._engine.scanned_at, self._began)
         if silent > self._quiet:
             return f"the scheduler has not looked for due slots for {silent:.0f} s"
@@ -66,26 +69,29 @@ class Vitals:
         except TimeoutError:
             return "the database has not answered"
         except ServiceUnavailable as error:
-            return error.message
+            self._outage = error.message
+        else:
+            self._outage = ""
         return ""
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._every)
             try:
-                fault = await self.fault()
+                hang = await self.hang()
             except Exception as error:  # a watcher that died would have a daemon killed that is well
                 log.exception("the daemon cannot be watched")
-                fault = repr(error)
-            self._tell(fault)
+                hang = repr(error)
+            self._tell(hang)
 
-    def _tell(self, fault: str) -> None:
+    def _tell(self, hang: str) -> None:
+        fault = hang or self._outage
         if fault and not self._fault:
             log.error("not well: %s", fault)
         elif self._fault and not fault:
             log.info("well again")
         self._fault = fault
-        alive: Mapping[str, int] = {} if fault or self._watchdog is None else {"WATCHDOG": 1}
+        alive: Mapping[str, int] = {} if hang or self._watchdog is None else {"WATCHDOG": 1}
         systemd.notify(**alive, STATUS=fault or self._status())
 
     def _status(self) -> str:

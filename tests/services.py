@@ -83,6 +83,19 @@ def fresh_postgres(template: str = "template1") -> Iterator[str]:
         _administer(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+@contextmanager
+def without_connections(url: str) -> Iterator[None]:
+    """All connections to a database of `fresh_postgres` are cut, and new ones refused."""
+    server, name = require("postgresql"), sql.Identifier(urlsplit(url).path[1:])
+    _administer(server, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+    ours = sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}")
+    _administer(server, ours.format(sql.Literal(name.string)))
+    try:
+        yield
+    finally:
+        _administer(server, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+
+
 def _administer(server: str, statement: sql.Composed) -> None:
     connection = psycopg2.connect(server)
     try:

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from jobd import systemd
 from jobd.engine.daemon import STOP_PATIENCE
 from jobd.engine.regions import CLOSE_TIMEOUT
 from tests.cli.conftest import PROGRAM, install
+from tests.services import ROOT, free_port, fresh_postgres, without_connections
 
-ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "conf" / "jobd.service"
 
 
@@ -72,14 +73,20 @@ def test_the_watchdog_is_for_the_process_that_it_names() -> None:
 
 @pytest.fixture
 def daemon(listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    with started(listener, tmp_path, monkeypatch, f"sqlite:///{tmp_path}/var/jobd.db") as process:
+        yield process
+
+
+@contextmanager
+def started(
+    listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """`jobd serve` as a unit would start it, with a watchdog of 0.6 s."""
     install(tmp_path / "site", "processes", (ROOT / "tests" / "cli" / "processes.py").read_text(), monkeypatch)
     ini = tmp_path / "jobd.ini"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     ini.write_text(
-        f"[jobd]\nlisten = 127.0.0.1:{port}\ndefault_region = HERE\n[scheduler]\ntick = 0.05\n"
-        "[log]\nformat = json\n[region:HERE]\nexecutor = processes\n"
+        f"[jobd]\nlisten = 127.0.0.1:{free_port()}\ndefault_region = HERE\n[scheduler]\ntick = 0.05\n"
+        f"[database]\nurl = {database}\n[log]\nformat = json\n[region:HERE]\nexecutor = processes\n"
     )
     environ = {**os.environ, "NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "600000"}
     environ.pop("WATCHDOG_PID", None)
@@ -123,7 +130,20 @@ def test_a_daemon_tells_its_life(daemon: subprocess.Popen[bytes], listener: List
 
 
 @pytest.mark.parametrize("listener", ["path"], indirect=True)
-def test_a_daemon_that_cannot_work_stops_saying_that_it_lives(
+def test_a_database_that_is_away_is_told_and_no_reason_to_be_restarted(
+    listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fresh_postgres() as url, started(listener, tmp_path, monkeypatch, url):
+        listener.until(lambda said: said.get("WATCHDOG") == "1")
+        with without_connections(url):
+            told = [listener.until(lambda said: "the database" in said["STATUS"])]
+            told += [listener.next() for _ in range(5)]  # longer than the watchdog waits
+            assert [said.get("WATCHDOG") for said in told] == ["1"] * 6
+        listener.until(lambda said: said["STATUS"].startswith("serving"))
+
+
+@pytest.mark.parametrize("listener", ["path"], indirect=True)
+def test_a_daemon_that_hangs_stops_saying_that_it_lives(
     daemon: subprocess.Popen[bytes], listener: Listener, tmp_path: Path
 ) -> None:
     listener.until(lambda said: said.get("WATCHDOG") == "1")

@@ -127,7 +127,7 @@ class Engine:
 
     @property
     def scanned_at(self) -> float:
-        """By the monotonic clock, when the scheduler last looked for due slots and succeeded."""
+        """By the monotonic clock, when the scheduler last looked for due slots."""
         return self._scheduler.scanned_at
 
     @property

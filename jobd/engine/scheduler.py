@@ -29,7 +29,7 @@ class Scheduler:
         self._timer: asyncio.TimerHandle | None = None
         self._scanning: asyncio.Task[None] | None = None
         self.scanned_at = float("-inf")
-        """By the monotonic clock, when a batch was last fired or nothing was found due."""
+        """By the monotonic clock, when it last came back from the database, with or without success."""
 
     def start(self) -> None:
         self._periodic.start()
@@ -54,21 +54,19 @@ class Scheduler:
         if self._scanning is None or self._scanning.done():
             self._scanning = asyncio.get_running_loop().create_task(self._fire())
 
-    def _note_success(self) -> None:
-        self.scanned_at = time.monotonic()
-        self._database.metrics.last_tick.set_to_current_time()
-
     async def _fire(self) -> None:
         """Fire batch after batch until nothing is due, then arm the timer for what is due before the next tick."""
         room = Room(self._rules.waiting_per_namespace)
         try:
             while True:
                 fired = await self._database.write(slots.fire_due, self._rules, room)
-                self._note_success()
+                self.scanned_at = time.monotonic()
+                self._database.metrics.last_tick.set_to_current_time()
                 self._on_fired(fired.execs)
                 if not fired.more:
                     break
         except ServiceUnavailable as error:
+            self.scanned_at = time.monotonic()
             self._database.metrics.scan_errors.inc()
             log.warning("no scan: %s", error)
             return
