@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -57,7 +58,7 @@ def outputs(draw: st.DrawFn) -> tuple[list[str], list[tuple[Stream, bytes]]]:
 
 def cut(draw: st.DrawFn, stream: Stream, data: bytes) -> list[tuple[Stream, bytes]]:
     places = sorted(draw(st.sets(st.integers(0, len(data)), max_size=3)) | {0, len(data)})
-    return [(stream, data[a:b]) for a, b in zip(places, places[1:], strict=False)] or [(stream, data)]
+    return [(stream, data[a:b]) for a, b in pairwise(places)] or [(stream, data)]
 
 
 @settings(max_examples=80, deadline=None)
@@ -143,10 +144,7 @@ def test_held_back_output_keeps_its_time_and_its_stream() -> None:
 def test_the_streams_are_apart() -> None:
     written = [at(0, b"hunt"), at(0, b"hunt", "stderr"), at(0, b"er22"), at(0, b"!", "stderr")]
     out = [(chunk.stream, chunk.data) for chunk in Mask(["hunter22"]).apply(written)]
-    assert out == [
-        ("stdout", b"******"),
-        ("stderr", b"hunt!"),
-    ][:1] + [("stderr", b"hunt"), ("stderr", b"!")]
+    assert out == [("stdout", b"******"), ("stderr", b"hunt"), ("stderr", b"!")]
 
 
 def test_bytes_that_are_no_text_pass() -> None:
@@ -156,7 +154,7 @@ def test_bytes_that_are_no_text_pass() -> None:
 @pytest.mark.parametrize(
     ("values", "output"),
     [
-        (["s3cr3t-%d" % n for n in range(64)], b"GET /index.html 200 12ms s3cr3t\n" * 2**15),
+        ([f"s3cr3t-{n}" for n in range(64)], b"GET /index.html 200 12ms s3cr3t\n" * 2**15),
         (["\n".join("a" * n for n in range(4, 250))], b"a" * 2**18),
         (["\n".join("a" * n + "b" for n in range(4, 250))], (b"a" * 249 + b"c") * 2**10),
     ],

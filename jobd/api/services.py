@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, Self
 
 import pluggy
 
 from jobd.api.log_stream import End
 from jobd.config import Settings
+from jobd.keyring import Keyring
 from jobd.logs import Entry
 from jobd.store.database import Database
 from jobd.store.tables import Exec
@@ -58,7 +60,7 @@ class Engine(Protocol):
     async def running_log(self, row: Exec) -> bytes | None:
         """What a live exec has written so far, as `jobd.logs` frames; None if that cannot be known here.
 
-        Raises RegionUnavailable.
+        Raises ExecutorError when it must not or cannot be read.
         """
 
     def follow(self, row: Exec, offset: int) -> Follower:
@@ -101,3 +103,7 @@ class Services:
     engine: Engine
     plugins: pluggy.PluginManager | None = None
     requests: Requests = field(default_factory=Requests)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        return Keyring(self.settings.jobd.key_file)
