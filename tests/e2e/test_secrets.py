@@ -1,4 +1,4 @@
-"""A secret that is like nothing else goes in over HTTP and through real containers, and is then looked for everywhere."""
+"""A secret like nothing else goes in over HTTP and through real containers, and is then looked for everywhere."""
 
 import base64
 import json
