@@ -19,6 +19,7 @@ from jobd.settings import (
     Jobd,
     Limits,
     Listen,
+    Log,
     MountSettings,
     RegionKeys,
     RegionSettings,
@@ -50,6 +51,7 @@ FIXED: dict[str, type[BaseModel]] = {
     "scheduler": Scheduler,
     "execs": Execs,
     "limits": Limits,
+    "log": Log,
 }
 BUILT_IN_SIZES = {"XXS": "0.15 cpu, 64 MB", "XS": "0.25 cpu, 128 MB"}
 BUILT_IN_REGIONS = {"BEIJING1": "docker", "DRYRUN": "dry-run"}

@@ -154,6 +154,11 @@ class Execs(_Frozen):
     queue_deadline: Seconds = 86400
 
 
+class Log(_Frozen):
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Size(_Frozen):
     """`cpus` of one core each, `memory` in bytes (Docker refuses less than 6 MB)."""
 
@@ -235,6 +240,7 @@ class Settings(_Frozen):
     execs: Execs = Execs()
     sizes: dict[str, Size]
     limits: Limits = Limits()
+    log: Log = Log()
     registries: dict[str, Registry] = {}
     mounts: dict[str, MountSettings] = {}
     regions: dict[str, RegionSettings]

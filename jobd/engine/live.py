@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from jobd import journal
 from jobd.engine.regions import ServedRegion
 from jobd.executor import Handle
 from jobd.masking import Mask
@@ -26,6 +28,10 @@ class LiveExec:
     """What must not be told of it, while it is being started and while it is being ended."""
     deadline: float | None = None
     """Loop time at which its timeout is over."""
+
+    def in_log(self) -> AbstractContextManager[None]:
+        """Lines logged within name this exec and its job."""
+        return journal.about(exec_id=self.row.id, job_id=self.row.job_id)
 
     @property
     def handle(self) -> Handle | None:

@@ -176,4 +176,4 @@ def test_nothing_tells_a_secret(
     for file in daemon.folder.rglob("*"):
         found += leaks(file.name, file.read_bytes()) if file.is_file() else []
     assert not found
-    assert b"DEBUG" in daemon.log.read_bytes()
+    assert b"INSERT INTO secrets" in daemon.log.read_bytes()
