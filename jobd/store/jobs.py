@@ -10,21 +10,39 @@ from peewee import SQL, Expression, Function, Select, SqliteDatabase, fn
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
 from jobd.keyring import Keyring
-from jobd.store import secrets, statements
-from jobd.store.accounts import Caller, require_namespace
+from jobd.store import audit, secrets, statements
+from jobd.store.accounts import require_namespace
+from jobd.store.callers import Caller
 from jobd.store.clock import now
+from jobd.store.pages import Page, page_of
 from jobd.store.tables import Job
 
 TICK = timedelta(microseconds=1)
 SCHEDULE_FIELDS = ("schedule_mode", "schedule_timezone")
-
-
-@dataclass(frozen=True)
-class Page:
-    """`count` rows in all, of which `rows` are this page's."""
-
-    count: int
-    rows: list[Any]
+AUDITED = (
+    "name",
+    "command",
+    "docker_image_repo",
+    "docker_image_tag",
+    "resource_size",
+    "region_name",
+    "runtime_vars",
+    "secret_vars",
+    "pull_policy",
+    "labels",
+    "mounts",
+    "timeout",
+    "max_retries",
+    "retry_delay",
+    "execs_kept",
+    "is_schedule_active",
+    "schedule_mode",
+    "schedule_timezone",
+    "missed_run_policy",
+    "starting_deadline",
+    "concurrency_policy",
+)
+"""What users say of a job, as far as the audit may have it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,7 @@ def create(caller: Caller, values: Mapping[str, Any], keyring: Keyring | None = 
 
     Raises PermissionDenied, InvalidArgs, ServiceUnavailable when this daemon cannot seal.
     """
-    namespace = values.get("namespace") or caller.username
+    namespace = values.get("namespace") or caller.own_namespace
     require_namespace(caller, namespace)
     at = now()
     given = values.get("secret_vars") or {}
@@ -53,7 +71,12 @@ def create(caller: Caller, values: Mapping[str, Any], keyring: Keyring | None = 
     statements.insert(job)
     if given:
         secrets.store(keyring, job, given)
+    audit.record(caller, "job.create", namespace, job.id, after=audited(job), at=at)
     return job
+
+
+def audited(job: Job) -> dict[str, Any]:
+    return {name: getattr(job, name) for name in AUDITED}
 
 
 def get(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") -> Job:
@@ -63,8 +86,15 @@ def get(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") 
     """
     locking = f" FOR {lock}" if lock and Job._meta.database.for_update else ""
     job = statements.find(Job, f"id = ? AND deleted_at IS NULL{locking}", job_id)
-    if job is None or not caller.may_use(job.namespace):
+    if job is None or not caller.may_read(job.namespace):
         raise NotFound(f"no job {job_id}")
+    return job
+
+
+def writable(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") -> Job:
+    """As `get`, to change something about the job. Raises PermissionDenied for one that the caller may only read."""
+    job = get(caller, job_id, lock)
+    caller.require_write(job.namespace)
     return job
 
 
@@ -83,7 +113,7 @@ def listed(caller: Caller, wanted: JobFilter, page: int, page_size: int) -> Page
         query = query.where(Job.is_schedule_active == wanted.scheduled)
     for key, value in wanted.labels:
         query = query.where(_has_label(key, value))
-    return Page(query.count(), list(query.order_by(Job.id.desc()).paginate(page, page_size)))
+    return page_of(query.order_by(Job.id.desc()), page, page_size)
 
 
 def _has_label(key: str, value: str) -> Expression | Function:
@@ -102,10 +132,11 @@ def update(
     keyring: Keyring | None = None,
 ) -> Job:
     """Change what is named and leave the rest. `require` sees the job as nobody else can change it any more, and may
-    raise; `keyring` as for `create`. Raises NotFound, InvalidArgs, ServiceUnavailable.
+    raise; `keyring` as for `create`. Raises NotFound, PermissionDenied, InvalidArgs, ServiceUnavailable.
     """
-    job = get(caller, job_id, lock="UPDATE")
+    job = writable(caller, job_id, lock="UPDATE")
     require(job)
+    said = audited(job)
     given = changes.get("secret_vars")
     if given is not None:
         changes = {**changes, "secret_vars": secrets.versions(given, job.secret_vars)}
@@ -120,6 +151,7 @@ def update(
     job.save()
     if given is not None:
         secrets.store(keyring, job, given)
+    audit.record(caller, "job.update", job.namespace, job.id, said, audited(job), at)
     return job
 
 

@@ -11,6 +11,7 @@ from jobd.errors import InvalidArgs, StartFailed
 from jobd.keyring import Key, Keyring
 from jobd.masking import MASK
 from jobd.store import accounts, jobs, secrets
+from jobd.store.callers import EVERYBODY_IS_ADMIN
 from jobd.store.database import Database
 from jobd.store.tables import Exec, Job, Secret
 from tests.api.conftest import USER
@@ -126,7 +127,7 @@ async def test_a_name_is_plain_or_secret(api: Api) -> None:
 
 async def test_of_two_changes_at_once_the_second_cannot_make_a_name_both(api: Api) -> None:
     job = await api.job(secret_vars={"A": VALUE})
-    caller, database = accounts.EVERYBODY_IS_ADMIN, api.services.database
+    caller, database = EVERYBODY_IS_ADMIN, api.services.database
     with pytest.raises(InvalidArgs, match="cannot be"):
         await database.write(jobs.update, caller, job["id"], {"runtime_vars": {"A": "1"}})
 
@@ -150,6 +151,18 @@ async def test_what_cannot_be_is_refused_without_repeating_it(api: Api, secret_v
     refused = await api.call("POST", "/v1/jobs", {**JOB, "secret_vars": secret_vars})
     assert refused.faults.keys() == {"secret_vars"}
     assert VALUE.encode() not in refused.body
+
+
+async def test_the_audit_tells_that_a_value_was_set_and_not_which(api: Api) -> None:
+    job = await api.job(secret_vars={"PASSWORD": VALUE})
+    await put(api, job, {"secret_vars": {"PASSWORD": OTHER, "TOKEN": VALUE}})
+    await put(api, job, {"secret_vars": {"PASSWORD": MASK, "TOKEN": MASK}})
+    answer = await api.call("GET", f"/v1/audit?namespace={USER}")
+    changed, made = [row for row in answer.json["results"] if row["action"].startswith("job.")]
+    assert made["after"]["secret_vars"] == {"PASSWORD": MASK}
+    assert changed["before"] == {"secret_vars": {"PASSWORD": MASK}}
+    assert changed["after"] == {"secret_vars": {"PASSWORD": MASK, "TOKEN": MASK}}
+    assert VALUE.encode() not in answer.body
 
 
 async def test_a_deleted_job_takes_its_secrets_with_it(api: Api) -> None:

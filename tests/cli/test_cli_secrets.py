@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from jobd.keyring import Keyring
 from jobd.store import accounts, daemons, execs, jobs, secrets
+from jobd.store.callers import EVERYBODY_IS_ADMIN
 from jobd.store.database import Database
 from jobd.store.tables import Secret
 from tests.store.rows import JOB
@@ -39,7 +40,7 @@ def ask(ini, run, keyring):
 @pytest.fixture
 def value(ask, keyring):
     """The value of a secret, as a daemon that starts now would give it to a run."""
-    caller = accounts.EVERYBODY_IS_ADMIN
+    caller = EVERYBODY_IS_ADMIN
     given = {**JOB, "namespace": "chennanfei", "secret_vars": {"PASSWORD": SecretStr(VALUE)}}
     job = ask(jobs.create, caller, given, keyring)
     row = ask(execs.create, caller, job.id, {}, 10)

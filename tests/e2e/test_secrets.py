@@ -162,7 +162,7 @@ def test_nothing_tells_a_secret(
             daemon.request("GET", where + suffix, headers=head)
         daemon.request("GET", where + "/logs", headers={"Range": "bytes=3-40"})
         daemon.request("GET", f"/v1/jobs/{row['job']['id']}")
-    for query in ("/v1/jobs", "/v1/execs"):
+    for query in ("/v1/jobs", "/v1/execs", "/v1/audit", "/metrics"):
         daemon.request("GET", query)
     text = daemon.output(ended)
     assert b"pw ******\n" in text

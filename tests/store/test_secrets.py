@@ -13,7 +13,7 @@ from jobd.executor import Handle
 from jobd.keyring import Key, Keyring
 from jobd.store import database as door
 from jobd.store import execs, jobs, lifecycle, secrets, statements
-from jobd.store.accounts import Caller
+from jobd.store.callers import Caller
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
 from jobd.store.tables import EPOCH, Exec, Job, Secret
