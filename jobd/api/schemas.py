@@ -47,6 +47,8 @@ class JobFields(Body):
     """One of `/v1/regions`."""
     runtime_vars: fields.Variables | None = None
     """The container's environment; names of letters, digits and `_`, those that begin with `JOBD_` are jobd's own."""
+    secret_vars: fields.SecretVariables | None = None
+    """Environment that no answer shows: `******` stands for each value, and sent back keeps the one that is stored."""
     pull_policy: fields.PullPolicy | None = None
     """When the image is pulled; `if_not_present` by default."""
     labels: fields.Labels | None = None

@@ -13,6 +13,7 @@ from jobd.api.rates import Rates
 from jobd.api.sign_ins import SignIns
 from jobd.api.token_uses import TokenUses
 from jobd.config import Settings
+from jobd.keyring import Keyring
 from jobd.logs import Entry
 from jobd.store.database import Database
 from jobd.store.tables import Exec
@@ -62,7 +63,7 @@ class Engine(Protocol):
     async def running_log(self, row: Exec) -> bytes | None:
         """What a live exec has written so far, as `jobd.logs` frames; None if that cannot be known here.
 
-        Raises RegionUnavailable.
+        Raises ExecutorError when it must not or cannot be read.
         """
 
     def follow(self, row: Exec, offset: int) -> Follower:
@@ -114,3 +115,7 @@ class Services:
     @cached_property
     def rates(self) -> Rates:
         return Rates(self.settings.limits.requests_per_minute)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        return Keyring(self.settings.jobd.key_file)

@@ -13,6 +13,7 @@ from jobd.api import fields
 Id = Annotated[int, Field(ge=1, le=fields.LARGEST_ID)]
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 Count = Annotated[int, Field(ge=0)]
+Hidden = dict[str, Literal["******"]]
 Reason = Literal[
     "exit_code",
     "timeout",
@@ -63,6 +64,7 @@ class JobAsItIs(Shape):
     docker_image_tag: str
     resource_size: str
     region_name: str
+    secret_vars: Hidden
     pull_policy: fields.PullPolicy
     labels: dict[str, str]
     mounts: list[Mount]
@@ -131,6 +133,7 @@ class AnyExec(Shape):
     resource_size: str
     region_name: str
     runtime_vars: dict[str, str]
+    secret_vars: Hidden
     created_by: str
     created_at: datetime
     started_at: datetime | None

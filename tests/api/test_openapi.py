@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from jobd.api import answers, routes
 from jobd.api.openapi import document, page
 from jobd.api.openapi.calls import JSON
 from jobd.api.openapi.refusals import REFUSALS
-from jobd.store import accounts
+from jobd.settings import Jobd
+from jobd.store import accounts, secrets
 from jobd.store.database import Database
 from jobd.store.tables import User
 from tests.api.conftest import USER
@@ -103,7 +106,11 @@ def test_a_call_without_a_token_says_so() -> None:
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_every_example_of_a_body_works_and_its_answer_is_by_the_schema(api: Api, database: Database) -> None:
+async def test_every_example_of_a_body_works_and_its_answer_is_by_the_schema(
+    api: Api, make_api: Callable[..., Api], database: Database, tmp_path: Path
+) -> None:
+    api = make_api(api.token, jobd=Jobd(data_dir=tmp_path))
+    database.write_sync(secrets.begin, api.services.keyring)
     database.write_sync(accounts.set_password, USER, "correct horse battery staple")
     database.write_sync(lambda: User.update(is_admin=True).where(User.username == USER).execute())
     for method, path, operation in (param.values for param in OPERATIONS):

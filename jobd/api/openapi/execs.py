@@ -22,6 +22,7 @@ _EXEC: dict[str, Any] = {
     "resource_size": "XS",
     "region_name": "BEIJING1",
     "runtime_vars": {"DB_HOST": "10.0.0.5"},
+    "secret_vars": {"DB_PASSWORD": "******"},
     "created_by": "chennanfei",
     "created_at": "2025-12-28T14:51:53.074169+00:00",
     "started_at": None,

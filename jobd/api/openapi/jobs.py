@@ -14,6 +14,7 @@ _NEW = {
     "schedule_mode": "30 2 * * *",
     "schedule_timezone": "Asia/Shanghai",
     "runtime_vars": {"DB_HOST": "10.0.0.5"},
+    "secret_vars": {"DB_PASSWORD": "correct horse"},
     "labels": {"team": "data"},
 }
 _SMALLEST = {"name": "test", "docker_image_repo": "busybox"}
@@ -37,6 +38,7 @@ JOB = {
     "updated_at": "2025-12-28T14:31:07.639255+00:00",
     "last_exec": None,
     **_NEW,
+    "secret_vars": {"DB_PASSWORD": "******"},
 }
 _SLOTS = {
     "slots": [
