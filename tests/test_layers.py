@@ -19,6 +19,7 @@ LAYERS = [
         "jobd.schedule_text",
         "jobd.schedule_words",
         "jobd.schedule_zone",
+        "jobd.threads",
     },
     {"jobd.ini", "jobd.settings", "jobd.config", "jobd.hookspecs", "jobd.plugins"},
     {"jobd.store"},
