@@ -133,7 +133,7 @@ def require_namespace(caller: Caller, namespace: str) -> None:
     """Let the caller write there, or raise PermissionDenied whether it exists or not; InvalidArgs if it is absent."""
     if not caller.may_use(namespace):
         raise PermissionDenied(f"you may not write to the namespace {namespace!r}")
-    if statements.find(Namespace, "name = ?", namespace):
+    if statements.exists(Namespace, "name = ?", namespace):
         return
     if not caller.makes_namespaces:
         raise InvalidArgs("no such namespace", {"namespace": [f"there is no user {namespace!r}"]})
