@@ -11,7 +11,7 @@ from tornado.iostream import StreamClosedError
 from jobd import logs
 from jobd.api import answers, render
 from jobd.api.base import JSON, Handler, Services
-from jobd.api.log_stream import Events, Form, Text, stamped
+from jobd.api.log_stream import Events, Form, Text, shared, stamped
 from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
 from jobd.logs import Line
@@ -92,8 +92,8 @@ class Logs(Handler):
             try:
                 await self._send(form.begin() + tail)
                 while not follower.is_over:
-                    entries = await follower.more(KEEP_ALIVE)
-                    await self._send(form.add(entries) if entries else form.keep_alive())
+                    piece = await follower.more(KEEP_ALIVE)
+                    await self._send(shared(form, piece) if piece else form.keep_alive())
                 if follower.end is not None:
                     await self._send(form.end(follower.end))
                 elif isinstance(form, Text):

@@ -9,7 +9,7 @@ import pluggy
 
 from jobd.api.log_stream import End
 from jobd.config import Settings
-from jobd.logs import Entry
+from jobd.logs import Piece
 from jobd.store.database import Database
 from jobd.store.tables import Exec
 
@@ -27,7 +27,7 @@ class ServedRegion(Protocol):
 class Follower(Protocol):
     """At a place in an exec's output. To be left, as a context manager, by whoever follows no longer."""
 
-    async def more(self, patience: float) -> list[Entry]:
+    async def more(self, patience: float) -> Piece:
         """What comes next, as soon as there is something: none after `patience` seconds, and none when it is over."""
 
     @property
