@@ -1,9 +1,9 @@
 """What handlers work with: handed in when the application is built, never looked up."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import pluggy
 
@@ -101,3 +101,5 @@ class Services:
     engine: Engine
     plugins: pluggy.PluginManager | None = None
     requests: Requests = field(default_factory=Requests)
+    openings: dict[Hashable, asyncio.Task[Any]] = field(default_factory=dict)
+    """Last lines of logs that are being read for followers who just came."""
