@@ -13,12 +13,14 @@ from pydantic.fields import FieldInfo
 from jobd.executor import Executor
 from jobd.ini import Entry, Faults, Place, Section, nearest, override, read
 from jobd.settings import (
+    Audit,
     Auth,
     Database,
     Execs,
     Jobd,
     Limits,
     Listen,
+    Log,
     MountSettings,
     RegionKeys,
     RegionSettings,
@@ -50,6 +52,8 @@ FIXED: dict[str, type[BaseModel]] = {
     "scheduler": Scheduler,
     "execs": Execs,
     "limits": Limits,
+    "audit": Audit,
+    "log": Log,
 }
 BUILT_IN_SIZES = {"XXS": "0.15 cpu, 64 MB", "XS": "0.25 cpu, 128 MB"}
 BUILT_IN_REGIONS = {"BEIJING1": "docker", "DRYRUN": "dry-run"}

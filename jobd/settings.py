@@ -149,6 +149,11 @@ class Execs(_Frozen):
     queue_deadline: Seconds = 86400
 
 
+class Log(_Frozen):
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Size(_Frozen):
     """`cpus` of one core each, `memory` in bytes (Docker refuses less than 6 MB)."""
 
@@ -171,6 +176,10 @@ def parse_size(text: str) -> Size:
 class Limits(_Frozen):
     max_body: Annotated[int, BeforeValidator(parse_bytes), Field(ge=2**10, le=2**30)] = 2**20
     waiting_per_namespace: int = Field(default=10000, ge=1)
+
+
+class Audit(_Frozen):
+    max_age: Seconds = 400 * 86400
 
 
 class Registry(_Frozen):
@@ -230,6 +239,8 @@ class Settings(_Frozen):
     execs: Execs = Execs()
     sizes: dict[str, Size]
     limits: Limits = Limits()
+    audit: Audit = Audit()
+    log: Log = Log()
     registries: dict[str, Registry] = {}
     mounts: dict[str, MountSettings] = {}
     regions: dict[str, RegionSettings]

@@ -11,8 +11,10 @@ from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from jobd import journal
 from jobd.api import answers, body, callers
 from jobd.api.fields import LARGEST_ID
+from jobd.api.rules import LOCAL, PUBLIC, Rules, check, rule
 from jobd.api.schemas import Nothing, PageQuery, Query, read_body, read_query
 from jobd.api.services import Engine, Services
 from jobd.errors import (
@@ -23,7 +25,8 @@ from jobd.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from jobd.store.accounts import Caller
+from jobd.store.callers import Caller
+from jobd.store.namespaces import USERNAME
 
 __all__ = ["Engine", "Handler", "NoSuchPath", "Services"]
 
@@ -49,22 +52,25 @@ class Handler(RequestHandler):
     the refusal takes the place of the method.
     """
 
-    is_public: ClassVar[bool] = False
-    """Whether it answers without knowing who asks."""
     queries: ClassVar[dict[str, type[Query]]] = {}
     body_types: ClassVar[tuple[str, ...]] = (JSON,)
 
-    def initialize(self, services: Services) -> None:
+    def initialize(self, services: Services, rules: Rules) -> None:
+        """`rules`: who may call which method of this address."""
         self.services = services
+        self.rules = rules
         self.caller: Caller
         self.wanted: Any = None
         """The query string, as the model that `queries` names."""
         self._received: bytearray | None = bytearray()
         self._length = 0
+        self.sent_bytes = 0
+        """Of the answer's body so far, before any compression."""
         self._refusal: BaseException | None = None
 
     async def prepare(self) -> None:
         self.services.requests.begin(self)
+        journal.from_here_about(request_id=self.request_id, **_named_in(self.request.path))
         try:
             await self._let_in()
         except Exception as error:
@@ -75,11 +81,17 @@ class Handler(RequestHandler):
     async def _let_in(self) -> None:
         if self.services.settings.auth.mode == "none":
             callers.check_origin(self.request)
-        if not self.is_public:
-            self.caller = await callers.identify(self.request, self.services)
-        if self.request.method not in self._methods():
+        asked = self.request.method or ""
+        who = rule(self.rules, asked)
+        if who is LOCAL and callers.is_local(self.request):
+            who = PUBLIC
+        if who is not PUBLIC:
+            self.caller = await callers.identify(self.request, self.request_id, self.services)
+        if asked not in self._methods():
             raise HTTPError(405)
-        method = "GET" if self.request.method == "HEAD" else self.request.method
+        if who is not PUBLIC:
+            check(who, asked, self.caller)
+        method = "GET" if asked == "HEAD" else asked
         self.wanted = read_query(self.queries.get(method, Query), self.request.query_arguments)
         # What is no number here is tornado's to refuse.
         length = self.request.headers.get("Content-Length", "")
@@ -142,11 +154,22 @@ class Handler(RequestHandler):
             raise NotFound("there is nothing at this address")
         return int(text)
 
+    def account_name(self, text: str) -> str:
+        """A user's or an organization's name from the URL. Raises NotFound for what none can have as its name."""
+        if not USERNAME.fullmatch(text):
+            raise NotFound("there is nothing at this address")
+        return text
+
     def exec_id(self, text: str) -> str:
         """An exec's id from the URL. Raises NotFound for what is no UUID."""
         if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower(), re.ASCII):
             raise NotFound("there is nothing at this address")
         return text.lower()
+
+    def write(self, chunk: str | bytes | dict[str, Any]) -> None:
+        if self.request.method != "HEAD":
+            self.sent_bytes += len(chunk.encode() if isinstance(chunk, str) else chunk)
+        super().write(chunk)
 
     def reply(self, value: Any, status: int = 200) -> None:
         """Answer in JSON: UTF-8, compact."""
@@ -236,10 +259,16 @@ class Handler(RequestHandler):
         )
 
 
+def _named_in(path: str) -> dict[str, Any]:
+    """The job and the exec that a path is about, by the names that lines of the log give them."""
+    match = re.match(r"/v1/jobs/(\d{1,19})(?:/execs/([0-9a-fA-F-]{36}))?(?:/|$)", path, re.ASCII)
+    if match is None:
+        return {}
+    return {"job_id": int(match[1])} | ({"exec_id": match[2].lower()} if match[2] else {})
+
+
 class NoSuchPath(Handler):
     """Whatever the URL table does not know."""
-
-    is_public = True
 
     def _methods(self) -> list[str]:
         return list(self.SUPPORTED_METHODS)

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import logging
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,15 +13,22 @@ from jobd.api.services import Services
 from jobd.errors import PermissionDenied, Unauthorized
 from jobd.hookspecs import AuthRequest
 from jobd.store import accounts
-from jobd.store.accounts import EVERYBODY_IS_ADMIN, Caller
+from jobd.store.callers import EVERYBODY_IS_ADMIN, Caller
 
 log = logging.getLogger(__name__)
 
 SCHEMES = ("token", "bearer")
+FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
+"""Headers by which a proxy says that it asks for somebody else."""
 
 
-async def identify(request: HTTPServerRequest, services: Services) -> Caller:
-    """Raises Unauthorized, ServiceUnavailable."""
+async def identify(request: HTTPServerRequest, request_id: str, services: Services) -> Caller:
+    """Who asks, from where. Raises Unauthorized, ServiceUnavailable."""
+    caller = await _identify(request, services)
+    return replace(caller, address=request.remote_ip or "", request_id=request_id)
+
+
+async def _identify(request: HTTPServerRequest, services: Services) -> Caller:
     if services.settings.auth.mode == "none":
         return EVERYBODY_IS_ADMIN
     named = await _named_by_plugin(request, services)
@@ -29,7 +37,9 @@ async def identify(request: HTTPServerRequest, services: Services) -> Caller:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() not in SCHEMES:
         raise Unauthorized("say who you are: Authorization: Token <token>")
-    return await services.database.read(accounts.authenticate, token.strip())
+    caller = await services.database.read(accounts.authenticate, token.strip())
+    services.uses.note(caller, services.database)
+    return caller
 
 
 def check_origin(request: HTTPServerRequest) -> None:
@@ -42,6 +52,19 @@ def check_origin(request: HTTPServerRequest) -> None:
     foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
     if foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise PermissionDenied("without tokens, other sites' pages may not call")
+
+
+def is_local(request: HTTPServerRequest) -> bool:
+    """Whether a program on this machine asks for itself: neither by way of a proxy, whose address is a loopback one,
+    too, nor a web page that made its own name resolve to here.
+    """
+    if any(header in request.headers for header in FORWARDING):
+        return False
+    try:
+        host = urlsplit(f"//{request.host}").hostname
+    except ValueError:  # brackets that do not close
+        return False
+    return _is_loopback(request.remote_ip) and _is_loopback(host)
 
 
 def _is_loopback(host: str | None) -> bool:
@@ -62,7 +85,7 @@ async def _named_by_plugin(request: HTTPServerRequest, services: Services) -> st
         remote_ip=request.remote_ip or "",
     )
     # pluggy calls the last registered first; so does this.
-    return await asyncio.get_running_loop().run_in_executor(None, _first_name, impls[::-1], seen)
+    return await asyncio.to_thread(_first_name, impls[::-1], seen)
 
 
 def _first_name(impls: list[Any], seen: AuthRequest) -> str | None:

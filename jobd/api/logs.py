@@ -12,6 +12,7 @@ from jobd import logs
 from jobd.api import answers, render
 from jobd.api.base import JSON, Handler, Services
 from jobd.api.log_stream import Events, Form, Text, shared, stamped
+from jobd.api.rules import Rules
 from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
 from jobd.logs import Line
@@ -30,15 +31,17 @@ class Logs(Handler):
 
     queries = {"GET": LogQuery}
 
-    def initialize(self, services: Services) -> None:
-        super().initialize(services)
+    def initialize(self, services: Services, rules: Rules) -> None:
+        super().initialize(services, rules)
         self._following: asyncio.Task[None] | None = None
+        self.is_followed = False
 
     async def get(self, job_id: str, exec_id: str) -> None:
         where = (self.caller, self.number(job_id), self.exec_id(exec_id))
         row, frames = await self.services.database.read(execs.log_of, *where)
         self.set_header("Vary", "Accept")
         if self.wanted.follow:
+            self.is_followed = True
             await self._follow(row, frames, self._form())
             return
         frames = await self._frames(row, frames)

@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self
 import pluggy
 
 from jobd.api.log_stream import End
+from jobd.api.sign_ins import SignIns
+from jobd.api.token_uses import TokenUses
 from jobd.config import Settings
 from jobd.logs import Piece
 from jobd.store.database import Database
@@ -83,6 +85,9 @@ class Requests:
         if not self._open:
             self._none.set()
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     async def finished(self, patience: float) -> bool:
         """Wait until none is under way, at most `patience` seconds; whether none is."""
         try:
@@ -101,5 +106,7 @@ class Services:
     engine: Engine
     plugins: pluggy.PluginManager | None = None
     requests: Requests = field(default_factory=Requests)
+    uses: TokenUses = field(default_factory=TokenUses)
+    sign_ins: SignIns = field(default_factory=SignIns)
     openings: dict[Hashable, asyncio.Task[Any]] = field(default_factory=dict)
     """Last lines of logs that are being read for followers who just came."""

@@ -48,8 +48,6 @@ class Sizes(Handler):
 class Health(Handler):
     """The process answers."""
 
-    is_public = True
-
     async def get(self) -> None:
         self.reply({"status": "ok"})
 
@@ -57,10 +55,8 @@ class Health(Handler):
 class Readiness(Handler):
     """The database answers, and its schema is this program's."""
 
-    is_public = True
-
     async def get(self) -> None:
-        pending = await asyncio.get_running_loop().run_in_executor(None, self.services.database.pending)
+        pending = await asyncio.to_thread(self.services.database.pending)
         if pending:
             raise ServiceUnavailable(f"the database waits for {len(pending)} migrations")
         self.reply({"status": "ready"})

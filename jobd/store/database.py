@@ -4,6 +4,7 @@ Everything in `jobd.store` is a plain blocking function over the models in `tabl
 thread, on a connection of its own, `write` in one transaction. The loop thread never touches the database.
 """
 
+import contextvars
 import logging
 import threading
 import time
@@ -16,7 +17,9 @@ from typing import Any, TypeVar
 import peewee
 from playhouse.migrations import Runner
 
+from jobd import journal
 from jobd.errors import ConfigError, ServiceUnavailable
+from jobd.metrics import Metrics
 from jobd.store import connections as connecting
 from jobd.store import tables
 from jobd.threads import Threads
@@ -48,6 +51,7 @@ class _Pending(threading.local):
 
     def __init__(self) -> None:
         self.follow: list[Callable[[], None]] = []
+        self.counts: list[Callable[[Metrics], None]] = []
 
 
 _pending = _Pending()
@@ -72,6 +76,7 @@ class _Write:
 
     def __init__(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
         self.fn, self.args, self.kwargs = fn, args, kwargs
+        self.within = contextvars.copy_context().run
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_over = False
@@ -79,10 +84,15 @@ class _Write:
     def settle(self, work: Callable[..., Any]) -> None:
         self.error = None
         try:
-            self.result = work(self.fn, *self.args, **self.kwargs)
+            self.result = self.within(work, self.fn, *self.args, **self.kwargs)
         except BaseException as error:  # whoever waits is to have it
             self.error = error
         self.is_over = True
+
+
+def count(tell: Callable[[Metrics], None]) -> None:
+    """Have this counted once the transaction of this thread is committed, and not if it never is."""
+    _pending.counts.append(tell)
 
 
 class Database:
@@ -93,7 +103,8 @@ class Database:
     most_together = 64
     """Writes that SQLite commits at once, at the most."""
 
-    def __init__(self, url: str, connections: int = 8) -> None:
+    def __init__(self, url: str, connections: int = 8, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
         self.is_sqlite = url.startswith("sqlite:")
         most = 2 * connections + 2
         self._peewee = connecting.sqlite(url, most) if self.is_sqlite else connecting.postgresql(url, most)
@@ -128,11 +139,12 @@ class Database:
 
     def read_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """`read` for callers without a loop."""
-        return self._timed(partial(fn, *args, **kwargs), _name(fn))
+        return self._timed(partial(fn, *args, **kwargs), _name(fn), "read")
 
     def write_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """`write` for callers without a loop."""
-        return self._timed(partial(self._transaction, partial(fn, *args, **kwargs), fn in _alone), _name(fn))
+        work = partial(self._transaction, partial(fn, *args, **kwargs), fn in _alone)
+        return self._timed(work, _name(fn), "write")
 
     def migrate(self, then: Callable[[], None] = lambda: None) -> list[str]:
         """Bring the schema up to date and do `then`, one daemon at a time; the names of what was applied.
@@ -166,7 +178,7 @@ class Database:
         return applied
 
     async def _submit(self, threads: Threads, call: Callable[..., Any], fn: Any, args: Any, kwargs: Any) -> Any:
-        return await threads.call(self._in_our_thread, call, fn, args, kwargs)
+        return await threads.call(journal.carried(self._in_our_thread), call, fn, args, kwargs)
 
     def _in_our_thread(self, call: Callable[..., Any], fn: Any, args: Any, kwargs: Any) -> Any:
         self._ours.keeps_connection = True
@@ -189,7 +201,9 @@ class Database:
         """
         group: list[_Write] = []
         try:
-            self._timed(partial(self._transaction, partial(self._gather, group)), f"of {len(self._queue)} writes")
+            self._timed(
+                partial(self._transaction, partial(self._gather, group)), f"of {len(self._queue)} writes", "write"
+            )
         except Exception as error:
             may_be_there = _pending.is_committing
             for write in group or [self._queue.popleft()]:
@@ -205,37 +219,43 @@ class Database:
         while self._queue and len(group) < self.most_together and (not group or time.monotonic() < until):
             write = self._queue.popleft()
             group.append(write)
-            followed = len(_pending.follow)
+            followed, counted = len(_pending.follow), len(_pending.counts)
             self._peewee.execute_sql("SAVEPOINT one")
             try:
-                write.result = write.fn(*write.args, **write.kwargs)
+                write.result = write.within(write.fn, *write.args, **write.kwargs)
             except BaseException as error:  # its own fault, unless it is the database's
                 if isinstance(error, peewee.DatabaseError) and not isinstance(error, STATEMENT_FAULTS):
                     raise
                 write.error = error
-                del _pending.follow[followed:]
+                del _pending.follow[followed:], _pending.counts[counted:]
                 self._peewee.execute_sql("ROLLBACK TO one")
             self._peewee.execute_sql("RELEASE one")
 
     def _transaction(self, work: Callable[[], Result], is_alone: bool = False) -> Result:
-        _pending.follow = []
+        _pending.follow, _pending.counts = [], []
         _pending.is_committing = is_alone
         with self._peewee.alone() if is_alone else self._atomic():
             result = work()
             _pending.is_committing = True
         for follow in _pending.follow:
             follow()
+        for tell in _pending.counts:
+            tell(self.metrics)
         return result
 
     def _atomic(self) -> Any:
         return self._peewee.atomic("IMMEDIATE") if self.is_sqlite else self._peewee.atomic()
 
-    def _timed(self, work: Callable[[], Result], what: str) -> Result:
+    def _timed(self, work: Callable[[], Result], what: str, kind: str) -> Result:
         began = time.monotonic()
         try:
             return self._attempt(work)
+        except ServiceUnavailable:
+            self.metrics.database_errors.labels(kind).inc()
+            raise
         finally:
             took = time.monotonic() - began
+            self.metrics.database_duration.labels(kind).observe(took)
             if took > SLOW:
                 log.warning("database call %s took %.1f s", what, took)
 

@@ -6,15 +6,18 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from peewee import Expression
 
 from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
-from jobd.store import jobs, statements
-from jobd.store.accounts import Caller
+from jobd.metrics import Metrics
+from jobd.store import audit, jobs, statements
+from jobd.store.callers import Caller
 from jobd.store.clock import now
-from jobd.store.jobs import Page
+from jobd.store.database import count
+from jobd.store.pages import Page, page_of
 from jobd.store.tables import Exec, ExecLog, IdempotencyKey, Job
 
 LIVE = ("W", "R")
@@ -61,11 +64,11 @@ def create(
     """A manual exec of the job, waiting; `overrides` hold for this run alone, variables are merged. The same caller,
     job, key and overrides within 24 h give the exec that was made the first time.
 
-    Raises NotFound, TooManyRequests when the namespace has `waiting_per_namespace` execs waiting already,
-    IdempotencyMismatch for a key that came with other overrides.
+    Raises NotFound, PermissionDenied, TooManyRequests when the namespace has `waiting_per_namespace` execs waiting
+    already, IdempotencyMismatch for a key that came with other overrides.
     """
     # Of two that come with one key the second must see the first; others need the job to stay, and not each other.
-    job = jobs.get(caller, job_id, lock="SHARE" if idempotency_key is None else "UPDATE")
+    job = jobs.writable(caller, job_id, lock="SHARE" if idempotency_key is None else "UPDATE")
     digest = _digest(overrides)
     if idempotency_key is not None:
         earlier = _made_with(caller, job.id, idempotency_key, digest)
@@ -75,7 +78,8 @@ def create(
     values = {**snapshot(job), **overrides}
     values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
     made = Exec(**fresh(job.id, "M", caller.username, statements.NOW), **values)
-    statements.insert(made)
+    _insert(made)
+    audit.record(caller, "exec.create", made.namespace, subject(made), after=overrides, at=made.created_at)
     if idempotency_key is not None:
         who = {"username": caller.username, "job_id": job.id, "key": idempotency_key}
         IdempotencyKey.create(**who, digest=digest, exec_id=made.id, created_at=made.created_at)
@@ -83,13 +87,20 @@ def create(
 
 
 def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int) -> Exec:
-    """The same snapshot again. Raises NotFound, TooManyRequests."""
-    jobs.get(caller, job_id, lock="SHARE")
+    """The same snapshot again. Raises NotFound, PermissionDenied, TooManyRequests."""
+    jobs.writable(caller, job_id, lock="SHARE")
     source = get(caller, job_id, exec_id)
     require_room(source.namespace, waiting_per_namespace)
     made = Exec(**fresh(source.job_id, "M", caller.username, statements.NOW), **snapshot(source))
-    statements.insert(made)
+    _insert(made)
+    again = {"rerun_of": source.id}
+    audit.record(caller, "exec.create", made.namespace, subject(made), after=again, at=made.created_at)
     return made
+
+
+def subject(row: Exec) -> str:
+    """What the audit calls an exec."""
+    return f"{row.job_id}/{row.id}"
 
 
 def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict[str, Any]:
@@ -114,8 +125,15 @@ def require_room(namespace: str, limit: int) -> None:
 def get(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """Raises NotFound, also for an exec of another job or of a job that is not the caller's."""
     found = statements.find(Exec, "id = ? AND job_id = ? AND deleted_at IS NULL", exec_id, job_id)
-    if found is None or not caller.may_use(found.namespace):
+    if found is None or not caller.may_read(found.namespace):
         raise NotFound(f"no exec {exec_id} of job {job_id}")
+    return found
+
+
+def writable(caller: Caller, job_id: int, exec_id: str) -> Exec:
+    """As `get`, to change something about the exec. Raises PermissionDenied for one that the caller may only read."""
+    found = get(caller, job_id, exec_id)
+    caller.require_write(found.namespace)
     return found
 
 
@@ -142,7 +160,7 @@ def listed(caller: Caller, wanted: ExecFilter, page: int, page_size: int) -> Pag
         query = query.where(Exec.created_at >= wanted.since)
     if wanted.until is not None:
         query = query.where(Exec.created_at < wanted.until)
-    return Page(query.count(), list(query.order_by(Exec.seq.desc()).paginate(page, page_size)))
+    return page_of(query.order_by(Exec.seq.desc()), page, page_size)
 
 
 def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
@@ -158,14 +176,15 @@ def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
 
 def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """End the record of an exec whose region cannot be reached, as `lost`; the sweep kills its container when the
-    region is back. The caller has made sure of the region. Raises NotFound, StateConflict when it has ended.
+    region is back. The caller has made sure of the region. Raises as `stop`.
     """
     found = stop(caller, job_id, exec_id)
     if found.status in LIVE:
         words = f"ended by {caller.username} by force while its region could not be reached"
-        Exec.update(
-            status="F", reason="lost", message=words, ended_at=now(), owner=None, holds_slot=False, term=Exec.term + 1
-        ).where(Exec.seq == found.seq, Exec.status.in_(LIVE)).execute()
+        changes = {"status": "F", "reason": "lost", "message": words, "ended_at": now(), "owner": None}
+        forced = Exec.update(**changes, holds_slot=False, term=Exec.term + 1)
+        count_ended(forced.where(Exec.seq == found.seq, Exec.status.in_(LIVE)))
+        audit.record(caller, "exec.stop", found.namespace, subject(found), after={"force": True})
     return get(caller, job_id, exec_id)
 
 
@@ -180,12 +199,14 @@ def drop_old_keys(limit: int = 1000) -> None:
 def stop(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """Ask for the end of an exec. One that nobody owns is cancelled at once, otherwise its owner is told.
 
-    Raises NotFound, StateConflict when it has ended.
+    Raises NotFound, PermissionDenied, StateConflict when it has ended.
     """
-    found = get(caller, job_id, exec_id)
+    found = writable(caller, job_id, exec_id)
     if found.status not in LIVE:
         raise StateConflict(f"exec {exec_id} has ended")
     request_stop(Exec.seq == found.seq, caller.username, "cancelled")
+    if found.stop_requested_at is None:
+        audit.record(caller, "exec.stop", found.namespace, subject(found))
     return get(caller, job_id, exec_id)
 
 
@@ -201,7 +222,18 @@ def request_stop(which: Expression, by: str, reason: str) -> None:
 def cancel_unowned(which: Expression) -> None:
     """End those of these execs whose end was asked for and that nobody owns."""
     asked = (Exec.status == "W") & Exec.owner.is_null() & Exec.stop_requested_at.is_null(False)
-    Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked).execute()
+    count_ended(Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked))
+
+
+def count_ended(update: Any) -> None:
+    """Run an UPDATE that ends execs of which nobody has the rows, and count them as ended."""
+    for row in update.returning(Exec.region_name, Exec.status, Exec.reason, Exec.started_at, Exec.ended_at).execute():
+        count(partial(_tell_ended, row))
+
+
+def _tell_ended(row: Exec, metrics: Metrics) -> None:
+    ran = None if row.started_at is None else (row.ended_at - row.started_at).total_seconds()
+    metrics.ended(row.region_name, row.status, row.reason, ran)
 
 
 def log_of(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, bytes | None]:
@@ -218,6 +250,11 @@ def followed(exec_id: str) -> tuple[Exec | None, bytes | None]:
         return found, None
     stored = ExecLog.get_or_none(ExecLog.exec_seq == found.seq)
     return found, None if stored is None else bytes(stored.frames)
+
+
+def _insert(made: Exec) -> None:
+    statements.insert(made)
+    count(lambda metrics: metrics.created(made.region_name, made.trigger_mode))
 
 
 def _made_with(caller: Caller, job_id: int, key: str, digest: str) -> Exec | None:

@@ -9,15 +9,17 @@ nothing if somebody else has it by now. A function that answers False says just 
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from peewee import Expression, fn
 
 from jobd.executor import Handle
 from jobd.logs import Kept
+from jobd.metrics import Metrics
 from jobd.store import execs, statements
 from jobd.store.clock import now
-from jobd.store.database import after_commit, one_statement
+from jobd.store.database import after_commit, count, one_statement
 from jobd.store.execs import LIVE
 from jobd.store.statements import NOW
 from jobd.store.tables import Daemon, Exec, ExecLog, Job, Region
@@ -123,7 +125,13 @@ def set_handle(row: Exec, handle: Handle) -> bool:
 
 @one_statement
 def set_running(row: Exec, started_at: datetime | None) -> bool:
-    return _move(row, "W", status="R", started_at=started_at or NOW, message=None)
+    if not _move(row, "W", status="R", started_at=started_at or NOW, message=None):
+        return False
+    ready_at = row.created_at + (
+        _retry_delay(row.retry_delay, row.attempt - 1) if row.trigger_mode == "R" else timedelta()
+    )
+    count(lambda metrics: metrics.started(row.region_name, (row.started_at - ready_at).total_seconds()))
+    return True
 
 
 @one_statement
@@ -170,6 +178,7 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     )
     if not ended:
         return False
+    count(lambda metrics: metrics.ended(row.region_name, result.status, result.reason, _ran(row), row.log_bytes))
     if kept is not None and kept.size:
         statements.insert(ExecLog(exec_seq=row.seq, frames=kept.frames))
     if is_retried:
@@ -192,6 +201,7 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
         # With a handle it may have been started.
         reason = "region_unavailable" if row.handle is None else "lost"
         if _move(row, "W", status="F", reason=reason, message=message, ended_at=at, owner=None, holds_slot=False):
+            count(partial(_tell_overdue, row.region_name, reason))
             ended.append(row)
     return ended
 
@@ -201,12 +211,21 @@ def expire_slots() -> None:
     at = now()
     late = (Exec.status == "W") & Exec.owner.is_null() & (Exec.start_before < at)
     slot = {"missed_count": 1, "missed_from": Exec.scheduled_for, "missed_to": Exec.scheduled_for}
-    Exec.update(status="N", reason="missed", ended_at=at, **slot).where(late).execute()
+    execs.count_ended(Exec.update(status="N", reason="missed", ended_at=at, **slot).where(late))
 
 
 def by_id(exec_ids: list[str]) -> dict[str, Exec]:
     """Those of these execs that the database knows, deleted ones too."""
     return {row.id: row for row in Exec.select().where(Exec.id.in_(exec_ids))}
+
+
+def _tell_overdue(region: str, reason: str, metrics: Metrics) -> None:
+    metrics.ended(region, "F", reason, None)
+
+
+def _retry_delay(base: int, attempt: int) -> timedelta:
+    """How long the retry that follows an attempt waits; `base` in seconds."""
+    return timedelta(seconds=min(base * 2 ** (attempt - 1), LONGEST_RETRY_DELAY))
 
 
 def _retry(row: Exec) -> None:
@@ -215,15 +234,20 @@ def _retry(row: Exec) -> None:
     if not Exec.select(Exec.seq).where(Exec.seq == row.seq, wanted).exists():
         return
     at = now()
-    delay = min(row.retry_delay * 2 ** (row.attempt - 1), LONGEST_RETRY_DELAY)
     values = {**execs.fresh(row.job_id, "R", row.created_by, at), **execs.snapshot(row)}
     Exec.create(
         **values,
         attempt=row.attempt + 1,
         retry_of=row.id,
         scheduled_for=row.scheduled_for,
-        not_before=at + timedelta(seconds=delay),
+        not_before=at + _retry_delay(row.retry_delay, row.attempt),
     )
+    count(lambda metrics: metrics.created(row.region_name, "R"))
+
+
+def _ran(row: Exec) -> float | None:
+    """Seconds."""
+    return None if row.started_at is None else float((row.ended_at - row.started_at).total_seconds())
 
 
 def _lock_region(region: str) -> None:

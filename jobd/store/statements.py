@@ -52,6 +52,21 @@ def count(model: type[Table], where: str, *parameters: Any) -> int:
     return int(number)
 
 
+def rows(model: type[Table], text: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """What a statement of several tables answers, as the database has it; `model` is one of them."""
+    return list(_run(model, text, parameters).fetchall())
+
+
+def execute(model: type[Table], text: str, *parameters: Any) -> int:
+    """Run a statement that answers nothing; how many rows it changed."""
+    return int(_run(model, text, parameters).rowcount)
+
+
+def locked(query: Any) -> Any:
+    """The query, with its rows kept for this transaction alone; SQLite lets one write at a time anyway."""
+    return query.for_update() if query.model._meta.database.for_update else query
+
+
 def insert(row: Table) -> None:
     """Insert a new row; it has its key afterwards if the database makes it, and its instants where they were NOW."""
     model = type(row)
@@ -91,12 +106,6 @@ def take(model: type[Row], setting: str, where: str, *parameters: Any) -> list[R
 def marks(count: int) -> str:
     """The inside of an `IN (…)` with so many parameters; SQL has no empty one: NULL, which nothing equals."""
     return ", ".join("?" * count) or "NULL"
-
-
-def rows(model: type[Table], text: str, *parameters: Any) -> list[Any]:
-    """What any query gives, as tuples."""
-    found: list[Any] = _run(model, text, parameters).fetchall()
-    return found
 
 
 def _update(model: type[Table], changes: Mapping[str, Any], where: str, parameters: Sequence[Any]) -> Any:
