@@ -7,6 +7,7 @@ nothing if somebody else has it by now. A function that answers False says just 
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,7 +18,7 @@ from peewee import Expression, fn
 from jobd.executor import Handle
 from jobd.logs import Kept
 from jobd.metrics import Metrics
-from jobd.store import execs, statements
+from jobd.store import execs, secrets, statements
 from jobd.store.clock import now
 from jobd.store.database import after_commit, count, one_statement
 from jobd.store.execs import LIVE
@@ -123,6 +124,14 @@ def set_handle(row: Exec, handle: Handle) -> bool:
     return _move(row, "W", handle=handle.id, image_digest=handle.image_digest)
 
 
+def set_handle_and(row: Exec, handle: Handle, also: Callable[[], None]) -> bool:
+    """`set_handle`, and `also` with it or not at all."""
+    moved = set_handle(row, handle)
+    if moved:
+        also()
+    return moved
+
+
 @one_statement
 def set_running(row: Exec, started_at: datetime | None) -> bool:
     if not _move(row, "W", status="R", started_at=started_at or NOW, message=None):
@@ -181,6 +190,8 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     count(lambda metrics: metrics.ended(row.region_name, result.status, result.reason, _ran(row), row.log_bytes))
     if kept is not None and kept.size:
         statements.insert(ExecLog(exec_seq=row.seq, frames=kept.frames))
+    if row.secret_vars:
+        secrets.drop(row.seq)
     if is_retried:
         _retry(row)
     return True

@@ -1,0 +1,49 @@
+"""The secrets of execs, as the engine needs them: to start one, and to hide them in what it prints."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from jobd.executor import Handle
+from jobd.keyring import Keyring
+from jobd.masking import Mask
+from jobd.store import lifecycle, secrets
+from jobd.store.database import Database
+from jobd.store.tables import Exec
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run is started with; `mask` is None where there is nothing to hide."""
+
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    mask: Mask | None = None
+
+
+class Secrets:
+    """An exec without secrets costs nothing here."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def for_start(self, row: Exec) -> Given:
+        """Raises StartFailed, ServiceUnavailable."""
+        return await self._database.read(self._for_start, row) if row.secret_vars else Given()
+
+    async def set_handle(self, row: Exec, handle: Handle, given: Given) -> bool:
+        """Commit the handle, and in the same transaction what keeps the secrets until the exec has ended."""
+        if not row.secret_vars:
+            return await self._database.write(lifecycle.set_handle, row, handle)
+        keep = partial(secrets.keep, self._keyring, row, given.values)
+        return await self._database.write(lifecycle.set_handle_and, row, handle, keep)
+
+    async def mask(self, row: Exec) -> Mask | None:
+        """What to hide in the output of an exec that was started. Raises ExecutorError when that cannot be known: its
+        output must not be read; ServiceUnavailable.
+        """
+        return await self._database.read(secrets.mask_of, self._keyring, row) if row.secret_vars else None
+
+    def _for_start(self, row: Exec) -> Given:
+        values = secrets.for_start(self._keyring, row)
+        return Given(values, Mask(values.values()))
