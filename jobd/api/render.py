@@ -2,25 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
 
+from jobd.store import shapes
+from jobd.store.shapes import Shape, duration, instant
 from jobd.store.tables import Exec, Job
 
-Shape = dict[str, Any]
-
-
-def instant(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC, always with microseconds: `2015-12-28T14:31:07.639255+00:00`."""
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def duration(started_at: datetime | None, ended_at: datetime | None) -> Shape | None:
-    """Whole seconds, rounded down; None for an exec that has not ended or never started."""
-    if started_at is None or ended_at is None:
-        return None
-    seconds = max(int((ended_at - started_at).total_seconds()), 0)
-    return {"hours": seconds // 3600, "minutes": seconds // 60 % 60, "seconds": seconds % 60}
+__all__ = ["Shape", "duration", "instant"]
 
 
 def job(row: Job, last_exec: Exec | None) -> Shape:
@@ -29,13 +16,13 @@ def job(row: Job, last_exec: Exec | None) -> Shape:
 
 def exec(row: Exec) -> Shape:
     """An exec as lists and answers to a trigger show it: with its job's id."""
-    return _exec(row, row.job_id)
+    return shapes.exec(row, row.job_id)
 
 
 def exec_detail(row: Exec, its_job: Job) -> Shape:
     """An exec with its job as it is now; the seed shows that job with `runtime_vars` as a text."""
     variables = json.dumps(its_job.runtime_vars, ensure_ascii=False)
-    return _exec(row, {**_job(its_job), "email_enabled": False, "runtime_vars": variables})
+    return shapes.exec(row, {**_job(its_job), "runtime_vars": variables})
 
 
 def _job(row: Job) -> Shape:
@@ -62,6 +49,8 @@ def _job(row: Job) -> Shape:
         "missed_run_policy": row.missed_run_policy,
         "starting_deadline": row.starting_deadline,
         "concurrency_policy": row.concurrency_policy,
+        "email_enabled": row.email_enabled,
+        "email_recipients": row.email_recipients,
         "schedule_error": row.schedule_error,
         "next_fire_at": instant(row.next_fire_at),
         "created_by": row.created_by,
@@ -72,40 +61,6 @@ def _job(row: Job) -> Shape:
 
 def _last_exec(row: Exec) -> Shape:
     return {"id": row.id, "status": row.status, "ended_at": instant(row.ended_at)}
-
-
-def _exec(row: Exec, its_job: int | Shape) -> Shape:
-    shape = {
-        "id": row.id,
-        "job": its_job,
-        "status": row.status,
-        "trigger_mode": row.trigger_mode,
-        "attempt": row.attempt,
-        "retry_of": row.retry_of,
-        "scheduled_for": instant(row.scheduled_for),
-        "command": row.command,
-        "docker_image_repo": row.docker_image_repo,
-        "docker_image_tag": row.docker_image_tag,
-        "image_digest": row.image_digest,
-        "resource_size": row.resource_size,
-        "region_name": row.region_name,
-        "runtime_vars": row.runtime_vars,
-        "created_by": row.created_by,
-        "created_at": instant(row.created_at),
-        "started_at": instant(row.started_at),
-        "ended_at": instant(row.ended_at),
-        "duration": duration(row.started_at, row.ended_at),
-        "stop_requested_at": instant(row.stop_requested_at),
-        "exit_code": row.exit_code,
-        "reason": row.reason,
-        "message": row.message,
-        "log_bytes": row.log_bytes,
-    }
-    if row.status == "N":
-        shape["missed_count"] = row.missed_count
-        shape["missed_from"] = instant(row.missed_from)
-        shape["missed_to"] = instant(row.missed_to)
-    return shape
 
 
 def whole_list(shapes: Sequence[Shape]) -> Shape:

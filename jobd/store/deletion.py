@@ -2,7 +2,7 @@
 
 from peewee import Expression, fn
 
-from jobd.store import execs, jobs
+from jobd.store import execs, hooks, jobs
 from jobd.store.accounts import Caller
 from jobd.store.clock import now
 from jobd.store.execs import LIVE
@@ -18,9 +18,10 @@ def delete_exec(caller: Caller, job_id: int, exec_id: str) -> None:
 
 
 def delete_job(caller: Caller, job_id: int) -> None:
-    """Hide a job and its execs, stop the live ones, purge the others. Raises NotFound."""
+    """Hide a job and its execs, stop the live ones, purge the others; its hooks go at once. Raises NotFound."""
     job = jobs.get(caller, job_id, lock="UPDATE")
     Job.update(deleted_at=now(), next_fire_at=None).where(Job.id == job.id).execute()
+    hooks.delete_of_job(job.id)
     _delete(Exec.job_id == job.id, caller)
     _purge_empty_jobs(Job.id == job.id)
 

@@ -11,7 +11,7 @@ from typing import Any
 from peewee import Expression, fn
 
 from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
-from jobd.store import jobs, statements
+from jobd.store import jobs, outbox, statements
 from jobd.store.accounts import Caller
 from jobd.store.clock import now
 from jobd.store.jobs import Page
@@ -159,9 +159,10 @@ def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
     found = stop(caller, job_id, exec_id)
     if found.status in LIVE:
         words = f"ended by {caller.username} by force while its region could not be reached"
-        Exec.update(
+        query = Exec.update(
             status="F", reason="lost", message=words, ended_at=now(), owner=None, holds_slot=False, term=Exec.term + 1
-        ).where(Exec.seq == found.seq, Exec.status.in_(LIVE)).execute()
+        ).where(Exec.seq == found.seq, Exec.status.in_(LIVE))
+        outbox.tell_awaited(query.returning(Exec.seq, outbox.AWAITED).tuples().execute())
     return get(caller, job_id, exec_id)
 
 
@@ -197,7 +198,8 @@ def request_stop(which: Expression, by: str, reason: str) -> None:
 def cancel_unowned(which: Expression) -> None:
     """End those of these execs whose end was asked for and that nobody owns."""
     asked = (Exec.status == "W") & Exec.owner.is_null() & Exec.stop_requested_at.is_null(False)
-    Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked).execute()
+    query = Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked)
+    outbox.tell_awaited(query.returning(Exec.seq, outbox.AWAITED).tuples().execute())
 
 
 def log_of(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, bytes | None]:

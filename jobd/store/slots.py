@@ -14,7 +14,7 @@ from peewee import PeeweeException, fn
 
 from jobd import schedule
 from jobd.schedule import Schedule, Slot
-from jobd.store import execs
+from jobd.store import execs, outbox
 from jobd.store.clock import now
 from jobd.store.execs import LIVE
 from jobd.store.tables import Exec, Job
@@ -139,7 +139,8 @@ def fire_due(rules: Rules, room: Room | None = None) -> Fired:
             waiting += run
             not_run += unrun
     for start in range(0, len(not_run), INSERTED_AT_ONCE):
-        Exec.insert_many(not_run[start : start + INSERTED_AT_ONCE]).execute()
+        unrun_rows = Exec.insert_many(not_run[start : start + INSERTED_AT_ONCE])
+        outbox.tell_awaited(unrun_rows.returning(Exec.seq, outbox.AWAITED).tuples().execute())
     made = _insert(waiting)
     _move_on(due)
     if len(due) == rules.batch:

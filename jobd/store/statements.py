@@ -37,11 +37,23 @@ def insert(row: Table) -> None:
 
 def update(model: type[Table], changes: Mapping[str, Any], where: str, *parameters: Any) -> int:
     """Set these columns where `where` holds; how many rows that were."""
+    return int(_update(model, changes, where, parameters).rowcount)
+
+
+def update_returning(
+    model: type[Table], changes: Mapping[str, Any], returning: str, where: str, *parameters: Any
+) -> list[tuple[Any, ...]]:
+    """`update` that answers with what `returning` is for each row."""
+    found: list[tuple[Any, ...]] = _update(model, changes, f"{where} RETURNING {returning}", parameters).fetchall()
+    return found
+
+
+def _update(model: type[Table], changes: Mapping[str, Any], where: str, parameters: Sequence[Any]) -> Any:
     meta = model._meta
     setting = ", ".join(f"{name} = {_mark(meta.fields[name])}" for name in changes)
     values = [_parameter(meta.fields[name], value) for name, value in changes.items()]
     text = f"UPDATE {meta.table_name} SET {setting} WHERE {where}"  # noqa: S608
-    return int(_run(model, text, [*values, *parameters]).rowcount)
+    return _run(model, text, [*values, *parameters])
 
 
 def _run(model: type[Table], text: str, parameters: Sequence[Any]) -> Any:
