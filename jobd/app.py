@@ -19,6 +19,7 @@ from jobd.api.base import Services
 from jobd.api.routes import application
 from jobd.config import Settings
 from jobd.engine.daemon import Engine
+from jobd.engine.deliveries import Deliveries
 from jobd.engine.leases import FileLock, Lease, daemon_id
 from jobd.errors import ConfigError
 from jobd.store import accounts, daemons
@@ -31,6 +32,8 @@ IDLE_TIMEOUT = 300.0
 """Seconds that a client has for a body, and that a connection may lie idle between requests."""
 REQUEST_PATIENCE = 10.0
 """Seconds that requests under way have to finish at a stop."""
+DELIVERY_PATIENCE = 5.0
+"""The same for webhooks and mails; what is cut off then is sent again by whoever serves the database next."""
 
 
 def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
@@ -89,7 +92,9 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._over.set)
+        deliveries = Deliveries(self._database, self._settings, daemon_id(self._settings.jobd.data_dir))
         await engine.start()
+        await deliveries.start()
         server.add_sockets(sockets)
         log.info("jobd listens on http://%s", self._settings.jobd.listen)
         if not self._settings.jobd.listen.loopback:
@@ -100,6 +105,7 @@ class Daemon:
         engine.dismiss_followers()
         await services.requests.finished(REQUEST_PATIENCE)
         await server.close_all_connections()
+        await deliveries.stop(DELIVERY_PATIENCE)
         await engine.stop()
         return self._exit_code
 

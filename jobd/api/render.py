@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 from jobd.store import shapes
 from jobd.store.shapes import Shape, duration, instant
-from jobd.store.tables import Exec, Job
+from jobd.store.tables import Delivery, DeliveryAttempt, Exec, Hook, Job
 
 __all__ = ["Shape", "duration", "instant"]
+
+HIDDEN = "******"
+"""Stands in an answer for what is only ever written; sent back, it changes nothing."""
 
 
 def job(row: Job, last_exec: Exec | None) -> Shape:
@@ -23,6 +26,49 @@ def exec_detail(row: Exec, its_job: Job) -> Shape:
     """An exec with its job as it is now; the seed shows that job with `runtime_vars` as a text."""
     variables = json.dumps(its_job.runtime_vars, ensure_ascii=False)
     return shapes.exec(row, {**_job(its_job), "runtime_vars": variables})
+
+
+def hook(row: Hook) -> Shape:
+    """A hook without its secret: whether there is one is all that is told."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "subject_type": "namespace" if row.job_id is None else "job",
+        "subject": row.namespace if row.job_id is None else row.job_id,
+        "namespace": row.namespace,
+        "url": row.url,
+        "events": row.events,
+        "secret": None if row.secret is None else HIDDEN,
+        "is_active": row.is_active,
+        "created_by": row.created_by,
+        "created_at": instant(row.created_at),
+        "updated_at": instant(row.updated_at),
+    }
+
+
+def delivery(row: Delivery, attempts: Sequence[DeliveryAttempt]) -> Shape:
+    return {
+        "id": row.id,
+        "webhook_id": row.message_id,
+        "hook": row.hook_id,
+        "event": row.event,
+        "event_at": instant(row.event_at),
+        "job": row.job_id,
+        "exec": row.exec_id,
+        "status": row.status,
+        "created_at": instant(row.created_at),
+        "next_attempt_at": None if row.claimed_by else instant(row.next_at),
+        "attempts": [
+            {
+                "at": instant(attempt.at),
+                "duration_ms": attempt.duration,
+                "status_code": attempt.status_code,
+                "error": attempt.error,
+                "answer": attempt.answer,
+            }
+            for attempt in attempts
+        ],
+    }
 
 
 def _job(row: Job) -> Shape:

@@ -6,13 +6,14 @@ from typing import Any
 
 from tornado.web import Application, RequestHandler
 
-from jobd.api import accounts, execs, jobs, logs, schedules, system
+from jobd.api import accounts, execs, hooks, jobs, logs, schedules, system
 from jobd.api.base import Handler, NoSuchPath, Services
 
 log = logging.getLogger(__name__)
 
 JOB = r"/v1/jobs/([^/]+)"
 EXEC = rf"{JOB}/execs/([^/]+)"
+HOOK = r"/v1/hooks/([^/]+)"
 
 Route = tuple[str, type[Handler], dict[str, Any]]
 
@@ -29,6 +30,10 @@ def routes(services: Services) -> list[Route]:
         (rf"{EXEC}/rerun", execs.Rerun),
         (rf"{EXEC}/logs", logs.Logs),
         (r"/v1/execs", execs.AllExecs),
+        (r"/v1/hooks", hooks.Hooks),
+        (HOOK, hooks.OneHook),
+        (rf"{HOOK}/deliveries", hooks.Deliveries),
+        (rf"{HOOK}/deliveries/([^/]+)/redeliver", hooks.Redeliver),
         (r"/v1/schedule/preview", schedules.SchedulePreview),
         (r"/v1/regions", system.Regions),
         (r"/v1/sizes", system.Sizes),

@@ -46,6 +46,8 @@ class JobFields(Body):
     missed_run_policy: fields.MissedRunPolicy | None = None
     starting_deadline: fields.Timeout | None = None
     concurrency_policy: fields.ConcurrencyPolicy | None = None
+    email_enabled: bool | None = None
+    email_recipients: fields.Recipients | None = None
 
 
 class JobCreate(JobFields):
@@ -60,6 +62,31 @@ class ExecCreate(Body):
     docker_image_tag: fields.Tag | None = None
     runtime_vars: fields.Variables | None = None
     resource_size: str | None = None
+
+
+def _subject(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Subject = Annotated[str, BeforeValidator(_subject)]
+"""A job's id may come as the number that it is."""
+
+
+class HookFields(Body):
+    """What may be said of a hook at any time; None puts a default back where there is one."""
+
+    name: fields.Name | None = None
+    url: fields.Url | None = None
+    events: fields.Events | None = None
+    secret: fields.Secret | None = None
+    is_active: bool | None = None
+
+
+class HookCreate(HookFields):
+    subject_type: fields.SubjectType
+    subject: Subject
+    url: fields.Url
+    events: fields.Events
 
 
 class Nothing(Body):
@@ -148,6 +175,11 @@ class ExecQuery(PageQuery):
     region: str | None = None
     since: Instant | None = None
     until: Instant | None = None
+
+
+class HookQuery(Query):
+    subject_type: fields.SubjectType
+    subject: str
 
 
 class StopQuery(Query):

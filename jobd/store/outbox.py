@@ -24,6 +24,8 @@ MAIL = 0
 LEASE = timedelta(seconds=120)
 """How long a claimed delivery is left to its daemon: longer than any attempt takes."""
 WRITTEN_AT_ONCE = 100
+TEXT_LENGTH = 4096
+"""Characters kept of an answer or an error."""
 DROPPED_AT_ONCE = 500
 
 IS_AWAITED = (
@@ -158,6 +160,13 @@ def release(daemon: str) -> None:
     """What this daemon has claimed is due again: it has just started, or is about to end."""
     mine = (Delivery.claimed_by == daemon) & Delivery.next_at.is_null(False)
     Delivery.update(next_at=now(), claimed_by=None, term=Delivery.term + 1).where(mine).execute()
+
+
+def clean(text: str | None) -> str | None:
+    """Text of foreign origin, fit for every database, and not too much of it."""
+    if text is None:
+        return None
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:TEXT_LENGTH]
 
 
 def log_of(exec_id: str) -> bytes | None:
