@@ -16,6 +16,7 @@ from tests.api.server import Api
 
 TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 PASSWORD = "a long password"
+HOOK = {"subject_type": "namespace", "subject": USER, "url": "https://example.com/", "events": ["job:cancel"]}
 
 
 @pytest.fixture
@@ -38,7 +39,8 @@ def test_every_address_and_method_has_a_section(api: Api) -> None:
     sections = set(re.findall(r"^### `(\w+ /\S+)`", TEXT, re.MULTILINE))
     served = set()
     for pattern, handler, arguments in routes.routes(api.services):
-        path = pattern.removesuffix("/?").replace("([^/]+)", "{id}", 1).replace("([^/]+)", "{exec_id}")
+        path = pattern.removesuffix("/?").replace("([^/]+)", "{id}", 1)
+        path = path.replace("([^/]+)", "{delivery_id}" if path.startswith("/v1/hooks") else "{exec_id}")
         made = handler.__new__(handler)
         served |= {f"{method} {path}" for method in made._methods() if method not in ("HEAD", "OPTIONS")}
         assert arguments["services"] is api.services
@@ -47,16 +49,20 @@ def test_every_address_and_method_has_a_section(api: Api) -> None:
 
 def test_every_section_of_an_address_has_an_example_of_it() -> None:
     for method, path, rest in re.findall(r"^### `(\w+) (/\S+)`\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL):
-        url = path.replace("{id}", "1").replace("{exec_id}", "$EXEC")
+        url = path.replace("{id}", "1").replace("{exec_id}", "$EXEC").replace("{delivery_id}", "1")
         assert re.search(rf'curl (-X {method} )?"\$JOBD{re.escape(url)}[?"]', rest), f"{method} {path}"
 
 
-@pytest.mark.parametrize("model", [schemas.JobFields, schemas.ExecCreate, schemas.Preview, schemas.Credentials])
+@pytest.mark.parametrize(
+    "model", [schemas.JobFields, schemas.ExecCreate, schemas.HookCreate, schemas.Preview, schemas.Credentials]
+)
 def test_every_field_is_named(model: type[schemas.Body]) -> None:
     assert [name for name in model.model_fields if f"`{name}`" not in TEXT] == []
 
 
-@pytest.mark.parametrize("model", [schemas.JobQuery, schemas.ExecQuery, schemas.LogQuery, schemas.SlotQuery])
+@pytest.mark.parametrize(
+    "model", [schemas.JobQuery, schemas.ExecQuery, schemas.HookQuery, schemas.LogQuery, schemas.SlotQuery]
+)
 def test_every_parameter_is_named(model: type[schemas.Query]) -> None:
     assert [name for name in model.model_fields if f"`{name}`" not in TEXT] == []
 
@@ -66,7 +72,8 @@ async def test_every_field_of_an_answer_is_named(api: Api) -> None:
     job = await api.job()
     exec = await api.exec(job["id"])
     region = (await api.call("GET", "/v1/regions")).json["results"][0]
-    assert [name for name in {**job, **exec} if f"`{name}`" not in TEXT] == []
+    hook = (await api.call("POST", "/v1/hooks", HOOK)).json
+    assert [name for name in {**job, **exec, **hook} if f"`{name}`" not in TEXT] == []
     assert [name for name in region if f'"{name}"' not in TEXT] == []
 
 
@@ -83,6 +90,9 @@ async def test_every_example_works(api: Api, database: Database) -> None:
         pytest.skip("curl is missing")
     database.write_sync(accounts.set_password, USER, PASSWORD)
     exec = await api.exec((await api.job())["id"])
+    await api.call("POST", "/v1/hooks", HOOK)
+    stopped = await api.exec(1)
+    await api.call("POST", f"/v1/jobs/1/execs/{stopped['id']}/stop")
     values = {
         "JOBD": api.url,
         "AUTH": f"Authorization: Token {api.token}",
