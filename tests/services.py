@@ -46,7 +46,9 @@ FIND: dict[str, Callable[[], str | None]] = {
     "sshd": _program("sshd"),
     "ssh-agent": _program("ssh-agent"),
     "ssh-keygen": _program("ssh-keygen"),
+    "ip": _program("ip"),
     "iptables": _program("iptables"),
+    "nsenter": _program("nsenter"),
     "busybox": _program("busybox"),
     "mount": _program("mount"),
     "umount": _program("umount"),
@@ -128,12 +130,14 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, patience: float = 30.0) -> None:
+def wait_for_port(
+    port: int, process: subprocess.Popen[bytes], log: Path, patience: float = 30.0, host: str = "127.0.0.1"
+) -> None:
     """Return when the process accepts connections. Ended, or silent for `patience` seconds, it fails the test."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
             return
         except OSError:
             time.sleep(0.02)

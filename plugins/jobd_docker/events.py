@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import docker
 import requests
@@ -21,6 +22,8 @@ STOP_PATIENCE = 5.0
 """Seconds that `stop` waits for the thread, which may be connecting to an engine that does not answer."""
 DELAYS = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds until the next try after a connection was lost; the last one for all further tries."""
+MEMORY = 256
+"""Events that an engine remembers, until it restarts (`eventsLimit` in moby's daemon/events)."""
 
 
 class Watch:
@@ -111,12 +114,25 @@ def was_started(client: docker.APIClient, container: str) -> bool | None:
     return False if "create" in seen else None
 
 
+def saw_end(client: docker.APIClient, container: str) -> bool:
+    """Whether the engine can have seen how a container ended. It was not there when it remembers no such end, though
+    since its start it has not had to forget anything yet.
+    """
+    told = _remembered(client, {})
+    return len(told) >= MEMORY or any(event["Action"] == "die" and event["Actor"]["ID"] == container for event in told)
+
+
 def _actions(client: docker.APIClient, container: str) -> set[str]:
-    """What the engine remembers to have happened to a container until now, by the engine's clock."""
+    """What the engine remembers to have happened to a container until now."""
+    return {event["Action"] for event in _remembered(client, {"container": [container]})}
+
+
+def _remembered(client: docker.APIClient, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """The events that the engine still knows, until now by its own clock."""
     now = time(client.info()["SystemTime"])
     assert now is not None  # noqa: S101
-    past = {"since": "1", "until": f"{now.timestamp() + 0.001:.6f}", "filters": json.dumps({"container": [container]})}
+    past = {"since": "1", "until": f"{now.timestamp() + 0.001:.6f}", "filters": json.dumps(filters)}
     with client.get(url(client, "/events"), params=past, stream=True, timeout=client.timeout) as response:
         # an error must not look like a past without events
         response.raise_for_status()
-        return {json.loads(line)["Action"] for line in response.iter_lines() if line}
+        return [json.loads(line) for line in response.iter_lines() if line]

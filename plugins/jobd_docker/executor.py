@@ -26,6 +26,10 @@ FEW = 3
 """Containers that are asked for one by one; for more of them one list comes first."""
 CANNOT_EXECUTE = (126, 127)
 """Exit codes of an init (and of a shell) whose command cannot be executed, or is not there."""
+END_NOT_SEEN = 255
+"""What an engine that was killed while a container ended writes down when it is back. Programs end with it too, so the
+engine's events have to tell.
+"""
 STOP_MARGIN = 60
 """Seconds beyond the grace that the engine has to kill a container."""
 START_LOCKS = 64
@@ -178,6 +182,10 @@ class EngineExecutor(Executor):
             if status.exit_code in CANNOT_EXECUTE and not status.message:
                 failure = logs.init_failure(client, handle.id)
                 return replace(status, message=failure, never_ran=bool(failure))
+            if status.exit_code == END_NOT_SEEN and not events.saw_end(client, handle.id):
+                return replace(
+                    status, exit_code=None, message="Docker was not running when it ended and knows no exit code"
+                )
             return status
 
     def watch(self, on_change: Callable[[Handle], None]) -> Callable[[], None]:

@@ -28,6 +28,7 @@ missing_packages() {
         busybox) busybox_is_static || echo busybox-static ;;
         postgresql) postgres_bin >/dev/null || echo postgresql ;;
         docker-registry) command -v docker-registry >/dev/null || echo docker-registry ;;
+        ip) command -v ip >/dev/null || echo iproute2 ;;
         sshd) command -v sshd >/dev/null || echo openssh-server ;;
         *) echo "missing_packages: no such need: $need" >&2 && return 2 ;;
         esac

@@ -83,6 +83,8 @@ def at_rest(url: str) -> bool:
 
 Counts = dict[str, Counter[str]]
 """By the name of a work."""
+TAKING_NOTE = timedelta(seconds=0.5)
+"""A dockerd that is killed so soon after a run's end can lose output of it that it has read already."""
 ENDS = ("S", "F", "lost", "C", "N", "killed")
 
 
@@ -152,7 +154,11 @@ class Verdict:
         retried = {row["retry_of"] for row in self.rows}
         for row in self.rows:
             for fault in self._faults(row, jobs[row["job_id"]], row["id"] in retried):
-                short = {key: row[key] for key in ("status", "reason", "exit_code", "message", "handle", "term")}
+                told = ("status", "reason", "exit_code", "message", "handle", "term")
+                short = {
+                    **{key: row[key] for key in told},
+                    **{key: str(row[key]) for key in ("started_at", "ended_at")},
+                }
                 yield f"{jobs[row['job_id']].name}: exec {row['id']} {fault}: {short}"
 
     def _faults(self, row: dict[str, Any], work: Work, is_retried: bool) -> Iterator[str]:
@@ -188,9 +194,11 @@ class Verdict:
         return row["status"] == "S" and ran == (1, 0) and self._without_engine(row)
 
     def _without_engine(self, row: dict[str, Any]) -> bool:
-        """Whether a part of its run fell into a time without a dockerd."""
-        began, ended = row["started_at"], row["ended_at"]
-        return began is not None and any(began <= until and ended >= since for since, until in self.outages)
+        """Whether a part of its run, or of what dockerd wrote down of it, fell into a time without a dockerd."""
+        if row["started_at"] is None:
+            return False
+        written = row["ended_at"] + TAKING_NOTE
+        return any(row["started_at"] <= until and written >= since for since, until in self.outages)
 
     def _of_strangers(self) -> Iterator[str]:
         known = {row["id"] for row in self.rows}

@@ -1,8 +1,7 @@
-"""A region behind SSH whose connections are cut, or whose network swallows everything, while runs come and go."""
+"""A region behind SSH whose connections are cut, or whose network is gone for a while, while runs come and go."""
 
-import os
-import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ from tests.e2e.conftest import MakeDaemon
 from tests.e2e.daemon import Daemon
 from tests.e2e.ledger import Ledger, StartWatch
 from tests.e2e.pair import BODY, OUTPUT
-from tests.plugins.conftest import missing
+from tests.e2e.wire import Wire, laid_wire
 from tests.plugins.sshd import Sshd
-from tests.services import require
 
 RUNS = 8
 CUT_EVERY = 0.4
 """Seconds: about as long as a run takes from its claim to its start."""
+OUTAGE = 30.0
+"""Seconds."""
 
 
 @pytest.fixture
@@ -38,11 +38,16 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def daemon(make_daemon: MakeDaemon, server: Sshd, ledger: Ledger) -> Daemon:
+    return make_daemon(region_at(server, ledger)).start()
+
+
+def region_at(server: Sshd, ledger: Ledger) -> dict[str, str]:
+    """The sections of a daemon whose region is behind that server."""
     options = server.options(keepalive=1, connect_timeout=2, network="none").model_dump(
         include={"host", "identity_file", "known_hosts", "socket", "keepalive", "connect_timeout", "network"}
     )
     region = "".join(f"\n{key} = {value}" for key, value in options.items())
-    return make_daemon({"region:BEIJING1": f"executor = docker-ssh{region}", **ledger.section}).start()
+    return {"region:BEIJING1": f"executor = docker-ssh{region}", **ledger.section}
 
 
 def job(daemon: Daemon, ledger: Ledger, image: str, body: str) -> dict[str, Any]:
@@ -89,47 +94,44 @@ def test_connections_that_are_cut_again_and_again_start_nothing_twice_and_lose_n
 
 
 @pytest.fixture
-def swallow(server: Sshd) -> Iterator[Callable[[], Callable[[], None]]]:
-    """Drops all packets to the server and gives what undoes it: nobody is told, as with a cable that is pulled."""
-    if os.geteuid() != 0:
-        missing("root, for iptables")
-    rule = ["INPUT", "-i", "lo", "-p", "tcp", "--dport", str(server.port), "-j", "DROP"]
-    program = require("iptables")
-    dropped: list[bool] = []
-
-    def undo() -> None:
-        if dropped:
-            subprocess.run([program, "-w", "-D", *rule], check=True)
-            dropped.clear()
-
-    def drop() -> Callable[[], None]:
-        subprocess.run([program, "-w", "-I", *rule], check=True)
-        dropped.append(True)
-        return undo
-
-    yield drop
-    undo()
+def wire() -> Iterator[Wire]:
+    with laid_wire() as wire:
+        yield wire
 
 
-def test_a_run_goes_on_while_the_network_swallows_everything(
-    daemon: Daemon,
+@pytest.fixture
+def far_daemon(make_daemon: MakeDaemon, wire: Wire, ledger: Ledger, tmp_path: Path) -> Iterator[Daemon]:
+    """One whose engine is at the other end of the wire."""
+    folder = tmp_path / "far"
+    folder.mkdir()
+    server = Sshd(folder, address=wire.address, enter=wire.enter).start()
+    yield make_daemon(region_at(server, ledger)).start()
+    server.stop()
+
+
+def test_a_run_goes_on_while_the_network_is_gone_for_half_a_minute(
+    far_daemon: Daemon,
+    wire: Wire,
     ledger: Ledger,
-    swallow: Callable[[], Callable[[], None]],
     docker_socket: str,
     busybox_image: str,
     containers_of: Callable[[str], list[dict[str, Any]]],
 ) -> None:
+    daemon = far_daemon
     with StartWatch(docker_socket) as watch:
         body = f"until [ -e /ledger/go ]; do sleep 0.1; done; {BODY}; exit 4"
         wanted = job(daemon, ledger, busybox_image, body)
         running = daemon.reached(daemon.trigger(wanted), "R")
-        undo = swallow()
+        wire.pull()
+        mended_at = time.monotonic() + OUTAGE
         waiting = daemon.trigger(wanted)
         daemon.eventually(lambda: "is down: Docker at ssh://" in daemon.evidence(), "the outage to be noticed")
         # The end of the run falls into the outage.
         (ledger.folder / "go").touch()
         daemon.eventually(lambda: daemon.reached(running, "R")["message"], "the run to say why nothing is known of it")
-        undo()
+        assert daemon.reached(waiting, "W")["started_at"] is None
+        time.sleep(max(0.0, mended_at - time.monotonic()))
+        wire.mend()
         for one in (running, waiting):
             ended = daemon.ended(one)
             assert (ended["status"], ended["exit_code"], ended["reason"]) == ("F", 4, "exit_code"), daemon.evidence()

@@ -1,4 +1,4 @@
-"""A real OpenSSH server on a free port of the loopback, and executors that reach Docker through it."""
+"""A real OpenSSH server on a free port, and executors that reach Docker through it."""
 
 import getpass
 import os
@@ -35,10 +35,22 @@ def fingerprint(key: Path) -> str:
 
 
 class Sshd:
-    """Lets in `user` with `key`; `known_hosts` knows it. `settings` are lines of sshd_config(5), before the others."""
+    """Lets in `user` with `key`; `known_hosts` knows it. `settings` are lines of sshd_config(5), before the others.
 
-    def __init__(self, folder: Path, settings: str = "", authorized: str = "") -> None:
+    It listens on the loopback, or on `address` where the command `enter` leads to.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: str = "",
+        authorized: str = "",
+        address: str = "127.0.0.1",
+        enter: tuple[str, ...] = (),
+    ) -> None:
         self.program = require("sshd")
+        self.address = address
+        self.enter = enter
         self.folder = folder
         self.port = free_port()
         self.user = getpass.getuser()
@@ -55,14 +67,14 @@ class Sshd:
     @property
     def name(self) -> str:
         """As it stands in known_hosts."""
-        return f"[127.0.0.1]:{self.port}"
+        return f"[{self.address}]:{self.port}"
 
     def know(self, key: Path) -> None:
         self.known_hosts.write_text(f"{self.name} {public(key)}\n")
 
     def configure(self, settings: str) -> None:
         self.configuration.write_text(
-            f"{settings}\nPort {self.port}\nListenAddress 127.0.0.1\nHostKey {self.host_key}\n"
+            f"{settings}\nPort {self.port}\nListenAddress {self.address}\nHostKey {self.host_key}\n"
             f"AuthorizedKeysFile {self.folder}/authorized_keys\nStrictModes no\nPidFile none\nUsePAM no\n"
             "PermitRootLogin yes\nPasswordAuthentication no\nLogLevel VERBOSE\n"
         )
@@ -70,9 +82,9 @@ class Sshd:
     def start(self) -> "Sshd":
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
-        command = [self.program, "-D", "-f", self.configuration, "-E", self.log]
+        command = [*self.enter, self.program, "-D", "-f", self.configuration, "-E", self.log]
         self._process = subprocess.Popen(command)
-        wait_for_port(self.port, self._process, self.log)
+        wait_for_port(self.port, self._process, self.log, host=self.address)
         return self
 
     def stop(self) -> None:
@@ -105,7 +117,7 @@ class Sshd:
 
     def options(self, **options: object) -> SshOptions:
         ours = {
-            "host": f"{self.user}@127.0.0.1:{self.port}",
+            "host": f"{self.user}@{self.address}:{self.port}",
             "identity_file": self.key,
             "known_hosts": self.known_hosts,
             "socket": DOCKER_SOCKET,

@@ -1,6 +1,8 @@
 """What the engine itself remembers of a container, and a watch that outlives the engine."""
 
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import docker
 import pytest
@@ -8,15 +10,23 @@ import pytest
 from jobd.conformance.bench import Bench, Ends
 from jobd.errors import RegionUnavailable
 from jobd.executor import State
-from tests.plugins.conftest import OwnEngine, docker_bench, import_busybox
+from tests.plugins.conftest import OwnEngine, docker_bench, import_busybox, started_engine
+
+TRIES = 30
 
 
 @pytest.fixture
 def own_bench(own_engine: OwnEngine) -> Iterator[Bench]:
-    client = docker.APIClient(own_engine.socket, version="auto")
+    with bench_on(own_engine) as bench:
+        yield bench
+
+
+@contextmanager
+def bench_on(engine: OwnEngine) -> Iterator[Bench]:
+    client = docker.APIClient(engine.socket, version="auto")
     image = import_busybox(client, "jobd-test")
     client.close()
-    bench = docker_bench(image, socket=own_engine.socket, network="none")
+    bench = docker_bench(image, socket=engine.socket, network="none")
     yield bench
     bench.clear()
 
@@ -53,6 +63,26 @@ def test_a_watch_that_is_stopped_while_the_engine_is_away_ends(own_bench: Bench,
     own_engine.stop()
     stop()
     stop()
+
+
+def test_a_code_that_an_engine_made_up_is_not_believed():
+    with started_engine("--live-restore") as engine, bench_on(engine) as bench:
+        for _ in range(TRIES):
+            handle = bench.start(bench.spec("sh", "-c", "exit 3"))
+            # An engine that is killed while it takes note of an end writes down a code of its own when it is back.
+            time.sleep(0.03)
+            engine.kill()
+            engine.start()
+            ended = bench.end_of(handle)
+            assert ended.exit_code in (3, None)
+            if ended.exit_code is None:
+                assert "was not running" in ended.message
+                return
+        pytest.fail(f"the engine saw all of {TRIES} ends")
+
+
+def test_a_program_that_ends_with_255_ended_with_255(own_bench: Bench):
+    assert own_bench.end_of(own_bench.start(own_bench.spec("sh", "-c", "exit 255"))).exit_code == 255
 
 
 def test_what_was_removed_is_known_by_the_engines_events(own_bench: Bench):
