@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from peewee import SQL, fn
+from peewee import SQL
 
 from jobd.store import shapes, statements
 from jobd.store.clock import now
@@ -38,6 +38,20 @@ IS_AWAITED = (
 exec of which nobody is told costs three probes of an index and no statement.
 """
 AWAITED = SQL(IS_AWAITED)
+
+_LANES = (
+    "WITH RECURSIVE lane(id) AS (SELECT min(hook_id) FROM deliveries WHERE {which} UNION ALL "
+    "SELECT (SELECT min(hook_id) FROM deliveries WHERE {which} AND hook_id > lane.id) "
+    "FROM lane WHERE lane.id IS NOT NULL) "
+)
+"""To whom there are deliveries, in one index probe a hook however many there are."""
+_DUE = _LANES.format(which="next_at IS NOT NULL") + (  # noqa: S608
+    "SELECT id FROM (SELECT id, (SELECT min(next_at) FROM deliveries WHERE next_at IS NOT NULL AND "
+    "hook_id = lane.id) AS at FROM lane WHERE id IS NOT NULL) AS waiting WHERE at <= ?"
+)
+_GONE = _LANES.format(which="true") + (  # noqa: S608
+    "SELECT id FROM lane WHERE id IS NOT NULL AND id <> ? AND NOT EXISTS (SELECT 1 FROM hooks WHERE hooks.id = lane.id)"
+)
 
 
 @dataclass
@@ -181,8 +195,7 @@ def drop_old(max_age: float) -> int:
     batch of them. How many.
     """
     dropped = _drop(Delivery.created_at < now() - timedelta(seconds=max_age))
-    gone = (Delivery.hook_id != MAIL) & ~fn.EXISTS(Hook.select(SQL("1")).where(Hook.id == Delivery.hook_id))
-    return dropped or _drop(gone)
+    return dropped or _drop(Delivery.hook_id.in_(_ids(_GONE, MAIL)))
 
 
 def _drop(which: Any) -> int:
@@ -194,21 +207,16 @@ def _drop(which: Any) -> int:
 
 
 def _hooks_due(at: datetime) -> list[int]:
-    """To whom something is due, in one index probe a hook however much is pending for it; shuffled, so that each has
-    the same chance.
-    """
-    database = Delivery._meta.database
-    statement = (
-        "WITH RECURSIVE lane(id) AS (SELECT min(hook_id) FROM deliveries WHERE next_at IS NOT NULL UNION ALL "
-        "SELECT (SELECT min(hook_id) FROM deliveries WHERE next_at IS NOT NULL AND hook_id > lane.id) "
-        "FROM lane WHERE lane.id IS NOT NULL), "
-        "waiting(id, at) AS (SELECT id, (SELECT min(next_at) FROM deliveries WHERE next_at IS NOT NULL AND "
-        "hook_id = lane.id) FROM lane WHERE id IS NOT NULL) SELECT id FROM waiting WHERE at <= ?"
-    )
-    cursor = database.execute_sql(statement.replace("?", database.param), (Delivery.next_at.db_value(at),))
-    ids = [id for (id,) in cursor.fetchall()]
+    """To whom something is due, shuffled, so that each has the same chance."""
+    ids = _ids(_DUE, Delivery.next_at.db_value(at))
     random.shuffle(ids)
     return ids
+
+
+def _ids(statement: str, parameter: int) -> list[int]:
+    database = Delivery._meta.database
+    cursor = database.execute_sql(statement.replace("?", database.param), (parameter,))
+    return [id for (id,) in cursor.fetchall()]
 
 
 def _to_hooks(rows: list[Exec]) -> list[dict[str, Any]]:
