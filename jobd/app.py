@@ -1,6 +1,7 @@
 """Wiring, and the order of start and stop."""
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ import pluggy
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from jobd import plugins
+from jobd import journal, plugins
 from jobd.api.base import Services
 from jobd.api.routes import application
 from jobd.config import Settings
@@ -24,6 +25,7 @@ from jobd.engine.leases import FileLock, Lease, daemon_id
 from jobd.errors import ConfigError
 from jobd.store import accounts, daemons
 from jobd.store.database import Database
+from jobd.vitals import Vitals
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,10 @@ DELIVERY_PATIENCE = 5.0
 
 def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
     """Run a daemon until SIGTERM or SIGINT; the exit code. Raises ConfigError when it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # Where every thread stands, should systemd's watchdog have to end it.
+    faulthandler.enable()
     locks = [FileLock(path) for path in _lock_paths(settings)]
+    journal.configure(settings.log, daemon_id(settings.jobd.data_dir))
     database = Database(settings.database.url, settings.database.connections)
     try:
         database.migrate(then=lambda: _first_start(settings))
@@ -96,10 +100,13 @@ class Daemon:
         await engine.start()
         await deliveries.start()
         server.add_sockets(sockets)
+        vitals = Vitals(engine, self._database, self._settings.scheduler.tick, str(self._settings.jobd.listen))
+        vitals.start()
         log.info("jobd listens on http://%s", self._settings.jobd.listen)
         if not self._settings.jobd.listen.loopback:
             log.warning("tokens and passwords cross the network in the clear unless a proxy with TLS stands in front")
         await self._over.wait()
+        vitals.stop()
         log.info("stopping; what runs goes on")
         server.stop()
         engine.dismiss_followers()

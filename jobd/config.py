@@ -19,6 +19,7 @@ from jobd.settings import (
     Jobd,
     Limits,
     Listen,
+    Log,
     Mail,
     MountSettings,
     RegionKeys,
@@ -54,6 +55,7 @@ FIXED: dict[str, type[BaseModel]] = {
     "limits": Limits,
     "webhooks": Webhooks,
     "mail": Mail,
+    "log": Log,
 }
 BUILT_IN_SIZES = {"XXS": "0.15 cpu, 64 MB", "XS": "0.25 cpu, 128 MB"}
 BUILT_IN_REGIONS = {"BEIJING1": "docker", "DRYRUN": "dry-run"}

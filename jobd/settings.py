@@ -149,6 +149,11 @@ class Execs(_Frozen):
     queue_deadline: Seconds = 86400
 
 
+class Log(_Frozen):
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Size(_Frozen):
     """`cpus` of one core each, `memory` in bytes (Docker refuses less than 6 MB)."""
 
@@ -278,6 +283,7 @@ class Settings(_Frozen):
     limits: Limits = Limits()
     webhooks: Webhooks = Webhooks()
     mail: Mail = Mail()
+    log: Log = Log()
     registries: dict[str, Registry] = {}
     mounts: dict[str, MountSettings] = {}
     regions: dict[str, RegionSettings]

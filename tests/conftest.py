@@ -10,7 +10,8 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from jobd.store.database import Database
-from tests.services import docker_registry, fresh_postgres, imported_busybox, require
+from tests.registries import Registry, registry_in
+from tests.services import fresh_postgres, imported_busybox, require
 
 
 @pytest.fixture
@@ -91,9 +92,9 @@ def busybox_image(docker_socket: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with docker_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with registry_in(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -57,12 +58,14 @@ FIND: dict[str, Callable[[], str | None]] = {
 
 def require(name: str) -> str:
     """Where it is: an address, or a program's path. Absent, the test is skipped; with CI=true it fails."""
-    found = FIND[name]()
-    if found:
-        return found
+    return FIND[name]() or missing(f"{name}; script/test provides it")
+
+
+def missing(what: str) -> NoReturn:
+    """Skip, saying what is missing; with CI=true, fail."""
     if os.environ.get("CI") == "true":
-        pytest.fail(f"{name} is missing", pytrace=False)
-    pytest.skip(f"{name} is missing; script/test provides it")
+        pytest.fail(f"missing: {what}", pytrace=False)
+    pytest.skip(f"missing: {what}")
 
 
 @contextmanager
@@ -78,6 +81,19 @@ def fresh_postgres(template: str = "template1") -> Iterator[str]:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
     finally:
         _administer(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def without_connections(url: str) -> Iterator[None]:
+    """All connections to a database of `fresh_postgres` are cut, and new ones refused."""
+    server, name = require("postgresql"), sql.Identifier(urlsplit(url).path[1:])
+    _administer(server, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+    ours = sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}")
+    _administer(server, ours.format(sql.Literal(name.string)))
+    try:
+        yield
+    finally:
+        _administer(server, sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
 
 
 def _administer(server: str, statement: sql.Composed) -> None:
@@ -104,24 +120,11 @@ def imported_busybox(docker: str) -> Iterator[str]:
         subprocess.run(["docker", "rmi", "-f", name], env=environment, check=True, capture_output=True)
 
 
-@contextmanager
-def docker_registry(folder: Path, settings: str = "") -> Iterator[str]:
-    """`127.0.0.1:PORT` of a registry that keeps its data in `folder`; `settings` is more YAML for its configuration."""
-    program = require("docker-registry")
-    port = free_port()
-    config = folder / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {folder / 'blobs'}\n"
-        f"http:\n  addr: 127.0.0.1:{port}\n{settings}"
-    )
-    with (folder / "registry.log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", config], stdout=log, stderr=log)
-    try:
-        wait_for_port(port, process, folder / "registry.log")
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+def wait_for(happened: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
 
 
 def free_port() -> int:

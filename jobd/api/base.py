@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from jobd import journal
 from jobd.api import answers, body, callers
 from jobd.api.fields import LARGEST_ID
 from jobd.api.schemas import Nothing, PageQuery, Query, read_body, read_query
@@ -61,10 +62,13 @@ class Handler(RequestHandler):
         """The query string, as the model that `queries` names."""
         self._received: bytearray | None = bytearray()
         self._length = 0
+        self.sent_bytes = 0
+        """Of the answer's body so far, before any compression."""
         self._refusal: BaseException | None = None
 
     async def prepare(self) -> None:
         self.services.requests.begin(self)
+        journal.from_here_about(request_id=self.request_id, **_named_in(self.request.path))
         try:
             await self._let_in()
         except Exception as error:
@@ -147,6 +151,11 @@ class Handler(RequestHandler):
         if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower(), re.ASCII):
             raise NotFound("there is nothing at this address")
         return text.lower()
+
+    def write(self, chunk: str | bytes | dict[str, Any]) -> None:
+        if self.request.method != "HEAD":
+            self.sent_bytes += len(chunk.encode() if isinstance(chunk, str) else chunk)
+        super().write(chunk)
 
     def reply(self, value: Any, status: int = 200) -> None:
         """Answer in JSON: UTF-8, compact."""
@@ -234,6 +243,14 @@ class Handler(RequestHandler):
         return (
             f"{self.request.protocol}://{self.request.host}{self.request.path}?{urlencode([*others, ('page', page)])}"
         )
+
+
+def _named_in(path: str) -> dict[str, Any]:
+    """The job and the exec that a path is about, by the names that lines of the log give them."""
+    match = re.match(r"/v1/jobs/(\d{1,19})(?:/execs/([0-9a-fA-F-]{36}))?(?:/|$)", path, re.ASCII)
+    if match is None:
+        return {}
+    return {"job_id": int(match[1])} | ({"exec_id": match[2].lower()} if match[2] else {})
 
 
 class NoSuchPath(Handler):

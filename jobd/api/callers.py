@@ -17,6 +17,8 @@ from jobd.store.accounts import EVERYBODY_IS_ADMIN, Caller
 log = logging.getLogger(__name__)
 
 SCHEMES = ("token", "bearer")
+FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
+"""Headers by which a proxy says that it asks for somebody else."""
 
 
 async def identify(request: HTTPServerRequest, services: Services) -> Caller:
@@ -44,6 +46,19 @@ def check_origin(request: HTTPServerRequest) -> None:
         raise PermissionDenied("without tokens, other sites' pages may not call")
 
 
+def is_local(request: HTTPServerRequest) -> bool:
+    """Whether a program on this machine asks for itself: neither by way of a proxy, whose address is a loopback one,
+    too, nor a web page that made its own name resolve to here.
+    """
+    if any(header in request.headers for header in FORWARDING):
+        return False
+    try:
+        host = urlsplit(f"//{request.host}").hostname
+    except ValueError:  # brackets that do not close
+        return False
+    return _is_loopback(request.remote_ip) and _is_loopback(host)
+
+
 def _is_loopback(host: str | None) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
@@ -62,7 +77,7 @@ async def _named_by_plugin(request: HTTPServerRequest, services: Services) -> st
         remote_ip=request.remote_ip or "",
     )
     # pluggy calls the last registered first; so does this.
-    return await asyncio.get_running_loop().run_in_executor(None, _first_name, impls[::-1], seen)
+    return await asyncio.to_thread(_first_name, impls[::-1], seen)
 
 
 def _first_name(impls: list[Any], seen: AuthRequest) -> str | None:

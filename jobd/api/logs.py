@@ -33,12 +33,14 @@ class Logs(Handler):
     def initialize(self, services: Services) -> None:
         super().initialize(services)
         self._following: asyncio.Task[None] | None = None
+        self.is_followed = False
 
     async def get(self, job_id: str, exec_id: str) -> None:
         where = (self.caller, self.number(job_id), self.exec_id(exec_id))
         row, frames = await self.services.database.read(execs.log_of, *where)
         self.set_header("Vary", "Accept")
         if self.wanted.follow:
+            self.is_followed = True
             await self._follow(row, frames, self._form())
             return
         frames = await self._frames(row, frames)

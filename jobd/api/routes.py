@@ -1,15 +1,12 @@
 """The one table of URLs. Every one works with and without a slash at its end."""
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tornado.web import Application, RequestHandler
+from tornado.web import Application
 
-from jobd.api import accounts, execs, hooks, jobs, logs, schedules, system
+from jobd.api import access, accounts, execs, hooks, jobs, logs, metrics, schedules, system
 from jobd.api.base import Handler, NoSuchPath, Services
-
-log = logging.getLogger(__name__)
 
 JOB = r"/v1/jobs/([^/]+)"
 EXEC = rf"{JOB}/execs/([^/]+)"
@@ -43,29 +40,22 @@ def routes(services: Services) -> list[Route]:
     ]
     plain: list[Route] = [(rf"{pattern}/?", handler, {"services": services}) for pattern, handler in table]
     signing_in = {"services": services, "failures": accounts.Failures(), "hashing": ThreadPoolExecutor(2)}
-    return [*plain, (r"/v1/generate-api-token/?", accounts.GenerateApiToken, signing_in)]
+    measuring = {"services": services, "census": metrics.Census(services)}
+    return [
+        *plain,
+        (r"/v1/generate-api-token/?", accounts.GenerateApiToken, signing_in),
+        (r"/metrics/?", metrics.Exposition, measuring),
+    ]
 
 
 def application(services: Services) -> Application:
     """The API, to be served by an HTTPServer whose `max_body_size` is out of the way: handlers bound bodies."""
+    table = routes(services)
+    measured = services.database.metrics
+    measured.http_in_progress.set_function(lambda: float(len(services.requests)))
     return Application(
-        routes(services),
+        table,
         default_handler_class=NoSuchPath,
         default_handler_args={"services": services},
-        log_function=_log_request,
-    )
-
-
-def _log_request(handler: RequestHandler) -> None:
-    request = handler.request
-    caller = getattr(handler, "caller", None)
-    log.info(
-        "%s %s %d %.0f ms, %s, %s, request %s",
-        request.method,
-        request.path,
-        handler.get_status(),
-        request.request_time() * 1000,
-        request.remote_ip,
-        caller.username if caller else "-",
-        request.headers.get("X-Request-Id", "-"),
+        log_function=access.observer(table, measured),
     )

@@ -83,6 +83,9 @@ class Requests:
         if not self._open:
             self._none.set()
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     async def finished(self, patience: float) -> bool:
         """Wait until none is under way, at most `patience` seconds; whether none is."""
         try:

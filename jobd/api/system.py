@@ -60,7 +60,7 @@ class Readiness(Handler):
     is_public = True
 
     async def get(self) -> None:
-        pending = await asyncio.get_running_loop().run_in_executor(None, self.services.database.pending)
+        pending = await asyncio.to_thread(self.services.database.pending)
         if pending:
             raise ServiceUnavailable(f"the database waits for {len(pending)} migrations")
         self.reply({"status": "ready"})

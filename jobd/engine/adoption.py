@@ -53,7 +53,8 @@ class Adoption:
         if live not in self._live:
             return True
         try:
-            return await self._settle(live, statuses)
+            with live.in_log():
+                return await self._settle(live, statuses)
         except RegionUnavailable:
             raise
         except (ExecutorError, ServiceUnavailable) as error:

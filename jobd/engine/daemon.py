@@ -5,10 +5,12 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pluggy
 
+from jobd import journal
 from jobd.config import Settings
 from jobd.engine.adoption import Adoption
 from jobd.engine.dispatcher import Dispatcher
@@ -70,6 +72,20 @@ class Engine:
         self._heart = Periodic(self._beat, lease.length / BEATS * 1000)
         self._sweeper = Periodic(self.clear, SWEEP_EVERY * 1000)
         self._tasks: set[asyncio.Future[None]] = set()
+        self._lease_ran_out = False
+        self._measure()
+
+    def _measure(self) -> None:
+        metrics = self._database.metrics
+        metrics.lease_held.set_function(lambda: float(self._lease.held))
+        metrics.execs_owned.set_function(lambda: float(self.owned))
+        for region in self.regions.values():
+            metrics.serves(
+                region.name,
+                region.settings.max_running,
+                is_up=partial(_is_up, region),
+                last_check=partial(getattr, region, "answered_at"),
+            )
 
     async def start(self) -> None:
         """Begin to serve; each region is opened as soon as it answers, and none waits for another."""
@@ -108,6 +124,16 @@ class Engine:
         self._endings.abandon()
         for task in self._tasks:
             task.cancel()
+
+    @property
+    def scanned_at(self) -> float:
+        """By the monotonic clock, when the scheduler last looked for due slots."""
+        return self._scheduler.scanned_at
+
+    @property
+    def owned(self) -> int:
+        """Live execs that this daemon is at work on or watches."""
+        return len(self._live)
 
     def owns(self, exec_id: str) -> bool:
         """Whether this daemon is at work on an exec, or watches it run."""
@@ -153,10 +179,13 @@ class Engine:
     def _region_failed(self, region: ServedRegion, message: str) -> None:
         if region.down is None:
             region.down = message
+            self._database.metrics.region_outages.labels(region.name).inc()
             self._spawn(self._probe(region))
 
     async def _probe(self, region: ServedRegion) -> None:
         """Ask a region that is down until it answers, then go on where it was left."""
+        # Started by whoever found it down, it has nothing to do with that one's exec or request.
+        journal.about_nothing()
         attempt = 0
         while not await self._open(region):
             if attempt == 0:
@@ -210,6 +239,7 @@ class Engine:
     async def _adopt(self, region: ServedRegion, rows: list[Exec]) -> None:
         if rows:
             log.info("region %s: adopting %d execs", region.name, len(rows))
+            self._database.metrics.execs_adopted.labels(region.name).inc(len(rows))
             await self._adoption.adopt(region, rows)
             self.wake(region.name)
 
@@ -226,6 +256,9 @@ class Engine:
             )
 
     async def _beat(self) -> None:
+        if self._lease.ran_out and not self._lease_ran_out:
+            self._database.metrics.leases_lost.inc()
+        self._lease_ran_out = self._lease.ran_out
         try:
             if not await self._lease.renew():
                 self._on_lost_place()
@@ -321,3 +354,7 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _is_up(region: ServedRegion) -> bool:
+    return region.down is None

@@ -159,6 +159,7 @@ class Deliveries:
             verdict = again(row.attempts, f"{type(error).__name__}: {error}")
         took = time.monotonic() - began
         self._remember(row.hook_id, verdict.error is not None or took > SLOW)
+        self._count(row, verdict, took)
         attempt = Attempt(at, took, error=outbox.clean(verdict.error or note))
         if answer is not None:
             said = outbox.clean(answer.body.decode(errors="replace"))
@@ -179,6 +180,13 @@ class Deliveries:
         """Who was refused, if the others were not. Raises DeliveryFailed."""
         frames = await self._database.read(outbox.log_of, row.exec_id)
         return await asyncio.get_running_loop().run_in_executor(self._mails, mailing.send, row, frames, self._mail)
+
+    def _count(self, row: Delivery, verdict: Verdict, took: float) -> None:
+        channel = "mail" if row.hook_id == MAIL else "webhook"
+        result = "success" if verdict.status == "delivered" else "failure"
+        self._database.metrics.delivered(channel, result, took)
+        if verdict.status == "failed":
+            self._database.metrics.gave_up(channel)
 
     def _remember(self, hook_id: int, is_troubled: bool) -> None:
         self._troubled.pop(hook_id, None)

@@ -127,6 +127,10 @@ class Dispatcher:
 
     async def _launch(self, live: LiveExec) -> None:
         """Bring one claimed exec to run, or to its end, or back to waiting."""
+        with live.in_log():
+            await self._launch_it(live)
+
+    async def _launch_it(self, live: LiveExec) -> None:
         async with live.lock:
             try:
                 await self._advance(live)

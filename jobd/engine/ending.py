@@ -59,21 +59,21 @@ class Endings:
         """The executor says that a run ended."""
         live = self._live.with_handle(region, handle)
         if live is not None:
-            self._spawn(self.finish(live))
+            self._spawn(self.finish(live), live)
 
     def stop(self, live: LiveExec) -> None:
         """Stop what runs. Before it runs, whoever holds the exec sees `stopping` and ends it; safe to call again."""
         live.stopping.set()
         if live.is_running and live in self._live and not live.stop_under_way and live.region.down is None:
             live.stop_under_way = True
-            self._spawn(self._stop(live))
+            self._spawn(self._stop(live), live)
 
     def check_deadlines(self) -> None:
         time = asyncio.get_running_loop().time()
         for live in self._live:
             if live.deadline is not None and live.deadline <= time and live.is_running:
                 live.deadline = None
-                self._spawn(self._time_out(live))
+                self._spawn(self._time_out(live), live)
 
     async def ask(self, region: ServedRegion) -> None:
         """Ask for the state of all that runs in a region, and finish what has ended: what the events missed."""
@@ -85,7 +85,7 @@ class Endings:
         for handle, live in handles.items():
             status = statuses.get(handle, Status(State.GONE))
             if status.state is not State.RUNNING:
-                self._spawn(self.finish(live, status))
+                self._spawn(self.finish(live, status), live)
             elif live.stopping.is_set():
                 self.stop(live)
 
@@ -123,9 +123,9 @@ class Endings:
         self._on_slot_free(region.name)
         self._observers.tell("jobd_exec_ended", row)
         if handle is not None:
-            self._spawn(self._remove(region, handle))
+            self._spawn(self._remove(region, handle), live)
         if live.stopping.is_set():
-            self._spawn(self._purge(row.seq))
+            self._spawn(self._purge(row.seq), live)
 
     async def drain(self, patience: float) -> None:
         """Wait for what is being ended, at most `patience` seconds."""
@@ -207,8 +207,9 @@ class Endings:
         except ServiceUnavailable as error:
             log.warning("a deleted exec stays until the next sweep: %s", error)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None], live: LiveExec) -> None:
+        with live.in_log():
+            task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from jobd import logs
+from jobd import journal, logs
 from jobd.engine.regions import ServedRegion
 from jobd.errors import ExecutorError, ServiceUnavailable, TooManyRequests
 from jobd.executor import Executor, Handle, LogChunk, LogStream
@@ -90,6 +90,9 @@ class Followers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, feed: "Feed") -> None:
+        # It goes on for others when the request that began it is over.
+        journal.about_nothing()
+        journal.from_here_about(exec_id=feed.exec_id)
         try:
             await feed.run(self._database, self._regions)
         except Exception:  # whoever follows must not wait for what will never come

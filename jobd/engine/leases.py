@@ -73,6 +73,11 @@ class Lease:
         return self._clock() - self._renewed < self.length
 
     @property
+    def ran_out(self) -> bool:
+        """Whether it was held once, and is not any more."""
+        return self._renewed > float("-inf") and not self.held
+
+    @property
     def may_take_over(self) -> bool:
         """Not for one lease after the database was away: nobody could renew then."""
         return self.held and self._clock() >= self._no_takeover_before

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from jobd import journal
 from jobd.engine.regions import ServedRegion
 from jobd.executor import Handle
 from jobd.store.tables import Exec
@@ -23,6 +25,10 @@ class LiveExec:
     log_failures: int = 0
     deadline: float | None = None
     """Loop time at which its timeout is over."""
+
+    def in_log(self) -> AbstractContextManager[None]:
+        """Lines logged within name this exec and its job."""
+        return journal.about(exec_id=self.row.id, job_id=self.row.job_id)
 
     @property
     def handle(self) -> Handle | None:

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from jobd import journal
 from jobd.config import RegionSettings
 from jobd.errors import ExecutorError, RegionUnavailable, StartFailed
 from jobd.executor import Executor, Handle
@@ -45,6 +47,8 @@ class ServedRegion:
         self.down: str | None = "not asked yet"
         """Why the region cannot be used now, in words; None while it can."""
         self.engine = ""
+        self.answered_at = 0.0
+        """Unix time of the last answer, an error that the contract knows being one."""
         self.was_open = False
         self.has_push = False
         self.ask_at = 0.0
@@ -123,12 +127,17 @@ class ServedRegion:
         *args: Any,
     ) -> Result:
         try:
-            running = asyncio.get_running_loop().run_in_executor(pool, method, *args)
-            return await asyncio.wait_for(running, seconds)
+            running = asyncio.get_running_loop().run_in_executor(pool, journal.carried(method), *args)
+            answer = await asyncio.wait_for(running, seconds)
+        except RegionUnavailable:
+            raise
         except ExecutorError:
+            self.answered_at = time.time()
             raise
         except TimeoutError:
             raise Unanswered(f"region {self.name} did not answer within {seconds:.0f} s") from None
         except Exception as error:  # a plugin's fault must not become the engine's
             log.exception("region %s: the executor raised what its contract does not name", self.name)
             raise unexpected(f"{type(error).__name__}: {error}") from error
+        self.answered_at = time.time()
+        return answer

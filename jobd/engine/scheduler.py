@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 
 from jobd.engine.periodic import Periodic
@@ -27,6 +28,8 @@ class Scheduler:
         self._periodic = Periodic(self._scan, tick * 1000)
         self._timer: asyncio.TimerHandle | None = None
         self._scanning: asyncio.Task[None] | None = None
+        self.scanned_at = float("-inf")
+        """By the monotonic clock, when it last came back from the database, with or without success."""
 
     def start(self) -> None:
         self._periodic.start()
@@ -57,13 +60,18 @@ class Scheduler:
         try:
             while True:
                 fired = await self._database.write(slots.fire_due, self._rules, room)
+                self.scanned_at = time.monotonic()
+                self._database.metrics.last_tick.set_to_current_time()
                 self._on_fired(fired.execs)
                 if not fired.more:
                     break
         except ServiceUnavailable as error:
+            self.scanned_at = time.monotonic()
+            self._database.metrics.scan_errors.inc()
             log.warning("no scan: %s", error)
             return
         except Exception:  # the next scan tries again
+            self._database.metrics.scan_errors.inc()
             log.exception("no scan")
             return
         if self._timer is not None:

@@ -19,7 +19,9 @@ import peewee
 from playhouse.migrations import Runner
 from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
 
+from jobd import journal
 from jobd.errors import ConfigError, ServiceUnavailable
+from jobd.metrics import Metrics
 from jobd.store import tables
 
 log = logging.getLogger(__name__)
@@ -50,10 +52,16 @@ def after_commit(follow: Callable[[], None]) -> None:
     _pending.follow.append(follow)
 
 
+def count(tell: Callable[[Metrics], None]) -> None:
+    """Have this counted once the transaction of this thread is committed, and not if it never is."""
+    _pending.counts.append(tell)
+
+
 class Database:
     """`url` is `sqlite:///PATH` or `postgresql://…`; `connections` bounds the pool and its threads."""
 
-    def __init__(self, url: str, connections: int = 8) -> None:
+    def __init__(self, url: str, connections: int = 8, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
         self.is_sqlite = url.startswith("sqlite:")
         self._peewee = _sqlite(url, connections) if self.is_sqlite else _postgresql(url, connections)
         self._readers = ThreadPoolExecutor(connections, thread_name_prefix="jobd-db")
@@ -77,20 +85,22 @@ class Database:
 
     def read_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """`read` for callers without a loop."""
-        return self._timed(lambda: fn(*args, **kwargs), fn)
+        return self._timed(lambda: fn(*args, **kwargs), fn, "read")
 
     def write_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """`write` for callers without a loop."""
 
         def transaction() -> Result:
-            _pending.follow = []
+            _pending.follow, _pending.counts = [], []
             with self._peewee.atomic("IMMEDIATE") if self.is_sqlite else self._peewee.atomic():
                 result = fn(*args, **kwargs)
             for follow in _pending.follow:
                 follow()
+            for tell in _pending.counts:
+                tell(self.metrics)
             return result
 
-        return self._timed(transaction, fn)
+        return self._timed(transaction, fn, "write")
 
     def migrate(self, then: Callable[[], None] = lambda: None) -> list[str]:
         """Bring the schema up to date and do `then`, one daemon at a time; the names of what was applied.
@@ -125,14 +135,20 @@ class Database:
         return applied
 
     async def _submit(self, pool: ThreadPoolExecutor, call: Callable[..., Any], fn: Any, args: Any, kwargs: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(pool, lambda: call(fn, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(
+            pool, journal.carried(lambda: call(fn, *args, **kwargs))
+        )
 
-    def _timed(self, work: Callable[[], Result], fn: Callable[..., Any]) -> Result:
+    def _timed(self, work: Callable[[], Result], fn: Callable[..., Any], kind: str) -> Result:
         began = time.monotonic()
         try:
             return self._attempt(work)
+        except ServiceUnavailable:
+            self.metrics.database_errors.labels(kind).inc()
+            raise
         finally:
             took = time.monotonic() - began
+            self.metrics.database_duration.labels(kind).observe(took)
             if took > SLOW:
                 log.warning("database call %s took %.1f s", getattr(fn, "__qualname__", fn), took)
 

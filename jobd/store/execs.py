@@ -6,14 +6,17 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from peewee import Expression, fn
 
 from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
+from jobd.metrics import Metrics
 from jobd.store import jobs, outbox, statements
 from jobd.store.accounts import Caller
 from jobd.store.clock import now
+from jobd.store.database import count
 from jobd.store.jobs import Page
 from jobd.store.tables import Exec, ExecLog, IdempotencyKey, Job
 
@@ -75,7 +78,7 @@ def create(
     values = {**snapshot(job), **overrides}
     values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
     made = Exec(**fresh(job.id, "M", caller.username, now()), **values)
-    statements.insert(made)
+    _insert(made)
     if idempotency_key is not None:
         who = {"username": caller.username, "job_id": job.id, "key": idempotency_key}
         IdempotencyKey.create(**who, digest=digest, exec_id=made.id, created_at=made.created_at)
@@ -88,7 +91,7 @@ def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int)
     source = get(caller, job_id, exec_id)
     require_room(source.namespace, waiting_per_namespace)
     made = Exec(**fresh(source.job_id, "M", caller.username, now()), **snapshot(source))
-    statements.insert(made)
+    _insert(made)
     return made
 
 
@@ -159,10 +162,9 @@ def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
     found = stop(caller, job_id, exec_id)
     if found.status in LIVE:
         words = f"ended by {caller.username} by force while its region could not be reached"
-        query = Exec.update(
-            status="F", reason="lost", message=words, ended_at=now(), owner=None, holds_slot=False, term=Exec.term + 1
-        ).where(Exec.seq == found.seq, Exec.status.in_(LIVE))
-        outbox.tell_awaited(query.returning(Exec.seq, outbox.AWAITED).tuples().execute())
+        changes = {"status": "F", "reason": "lost", "message": words, "ended_at": now(), "owner": None}
+        forced = Exec.update(**changes, holds_slot=False, term=Exec.term + 1)
+        end_all(forced.where(Exec.seq == found.seq, Exec.status.in_(LIVE)))
     return get(caller, job_id, exec_id)
 
 
@@ -198,8 +200,21 @@ def request_stop(which: Expression, by: str, reason: str) -> None:
 def cancel_unowned(which: Expression) -> None:
     """End those of these execs whose end was asked for and that nobody owns."""
     asked = (Exec.status == "W") & Exec.owner.is_null() & Exec.stop_requested_at.is_null(False)
-    query = Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked)
-    outbox.tell_awaited(query.returning(Exec.seq, outbox.AWAITED).tuples().execute())
+    end_all(Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked))
+
+
+def end_all(update: Any) -> None:
+    """Run an UPDATE that ends execs of which nobody has the rows, count them as ended, and tell of them."""
+    shown = (Exec.seq, Exec.region_name, Exec.status, Exec.reason, Exec.started_at, Exec.ended_at)
+    rows = list(update.returning(*shown, outbox.AWAITED).execute())
+    for row in rows:
+        count(partial(_tell_ended, row))
+    outbox.tell(row.seq for row in rows if row.is_awaited)
+
+
+def _tell_ended(row: Exec, metrics: Metrics) -> None:
+    ran = None if row.started_at is None else (row.ended_at - row.started_at).total_seconds()
+    metrics.ended(row.region_name, row.status, row.reason, ran)
 
 
 def log_of(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, bytes | None]:
@@ -216,6 +231,11 @@ def followed(exec_id: str) -> tuple[Exec | None, bytes | None]:
         return found, None
     stored = ExecLog.get_or_none(ExecLog.exec_seq == found.seq)
     return found, None if stored is None else bytes(stored.frames)
+
+
+def _insert(made: Exec) -> None:
+    statements.insert(made)
+    count(lambda metrics: metrics.created(made.region_name, made.trigger_mode))
 
 
 def _made_with(caller: Caller, job_id: int, key: str, digest: str) -> Exec | None:

@@ -10,15 +10,17 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 from peewee import SQL, Expression, fn
 
 from jobd.executor import Handle
 from jobd.logs import Kept
+from jobd.metrics import Metrics
 from jobd.store import execs, outbox, statements
 from jobd.store.clock import now
-from jobd.store.database import after_commit
+from jobd.store.database import after_commit, count
 from jobd.store.execs import LIVE
 from jobd.store.tables import Daemon, Exec, ExecLog, Job, Region
 
@@ -124,10 +126,17 @@ def set_handle(row: Exec, handle: Handle) -> bool:
 
 
 def set_running(row: Exec, started_at: datetime | None) -> bool:
-    moved = _change(row, "W", {"status": "R", "started_at": started_at or now(), "message": None})
+    started_at = started_at or now()
+    moved = _change(row, "W", {"status": "R", "started_at": started_at, "message": None})
+    if moved is Moved.NOT:
+        return False
     if moved is Moved.AWAITED:
         outbox.tell([row.seq])
-    return moved is not Moved.NOT
+    ready_at = row.created_at + (
+        _retry_delay(row.retry_delay, row.attempt - 1) if row.trigger_mode == "R" else timedelta()
+    )
+    count(lambda metrics: metrics.started(row.region_name, (started_at - ready_at).total_seconds()))
+    return True
 
 
 def set_message(row: Exec, message: str | None) -> bool:
@@ -155,6 +164,7 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     """Store result and log, and in the same transaction the retry that follows a failure, or what is to be told of it
     to others.
     """
+    started_at, ended_at = result.started_at or row.started_at, result.ended_at or now()
     is_retried = result.status == "F" and result.reason in RETRIED and row.attempt <= row.max_retries
     if is_retried and Job._meta.database.for_update:
         # Whoever deletes the job locks it first, too: a retry is made before that, and deleted with it, or never.
@@ -164,8 +174,8 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
         "reason": result.reason,
         "message": _clean(result.message),
         "exit_code": result.exit_code,
-        "started_at": result.started_at or row.started_at,
-        "ended_at": result.ended_at or now(),
+        "started_at": started_at,
+        "ended_at": ended_at,
         "log_bytes": kept.size if kept else 0,
         "owner": None,
         "holds_slot": False,
@@ -173,6 +183,9 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     moved = _change(row, row.status, changes)
     if moved is Moved.NOT:
         return False
+    ran = None if started_at is None else (ended_at - started_at).total_seconds()
+    size = kept.size if kept else 0
+    count(lambda metrics: metrics.ended(row.region_name, result.status, result.reason, ran, size))
     if kept is not None and kept.size:
         statements.insert(ExecLog(exec_seq=row.seq, frames=kept.frames))
     goes_on = is_retried and _retry(row)
@@ -199,6 +212,7 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
         changes = {"status": "F", "reason": reason, "message": message, "ended_at": at}
         moved = _change(row, "W", {**changes, "owner": None, "holds_slot": False})
         if moved is not Moved.NOT:
+            count(partial(_tell_overdue, row.region_name, reason))
             ended.append(row)
         if moved is Moved.AWAITED:
             awaited.append(row.seq)
@@ -211,13 +225,21 @@ def expire_slots() -> None:
     at = now()
     late = (Exec.status == "W") & Exec.owner.is_null() & (Exec.start_before < at)
     slot = {"missed_count": 1, "missed_from": Exec.scheduled_for, "missed_to": Exec.scheduled_for}
-    query = Exec.update(status="N", reason="missed", ended_at=at, **slot).where(late)
-    outbox.tell_awaited(query.returning(Exec.seq, outbox.AWAITED).tuples().execute())
+    execs.end_all(Exec.update(status="N", reason="missed", ended_at=at, **slot).where(late))
 
 
 def by_id(exec_ids: list[str]) -> dict[str, Exec]:
     """Those of these execs that the database knows, deleted ones too."""
     return {row.id: row for row in Exec.select().where(Exec.id.in_(exec_ids))}
+
+
+def _tell_overdue(region: str, reason: str, metrics: Metrics) -> None:
+    metrics.ended(region, "F", reason, None)
+
+
+def _retry_delay(base: int, attempt: int) -> timedelta:
+    """How long the retry that follows an attempt waits; `base` in seconds."""
+    return timedelta(seconds=min(base * 2 ** (attempt - 1), LONGEST_RETRY_DELAY))
 
 
 def _retry(row: Exec) -> bool:
@@ -227,15 +249,15 @@ def _retry(row: Exec) -> bool:
     if not Exec.select(Exec.seq).where(Exec.seq == row.seq, wanted).exists():
         return False
     at = now()
-    delay = min(row.retry_delay * 2 ** (row.attempt - 1), LONGEST_RETRY_DELAY)
     values = {**execs.fresh(row.job_id, "R", row.created_by, at), **execs.snapshot(row)}
     Exec.create(
         **values,
         attempt=row.attempt + 1,
         retry_of=row.id,
         scheduled_for=row.scheduled_for,
-        not_before=at + timedelta(seconds=delay),
+        not_before=at + _retry_delay(row.retry_delay, row.attempt),
     )
+    count(lambda metrics: metrics.created(row.region_name, "R"))
     return True
 
 

@@ -37,7 +37,7 @@ IS_AWAITED = (
 """Whether anybody may want to be told of an exec: SQL for the RETURNING of the statement that moves it on, so that an
 exec of which nobody is told costs three probes of an index and no statement.
 """
-AWAITED = SQL(IS_AWAITED)
+AWAITED = SQL(f"{IS_AWAITED} AS is_awaited")
 
 _LANES = (
     "WITH RECURSIVE lane(id) AS (SELECT min(hook_id) FROM deliveries WHERE {which} UNION ALL "
@@ -109,16 +109,16 @@ def tell(seqs: Iterable[int]) -> None:
             Delivery.insert_many([{**values, "next_at": at, "created_at": at} for values in batch]).execute()
 
 
-def tell_awaited(found: Iterable[tuple[int, Any]]) -> None:
-    """`tell` for the answer to a statement that returns `Exec.seq` and `AWAITED`."""
-    tell([seq for seq, is_awaited in found if is_awaited])
-
-
 def is_due() -> bool:
     """Whether anything is to be sent now."""
     pending = Delivery.select(Delivery.next_at).where(Delivery.next_at.is_null(False))
     first = pending.order_by(Delivery.next_at).limit(1).scalar()
     return first is not None and first <= now()
+
+
+def waiting() -> int:
+    """How many deliveries are still to be sent, or being sent."""
+    return int(Delivery.select().where(Delivery.next_at.is_null(False)).count())
 
 
 def claim(daemon: str, room: Room) -> list[tuple[Delivery, Hook | None]]:

@@ -8,14 +8,17 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from peewee import PeeweeException, fn
 
 from jobd import schedule
+from jobd.metrics import Metrics
 from jobd.schedule import Schedule, Slot
 from jobd.store import execs, outbox
 from jobd.store.clock import now
+from jobd.store.database import count
 from jobd.store.execs import LIVE
 from jobd.store.tables import Exec, Job
 
@@ -115,7 +118,7 @@ def fire_due(rules: Rules, room: Room | None = None) -> Fired:
     """Fire what is due by the database's clock. A schedule that raises stops itself and nothing else. `room` is that
     of the batch before in one scan, if there was one.
     """
-    at, first = now(), _first_due()
+    at, first = now(), first_due()
     if first is None or first > at:
         return Fired([], False, None if first is None else (first - at).total_seconds())
     query = Job.select(*_NEEDED).where(Job.next_fire_at <= at, Job.deleted_at.is_null()).order_by(Job.next_fire_at)
@@ -133,23 +136,32 @@ def fire_due(rules: Rules, room: Room | None = None) -> Fired:
             raise
         except Exception as error:  # a fault of one schedule, whatever it is, must not stop the others
             log.error("schedule of job %s stops: %r", job.id, error)
+            count(lambda metrics: metrics.schedule_errors.inc())
             job.schedule_error, job.next_fire_at = str(error) or repr(error), None
             Job.update(schedule_error=job.schedule_error).where(Job.id == job.id).execute()
         else:
             waiting += run
             not_run += unrun
     for start in range(0, len(not_run), INSERTED_AT_ONCE):
-        unrun_rows = Exec.insert_many(not_run[start : start + INSERTED_AT_ONCE])
-        outbox.tell_awaited(unrun_rows.returning(Exec.seq, outbox.AWAITED).tuples().execute())
+        insert = Exec.insert_many(not_run[start : start + INSERTED_AT_ONCE]).returning(Exec.seq, outbox.AWAITED)
+        outbox.tell(row.seq for row in insert.execute() if row.is_awaited)
     made = _insert(waiting)
+    count(partial(_count_fired, made))
     _move_on(due)
     if len(due) == rules.batch:
         return Fired(made, True, 0.0)
-    first = _first_due()
+    first = first_due()
     return Fired(made, False, None if first is None else max((first - now()).total_seconds(), 0.0))
 
 
-def _first_due() -> datetime | None:
+def _count_fired(made: list[Exec], metrics: Metrics) -> None:
+    for region, fired in Counter(row.region_name for row in made).items():
+        metrics.created(region, "S", fired)
+    metrics.fired((row.created_at - row.scheduled_for).total_seconds() for row in made)
+
+
+def first_due() -> datetime | None:
+    """When the next slot of any job comes due; in the past while it is overdue."""
     armed = Job.select(Job.next_fire_at).where(Job.next_fire_at.is_null(False))
     return armed.order_by(Job.next_fire_at).limit(1).scalar()
 
@@ -251,16 +263,17 @@ def _waiting_exec(job: Job, slot: Slot, at: datetime) -> Exec:
     return Exec(**execs.fresh(job.id, "S", job.created_by, at), **where, scheduled_for=slot.at, start_before=deadline)
 
 
-def _not_run(job: Job, at: datetime, reason: str, count: int, first: datetime, last: datetime) -> list[dict[str, Any]]:
+def _not_run(job: Job, at: datetime, reason: str, slots: int, first: datetime, last: datetime) -> list[dict[str, Any]]:
     """The record of slots that did not run; none if the newest record of the job's slots says the same and is
     extended instead, so that a long overlap is one record.
     """
+    count(lambda metrics: metrics.slots.labels(reason).inc(slots))
     newest = Exec.select().where(Exec.job_id == job.id, Exec.trigger_mode == "S").order_by(Exec.seq.desc()).first()
     if newest is not None and (newest.status, newest.reason) == ("N", reason) and newest.deleted_at is None:
-        Exec.update(missed_count=Exec.missed_count + count, missed_to=last, ended_at=at).where(
+        Exec.update(missed_count=Exec.missed_count + slots, missed_to=last, ended_at=at).where(
             Exec.seq == newest.seq
         ).execute()
         return []
     row = {**execs.fresh(job.id, "S", job.created_by, at), **execs.snapshot(Job.get_by_id(job.id))}
     row |= {"status": "N", "reason": reason, "scheduled_for": first, "ended_at": at}
-    return [{**row, "missed_count": count, "missed_from": first, "missed_to": last}]
+    return [{**row, "missed_count": slots, "missed_from": first, "missed_to": last}]

@@ -99,7 +99,7 @@ class Daemon:
     def evidence(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines(keepends=True)
         # What a test asks again and again would be all that is left of the log.
-        told = "".join(line for line in lines if "jobd.api.routes: GET" not in line)
+        told = "".join(line for line in lines if "jobd.access: GET" not in line)
         return f"the daemon's log:\n{told[-8000:]}"
 
     def _is_ready(self) -> bool:

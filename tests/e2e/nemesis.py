@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from tests.e2e.pair import LEASE, Pair, StruckDaemon
 from tests.e2e.postgres import Cluster
-from tests.plugins.conftest import OwnEngine
+from tests.engines import OwnEngine
 
 POINTS = [
     f"{moment} {name}"

@@ -21,7 +21,7 @@ from tests.e2e.model import WORKS, Counts, Planned, Verdict, at_rest, plan, reco
 from tests.e2e.nemesis import Nemesis, Site
 from tests.e2e.pair import LEASE, Pair
 from tests.e2e.postgres import own_postgres
-from tests.plugins.conftest import import_busybox, started_engine
+from tests.engines import import_busybox, started_engine
 
 SETTINGS = {
     "scheduler": f"lease = {LEASE}\ntick = 0.1\nlate_after = 4",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.daemon import Daemon
+from tests.registries import Registry
 
 
 @pytest.fixture
@@ -52,8 +53,8 @@ def test_a_command_that_does_not_exist_fails_with_the_runtimes_words(run: Callab
     assert (by_the_shell["reason"], by_the_shell["exit_code"]) == ("exit_code", 127)
 
 
-def test_a_missing_image_is_not_found(run: Callable[..., dict[str, Any]], registry: str) -> None:
-    ended = run("true", docker_image_repo=f"{registry}/nobody/nothing", docker_image_tag="none")
+def test_a_missing_image_is_not_found(run: Callable[..., dict[str, Any]], registry: Registry) -> None:
+    ended = run("true", docker_image_repo=f"{registry.host}/nobody/nothing", docker_image_tag="none")
     assert (ended["status"], ended["reason"]) == ("F", "image_not_found")
     assert "nobody/nothing:none" in ended["message"]
 

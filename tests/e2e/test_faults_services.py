@@ -14,8 +14,8 @@ from tests.e2e.conftest import MakeDaemon
 from tests.e2e.daemon import Daemon
 from tests.e2e.ledger import Ledger, StartWatch
 from tests.e2e.postgres import Cluster, own_postgres
-from tests.plugins.conftest import OwnEngine, import_busybox, missing, started_engine
-from tests.services import require
+from tests.engines import OwnEngine, import_busybox, started_engine
+from tests.services import missing, require
 
 LINES = 2000
 OUTPUT = b"".join(b"%d\n" % number for number in range(1, LINES + 1))

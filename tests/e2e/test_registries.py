@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.daemon import Daemon
-from tests.plugins.conftest import Registry, registry_in
+from tests.registries import Registry, registry_in
 
 
 @pytest.fixture

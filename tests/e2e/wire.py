@@ -6,8 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.plugins.conftest import missing
-from tests.services import require
+from tests.services import missing, require
 
 NEAR, FAR = 1, 2
 """Last parts of the two addresses."""

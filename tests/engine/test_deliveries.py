@@ -152,6 +152,10 @@ async def test_a_delivery_is_given_up_after_its_last_retry(database: Database, c
         await start()
         ((status, attempts),) = await settled(database)
     assert (status, len(attempts)) == ("failed", 8)
+    counted = database.metrics.registry.get_sample_value
+    failures = {"channel": "webhook", "result": "failure"}
+    assert counted("jobd_delivery_attempts_total", failures) == 8
+    assert counted("jobd_deliveries_given_up_total", {"channel": "webhook"}) == 1
 
 
 async def test_410_switches_the_hook_off(database: Database, caller: Caller, start: Start) -> None:

@@ -12,7 +12,7 @@ from jobd.conformance.bench import Bench
 from jobd.executor import Region
 from jobd_ssh.executor import SshExecutor
 from jobd_ssh.options import SshOptions
-from tests.plugins.conftest import SOCKET
+from tests.engines import SOCKET
 from tests.services import free_port, require, wait_for_port
 
 DOCKER_SOCKET = SOCKET.removeprefix("unix://")

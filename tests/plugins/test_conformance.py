@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.conftest import SOCKET
+from tests.engines import SOCKET
 
 ROOT = Path(__file__).parents[2]
 

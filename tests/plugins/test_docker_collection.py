@@ -6,7 +6,7 @@ import pytest
 from jobd.executor import Region, RunSpec
 from jobd_docker.executor import DockerExecutor
 from jobd_docker.options import DockerOptions
-from tests.plugins.conftest import OwnEngine, import_busybox
+from tests.engines import OwnEngine, import_busybox
 
 
 def spec(image: str) -> RunSpec:

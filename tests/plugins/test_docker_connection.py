@@ -12,7 +12,9 @@ import pytest
 from jobd.conformance.bench import Bench, Ends
 from jobd.errors import RegionUnavailable
 from jobd.executor import State
-from tests.plugins.conftest import SOCKET, docker_bench, wait_for
+from tests.engines import SOCKET
+from tests.plugins.conftest import docker_bench
+from tests.services import wait_for
 
 
 class Relay(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

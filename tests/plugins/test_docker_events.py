@@ -10,7 +10,8 @@ import pytest
 from jobd.conformance.bench import Bench, Ends
 from jobd.errors import RegionUnavailable
 from jobd.executor import State
-from tests.plugins.conftest import OwnEngine, docker_bench, import_busybox, started_engine
+from tests.engines import OwnEngine, import_busybox, started_engine
+from tests.plugins.conftest import docker_bench
 
 TRIES = 30
 

@@ -11,7 +11,8 @@ from jobd.conformance.bench import Bench
 from jobd.errors import ImageAbsent, ImageNotFound, ImagePullFailed
 from jobd.executor import RegistryAuth, State
 from jobd_docker.images import failure
-from tests.plugins.conftest import Registry, free_port
+from tests.registries import Registry
+from tests.services import free_port
 
 
 @pytest.fixture

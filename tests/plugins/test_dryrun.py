@@ -11,7 +11,7 @@ from jobd.conformance.bench import Bench, Ends, collect
 from jobd.executor import Region, State
 from jobd_dryrun.executor import DryRunExecutor, DryRunOptions
 from jobd_dryrun.play import play
-from tests.plugins.conftest import wait_for
+from tests.services import wait_for
 
 
 def dry_bench(**options: object) -> Bench:

@@ -15,9 +15,9 @@ from jobd.conformance.bench import Bench, Ends, collect
 from jobd.errors import ExecutorError, RegionUnavailable
 from jobd.executor import State
 from jobd_ssh import adapter
-from tests.plugins.conftest import SOCKET, missing, wait_for
+from tests.engines import SOCKET
 from tests.plugins.sshd import Sshd, at_once
-from tests.services import require
+from tests.services import missing, require, wait_for
 
 MakeBench = Callable[..., tuple[Sshd, Bench]]
 NO_PROGRAM = {"docker": "/no/such/docker"}

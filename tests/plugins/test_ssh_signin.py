@@ -17,9 +17,8 @@ from jobd.errors import RegionUnavailable
 from jobd.executor import Region
 from jobd_ssh.executor import SshExecutor
 from jobd_ssh.options import SshOptions
-from tests.plugins.conftest import missing, wait_for
 from tests.plugins.sshd import Sshd, fingerprint, make_key, public
-from tests.services import free_port, require
+from tests.services import free_port, missing, require, wait_for
 
 MakeSshd = Callable[..., Sshd]
 

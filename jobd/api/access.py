@@ -1,0 +1,60 @@
+"""What is told of every request: one line in the log, one observation in the metrics."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tornado.web import RequestHandler
+
+from jobd.api.base import METHODS
+from jobd.metrics import Metrics
+
+log = logging.getLogger("jobd.access")
+
+UNMATCHED = "unmatched"
+"""Stands for all the paths that lead nowhere."""
+PROBES = ("/healthz", "/readyz", "/metrics")
+LONGEST_PATH = 1000
+"""Characters of a path that are logged."""
+
+
+def observer(routes: Iterable[tuple[str, type[Any], Any]], metrics: Metrics) -> Callable[[RequestHandler], None]:
+    """Tornado's `log_function` for an application with this URL table."""
+    names = {handler: template(pattern) for pattern, handler, _ in routes}
+
+    def observe(handler: RequestHandler) -> None:
+        route = names.get(type(handler), UNMATCHED)
+        seconds = handler.request.request_time()
+        known = (*METHODS, "OPTIONS")
+        method = handler.request.method if handler.request.method in known else "other"
+        metrics.http_requests.labels(route, method, str(handler.get_status())).inc()
+        if not getattr(handler, "is_followed", False):
+            metrics.http_duration.labels(route).observe(seconds)
+        _tell(handler, seconds)
+
+    return observe
+
+
+def template(pattern: str) -> str:
+    """A URL pattern as people write it: `/v1/jobs/{id}/execs/{id}`."""
+    return re.sub(r"\([^)]*\)", "{id}", pattern.removesuffix("/?"))
+
+
+def _tell(handler: RequestHandler, seconds: float) -> None:
+    request = handler.request
+    caller = getattr(handler, "caller", None)
+    said = {
+        "method": request.method,
+        # Without the query string: what a client puts there by mistake is not for the log.
+        "path": request.path[:LONGEST_PATH],
+        "status": handler.get_status(),
+        "duration_ms": round(seconds * 1000, 1),
+        "bytes": getattr(handler, "sent_bytes", 0),
+        "caller": caller.username if caller else "-",
+        "remote_ip": request.remote_ip,
+        "request_id": request.headers.get("X-Request-Id", "-"),
+    }
+    # Probes ask every few seconds, and are of interest only when they fail.
+    level = logging.DEBUG if request.path in PROBES and handler.get_status() < 400 else logging.INFO
+    log.log(level, "%s %s %d", request.method, said["path"], handler.get_status(), extra=said)

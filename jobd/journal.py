@@ -1,0 +1,148 @@
+"""The daemon's own log: one line an event, with the ids of what it is about, fit for people or for programs.
+
+Everybody logs with `logging.getLogger(__name__)` as ever; `about` says what the lines of a task are about, and follows
+it into the tasks that it starts and, by `carried`, into threads.
+"""
+
+import contextvars
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, ParamSpec, TextIO, TypeVar
+
+import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars, merge_contextvars
+from structlog.processors import format_exc_info
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, Processor
+
+from jobd.settings import Log
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+OWN = ("jobd", "jobd_docker", "jobd_ssh", "jobd_dryrun")
+"""The loggers that `level = debug` means: what HTTP and SSH libraries say then helps nobody."""
+
+_OF_EVERY_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+"""What would end a line, move a terminal's cursor, or make text read in another order than it stands there."""
+_PLAIN = re.compile(r'[^\s"=]+')
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SECRETS = (
+    ("jobd_", re.compile(r"jobd_[a-z2-7]{32}[0-9a-f]{8}"), "jobd_***"),
+    ("whsec_", re.compile(r"whsec_[A-Za-z0-9+/=_-]{8,}"), "whsec_***"),
+    ("://", re.compile(r"(://[^/@:\s\"]*):[^/@\s\"]+@"), r"\1:***@"),
+)
+
+
+def about(**ids: Any) -> AbstractContextManager[None]:
+    """Lines logged within, also by tasks started there, have these fields: `request_id`, `job_id`, `exec_id`."""
+    return bound_contextvars(**ids)
+
+
+def from_here_about(**ids: Any) -> None:
+    """As `about`, for the rest of the task that calls."""
+    bind_contextvars(**ids)
+
+
+def about_nothing() -> None:
+    """For a task that outlives what started it: its lines have the fields of nobody."""
+    clear_contextvars()
+
+
+def carried(work: Callable[P, Result]) -> Callable[P, Result]:
+    """`work`, to be called in another thread, about the same as here."""
+    return partial(contextvars.copy_context().run, work)
+
+
+def configure(settings: Log, daemon: str, stream: TextIO | None = None) -> None:
+    """Have the process log to `stream`, by default its standard error, in the name of this daemon."""
+    out = sys.stderr if stream is None else stream
+    if not out.isatty() and hasattr(out, "reconfigure"):
+        # A service has no locale, and Chinese is to be read all the same.
+        out.reconfigure(encoding="utf-8", errors="backslashreplace")
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(formatter(settings.format, daemon))
+    root = logging.getLogger()
+    root.handlers = [h for h in root.handlers if not isinstance(h.formatter, ProcessorFormatter)] + [handler]
+    level = getattr(logging, settings.level.upper())
+    root.setLevel(max(level, logging.INFO))
+    for name in OWN:
+        logging.getLogger(name).setLevel(level)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def formatter(format: str, daemon: str) -> logging.Formatter:
+    """Of the standard library's records as of structlog's; `format` is `text` or `json`."""
+    shared: list[Processor] = [_add_extras, merge_contextvars, partial(_introduce, daemon)]
+    render = _as_json if format == "json" else _as_text
+    return ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[_finish_structlog(shared), ProcessorFormatter.remove_processors_meta, format_exc_info, render],
+    )
+
+
+def _finish_structlog(shared: list[Processor]) -> Processor:
+    """Events of structlog's own loggers come here without what the others had added before."""
+
+    def finish(logger: Any, method: str, event: EventDict) -> EventDict:
+        if event.get("_from_structlog"):
+            for step in shared[1:]:
+                event = step(logger, method, event)  # type: ignore[assignment]
+        return event
+
+    return finish
+
+
+def _add_extras(logger: Any, method: str, event: EventDict) -> EventDict:
+    event.update({name: value for name, value in vars(event["_record"]).items() if name not in _OF_EVERY_RECORD})
+    return event
+
+
+def _introduce(daemon: str, logger: Any, method: str, event: EventDict) -> EventDict:
+    record = event["_record"]
+    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    head = {"time": time.replace("+00:00", "Z"), "level": record.levelname, "logger": record.name}
+    return {**head, "event": event.pop("event", ""), **event, "daemon_id": daemon}
+
+
+def _as_json(logger: Any, method: str, event: EventDict) -> str:
+    return _UNFIT.sub(lambda found: f"\\u{ord(found[0]):04x}", _without_secrets(_JSON.encode(event)))
+
+
+def _as_text(logger: Any, method: str, event: EventDict) -> str:
+    """The lines of a traceback begin with a bar, as no event's does."""
+    event.pop("daemon_id")
+    traceback = [part for key in ("exception", "stack") if (part := event.pop(key, None))]
+    head = f"{event.pop('time')} {event.pop('level')} {event.pop('logger')}: {event.pop('event')}"
+    line = " ".join([head, *(f"{name}={_value(value)}" for name, value in event.items())])
+    if traceback:
+        return "\n".join([_fit(line), *(f"  | {_fit(row)}" for text in traceback for row in text.split("\n"))])
+    return _fit(line)
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) else str(value)
+    return text if _PLAIN.fullmatch(text) else _JSON.encode(text)
+
+
+def _fit(text: str) -> str:
+    return _UNFIT.sub(lambda found: _SHORT.get(found[0], f"\\u{ord(found[0]):04x}"), _without_secrets(text))
+
+
+def _without_secrets(text: str) -> str:
+    for sign, pattern, instead in _SECRETS:
+        if sign in text:
+            text = pattern.sub(instead, text)
+    return text

@@ -1,0 +1,37 @@
+"""What systemd wants to hear from a service, as sd_notify(3) says: datagrams to the socket that it names."""
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+
+def is_listening(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether somebody wants to be told."""
+    return bool(environ.get("NOTIFY_SOCKET"))
+
+
+def watchdog(environ: Mapping[str, str] = os.environ) -> float | None:
+    """Seconds within which `WATCHDOG=1` has to come again and again; None when nobody waits for it."""
+    micros = environ.get("WATCHDOG_USEC", "")
+    mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return int(micros) / 1e6 if mine and micros.isdecimal() and int(micros) else None
+
+
+def notify(environ: Mapping[str, str] = os.environ, /, **said: str | int) -> None:
+    """Tell systemd, as in `notify(READY=1)`; without systemd, and when it does not listen, nothing happens."""
+    address = environ.get("NOTIFY_SOCKET", "")
+    if address[:1] not in ("/", "@"):
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    lines = [f"{name}={' '.join(str(value).split())}" for name, value in said.items()]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
+            door.setblocking(False)
+            door.connect(address)
+            door.send("\n".join(lines).encode("utf-8", "replace"))
+    except OSError as error:
+        log.debug("systemd was not told %s: %s", ", ".join(said), error)

@@ -1,0 +1,105 @@
+"""Whether the daemon really works: loop, scheduler and database; told to systemd, which restarts what does not."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+
+from jobd import systemd
+from jobd.engine.daemon import Engine
+from jobd.engine.periodic import Periodic
+from jobd.errors import ServiceUnavailable
+from jobd.store import daemons
+from jobd.store.database import Database
+
+log = logging.getLogger(__name__)
+
+LAG_EVERY = 0.25
+TELL_EVERY = 10.0
+"""Seconds; more often where the watchdog wants it."""
+QUIET = 60.0
+"""Seconds that the scheduler may be silent where no watchdog says how long."""
+
+
+class Vitals:
+    """Measures the loop's lag and, where systemd listens, tells it how the daemon is until `stop`."""
+
+    def __init__(self, engine: Engine, database: Database, tick: float, address: str) -> None:
+        self._engine = engine
+        self._database = database
+        self._address = address
+        self._watchdog = systemd.watchdog()
+        self._quiet = max(self._watchdog or QUIET, 4 * tick)
+        self._every = min(TELL_EVERY, self._watchdog / 3) if self._watchdog else TELL_EVERY
+        self._began = time.monotonic()
+        self._due = 0.0
+        self._lag = Periodic(self._measure_lag, LAG_EVERY * 1000)
+        self._probe: asyncio.Future[str] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._outage = ""
+        self._fault = ""
+
+    def start(self) -> None:
+        """The daemon is ready."""
+        self._due = time.monotonic() + LAG_EVERY
+        self._lag.start()
+        if systemd.is_listening():
+            systemd.notify(READY=1, STATUS=self._status())
+            self._watching = asyncio.create_task(self._watch())
+
+    def stop(self) -> None:
+        """The daemon begins to stop: from here on systemd's own patience counts."""
+        self._lag.stop()
+        if self._watching is not None:
+            self._watching.cancel()
+        systemd.notify(STOPPING=1, STATUS="stopping; what runs goes on")
+
+    async def hang(self) -> str:
+        """What does not come to an end, in words; empty when all goes on. An outage that is told is no hang: another
+        start would not end it.
+        """
+        silent = time.monotonic() - max(self._engine.scanned_at, self._began)
+        if silent > self._quiet:
+            return f"the scheduler has not looked for due slots for {silent:.0f} s"
+        # One that hangs is asked for again, not joined by another.
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.ensure_future(self._database.read(daemons.installation))
+        try:
+            await asyncio.wait_for(asyncio.shield(self._probe), self._every)
+        except TimeoutError:
+            return "the database has not answered"
+        except ServiceUnavailable as error:
+            self._outage = error.message
+        else:
+            self._outage = ""
+        return ""
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._every)
+            try:
+                hang = await self.hang()
+            except Exception as error:  # a watcher that died would have a daemon killed that is well
+                log.exception("the daemon cannot be watched")
+                hang = repr(error)
+            self._tell(hang)
+
+    def _tell(self, hang: str) -> None:
+        fault = hang or self._outage
+        if fault and not self._fault:
+            log.error("not well: %s", fault)
+        elif self._fault and not fault:
+            log.info("well again")
+        self._fault = fault
+        alive: Mapping[str, int] = {} if hang or self._watchdog is None else {"WATCHDOG": 1}
+        systemd.notify(**alive, STATUS=fault or self._status())
+
+    def _status(self) -> str:
+        regions = self._engine.regions.values()
+        up = sum(region.down is None for region in regions)
+        return f"serving on {self._address}; {up} of {len(regions)} regions up; {self._engine.owned} execs here"
+
+    def _measure_lag(self) -> None:
+        now = time.monotonic()
+        self._database.metrics.loop_lag.observe(max(now - self._due, 0.0))
+        self._due = now + LAG_EVERY
