@@ -224,6 +224,10 @@ class Mail(_Frozen):
     sender: Annotated[str, AfterValidator(_check_sender)] | None = None
 
 
+class Audit(_Frozen):
+    max_age: Seconds = 400 * 86400
+
+
 class Registry(_Frozen):
     """Credentials for a registry, and the namespaces that may pull from it (None: all)."""
 
@@ -283,6 +287,7 @@ class Settings(_Frozen):
     limits: Limits = Limits()
     webhooks: Webhooks = Webhooks()
     mail: Mail = Mail()
+    audit: Audit = Audit()
     log: Log = Log()
     registries: dict[str, Registry] = {}
     mounts: dict[str, MountSettings] = {}

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field
 
 from jobd.api.faults import shown
 from jobd.settings import is_mail_address
-from jobd.store import accounts
 from jobd.store.hooks import secret_bytes
+from jobd.store.namespaces import USERNAME
 from jobd.store.outbox import EVENTS
 
 COMMAND_LENGTH = 32 * 2**10
@@ -216,11 +216,13 @@ SubjectType = Annotated[str, AfterValidator(_subject_type)]
 PullPolicy = Literal["always", "if_not_present", "never"]
 MissedRunPolicy = Literal["skip", "run_once", "run_all"]
 ConcurrencyPolicy = Literal["allow", "forbid", "replace"]
+Access = Literal["read", "write"]
+Role = Literal["reader", "writer", "admin"]
 Status = Literal["W", "R", "S", "F", "C", "N"]
 
 
 def is_namespace(text: str) -> bool:
-    return accounts.USERNAME.fullmatch(text) is not None
+    return USERNAME.fullmatch(text) is not None
 
 
 def image(repository: str, tag: str) -> str:

@@ -4,8 +4,11 @@ import json
 from collections.abc import Sequence
 
 from jobd.store import shapes
+from jobd.store.callers import Caller
+from jobd.store.organizations import Membership
 from jobd.store.shapes import Shape, duration, instant
-from jobd.store.tables import Delivery, DeliveryAttempt, Exec, Hook, Job
+from jobd.store.tables import Audit, Delivery, DeliveryAttempt, Exec, Hook, Job, Organization, User
+from jobd.store.tokens import Owned
 
 __all__ = ["Shape", "duration", "instant"]
 
@@ -107,6 +110,60 @@ def _job(row: Job) -> Shape:
 
 def _last_exec(row: Exec) -> Shape:
     return {"id": row.id, "status": row.status, "ended_at": instant(row.ended_at)}
+
+
+def user(row: User) -> Shape:
+    return {
+        "username": row.username,
+        "is_admin": row.is_admin,
+        "is_active": row.is_active,
+        "has_password": row.password_hash is not None,
+        "created_at": instant(row.created_at),
+    }
+
+
+def token(owned: Owned) -> Shape:
+    row = owned.token
+    return {
+        "id": row.id,
+        "name": row.name,
+        "username": owned.username,
+        "namespace": row.namespace,
+        "access": row.access,
+        "created_at": instant(row.created_at),
+        "expires_at": instant(row.expires_at),
+        "last_used_at": instant(row.last_used_at),
+    }
+
+
+def organization(row: Organization, seen_by: Caller) -> Shape:
+    """With what the caller is in it."""
+    return {
+        "name": row.name,
+        "role": seen_by.role(row.name),
+        "created_by": row.created_by,
+        "created_at": instant(row.created_at),
+    }
+
+
+def member(row: Membership) -> Shape:
+    return {"username": row.username, "role": row.role, "created_at": instant(row.created_at)}
+
+
+def audit_record(row: Audit) -> Shape:
+    return {
+        "id": row.id,
+        "at": instant(row.at),
+        "namespace": row.namespace,
+        "actor": row.actor,
+        "token": row.token_id,
+        "address": row.address,
+        "request_id": row.request_id,
+        "action": row.action,
+        "subject": row.subject,
+        "before": row.before,
+        "after": row.after,
+    }
 
 
 def whole_list(shapes: Sequence[Shape]) -> Shape:

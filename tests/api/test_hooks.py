@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from jobd.store import outbox
+from jobd.store import accounts, hooks, organizations, outbox, users
 from jobd.store.database import Database
 from jobd.store.outbox import Attempt, Room
+from jobd.store.tables import Hook
 from tests.api.conftest import USER
 from tests.api.server import Api
 
@@ -75,7 +76,7 @@ async def test_a_secret_is_only_ever_written(api: Api, database: Database) -> No
     path = f"/v1/hooks/{made['id']}"
 
     def stored() -> Any:
-        return database.read_sync(lambda: outbox.Hook.get_by_id(made["id"]).secret)
+        return database.read_sync(lambda: Hook.get_by_id(made["id"]).secret)
 
     assert made["secret"] == "******"
     assert b"geheim" not in (await api.call("GET", path)).body
@@ -265,3 +266,38 @@ async def test_recipients_that_cannot_be_are_told(api: Api) -> None:
     for value in NO_RECIPIENTS:
         job = {"name": "x", "docker_image_repo": "a/b", "email_recipients": value}
         assert (await api.call("POST", "/v1/jobs", job)).faults.keys() == {"email_recipients"}, value
+
+
+async def test_a_namespace_that_goes_takes_its_hooks_along(api: Api, database: Database) -> None:
+    root = accounts.caller_of(database.write_sync(accounts.create_user, "root", None, True))
+    database.write_sync(accounts.create_user, "lihua")
+    database.write_sync(organizations.create, root, "team", "root")
+    said = {"url": URL, "events": EVENTS}
+    for namespace in ("lihua", "team", USER):
+        database.write_sync(hooks.create, root, namespace, said)
+    database.write_sync(organizations.delete, root, "team")
+    database.write_sync(users.delete, root, "lihua")
+    left = database.read_sync(lambda: [row.namespace for row in Hook.select()])
+    assert left == [USER]
+
+
+async def test_changes_of_hooks_are_audited_without_their_secrets(api: Api) -> None:
+    made = await make(api, USER, secret="geheim")
+    path = f"/v1/hooks/{made['id']}"
+    await api.call("PUT", path, {"secret": "anders", "is_active": False})
+    await api.call("PUT", path, {"is_active": False})
+    await api.call("DELETE", path)
+    found = await api.call("GET", f"/v1/audit?namespace={USER}")
+    told = [row for row in found.json["results"] if row["action"].startswith("hook.")]
+    assert [row["action"] for row in told] == ["hook.delete", "hook.update", "hook.create"]
+    assert told[1]["before"] == {"secret": "******", "is_active": True}
+    assert told[1]["after"] == {"secret": "******", "is_active": False}
+    assert b"geheim" not in found.body
+    assert b"anders" not in found.body
+
+
+async def test_a_mail_address_that_changes_is_audited(api: Api) -> None:
+    job = await api.job()
+    await api.call("PUT", f"/v1/jobs/{job['id']}", {"email_enabled": True, "email_recipients": ["a@b.cn"]})
+    (row, *_) = (await api.call("GET", f"/v1/audit?namespace={USER}")).json["results"]
+    assert row["after"] == {"email_enabled": True, "email_recipients": ["a@b.cn"]}
