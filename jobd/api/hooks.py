@@ -8,6 +8,7 @@ from jobd.api.base import Handler
 from jobd.api.faults import check
 from jobd.api.schemas import HookCreate, HookFields, HookQuery, PageQuery, read_body
 from jobd.errors import InvalidArgs
+from jobd.masking import MASK
 from jobd.store import hooks
 from jobd.store.tables import Hook
 
@@ -26,7 +27,7 @@ class Hooks(Handler):
 
     async def post(self) -> None:
         said = read_body(HookCreate, _writable(self.body()))
-        if said.secret == render.HIDDEN:
+        if said.secret == MASK:
             raise InvalidArgs("the request holds what cannot be", {"secret": ["is hidden; say it in full"]})
         subject = subject_of(said.subject_type, said.subject)
         values = {
@@ -107,7 +108,7 @@ def _changes(body: Mapping[str, Any], current: Hook) -> dict[str, Any]:
     if parsed is None or faults:
         raise InvalidArgs("the request holds what cannot be", faults)
     changes = parsed.model_dump(exclude_unset=True)
-    if changes.get("secret") == render.HIDDEN:
+    if changes.get("secret") == MASK:
         del changes["secret"]
     if "is_active" in changes:
         changes["is_active"] = changes["is_active"] is not False

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from jobd.masking import MASK
 from jobd.store import shapes
 from jobd.store.callers import Caller
 from jobd.store.organizations import Membership
@@ -11,9 +12,6 @@ from jobd.store.tables import Audit, Delivery, DeliveryAttempt, Exec, Hook, Job,
 from jobd.store.tokens import Owned
 
 __all__ = ["Shape", "duration", "instant"]
-
-HIDDEN = "******"
-"""Stands in an answer for what is only ever written; sent back, it changes nothing."""
 
 
 def job(row: Job, last_exec: Exec | None) -> Shape:
@@ -41,7 +39,7 @@ def hook(row: Hook) -> Shape:
         "namespace": row.namespace,
         "url": row.url,
         "events": row.events,
-        "secret": None if row.secret is None else HIDDEN,
+        "secret": None if row.secret is None else MASK,
         "is_active": row.is_active,
         "created_by": row.created_by,
         "created_at": instant(row.created_at),
@@ -85,6 +83,7 @@ def _job(row: Job) -> Shape:
         "resource_size": row.resource_size,
         "region_name": row.region_name,
         "runtime_vars": row.runtime_vars,
+        "secret_vars": shapes.hidden(row),
         "pull_policy": row.pull_policy,
         "labels": row.labels,
         "mounts": row.mounts,

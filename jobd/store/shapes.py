@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from jobd.store.tables import Exec
+from jobd.masking import MASK
+from jobd.store.tables import Exec, Job
 
 Shape = dict[str, Any]
 
@@ -19,6 +20,11 @@ def duration(started_at: datetime | None, ended_at: datetime | None) -> Shape | 
         return None
     seconds = max(int((ended_at - started_at).total_seconds()), 0)
     return {"hours": seconds // 3600, "minutes": seconds // 60 % 60, "seconds": seconds % 60}
+
+
+def hidden(row: Job | Exec) -> dict[str, str]:
+    """The names of its secrets."""
+    return dict.fromkeys(row.secret_vars, MASK)
 
 
 def exec(row: Exec, its_job: int | Shape) -> Shape:
@@ -37,6 +43,7 @@ def exec(row: Exec, its_job: int | Shape) -> Shape:
         "resource_size": row.resource_size,
         "region_name": row.region_name,
         "runtime_vars": row.runtime_vars,
+        "secret_vars": hidden(row),
         "created_by": row.created_by,
         "created_at": instant(row.created_at),
         "started_at": instant(row.started_at),

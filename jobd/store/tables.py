@@ -40,6 +40,8 @@ class Installation(Table):
 
     id = CharField(primary_key=True, max_length=36)
     created_at = InstantField()
+    secret_key = CharField(null=True, max_length=16)
+    """Id of the key with which values are sealed from now on."""
 
 
 class User(Table):
@@ -117,6 +119,7 @@ class Job(Table):
     resource_size = CharField()
     region_name = CharField()
     runtime_vars = JSONField()
+    secret_vars = JSONField(default=dict)
     pull_policy = CharField()
     labels = JSONField()
     mounts = JSONField(default=list)
@@ -163,6 +166,7 @@ class Exec(Table):
     docker_image_tag = CharField()
     resource_size = CharField()
     runtime_vars = JSONField()
+    secret_vars = JSONField(default=dict)
     pull_policy = CharField()
     labels = JSONField()
     mounts = JSONField(default=list)
@@ -208,6 +212,22 @@ class ExecLog(Table):
 
     class Meta:
         table_name = "exec_logs"
+
+
+class Secret(Table):
+    """An encrypted value of a job or, with `exec_seq`, the one that an exec's container was started with. What stands
+    in `secret_vars` is a name and an id of chance for each time it was set, which tells that it was, and nothing of it.
+    """
+
+    id = BigAutoField()
+    job_id = BigIntegerField()
+    exec_seq = BigIntegerField(null=True)
+    name = CharField()
+    key_id = CharField(max_length=16)
+    sealed = BlobField()
+
+    class Meta:
+        table_name = "secrets"
 
 
 class IdempotencyKey(Table):
@@ -346,6 +366,9 @@ Hook.add_index(Hook.namespace, where=SQL("job_id IS NULL"), name="hooks_by_names
 Delivery.add_index(Delivery.hook_id, Delivery.id, name="deliveries_by_hook")
 Delivery.add_index(Delivery.hook_id, Delivery.next_at, where=SQL("next_at IS NOT NULL"), name="deliveries_by_lane")
 Delivery.add_index(Delivery.next_at, where=SQL("next_at IS NOT NULL"), name="deliveries_due")
+Secret.add_index(Secret.job_id, Secret.name, unique=True, where=SQL("exec_seq IS NULL"), name="secrets_of_job")
+Secret.add_index(Secret.exec_seq, Secret.name, unique=True, where=SQL("exec_seq IS NOT NULL"), name="secrets_of_exec")
+Secret.add_index(Secret.key_id, name="secrets_by_key")
 
 Audit.add_index(Audit.namespace, Audit.id, name="audit_by_namespace")
 Audit.add_index(Audit.actor, Audit.id, name="audit_by_actor")
@@ -361,6 +384,7 @@ ALL: tuple[type[Table], ...] = (
     Job,
     Exec,
     ExecLog,
+    Secret,
     IdempotencyKey,
     Hook,
     Delivery,
