@@ -252,11 +252,18 @@ Timeout = Annotated[int, Field(ge=1, le=LONGEST_TIMEOUT)]
 Retries = Annotated[int, Field(ge=0, le=100)]
 RetryDelay = Annotated[int, Field(ge=0, le=3600)]
 ExecsKept = Annotated[int, Field(ge=1, le=1_000_000)]
-Recipients = Annotated[list[str], AfterValidator(_recipients)]
-Url = Annotated[str, AfterValidator(_url)]
-Events = Annotated[list[str], AfterValidator(_events)]
-Secret = Annotated[str, AfterValidator(_secret)]
-SubjectType = Annotated[str, AfterValidator(_subject_type)]
+Recipients = Annotated[
+    list[Annotated[str, _shown_as(format="email", maxLength=254)]],
+    AfterValidator(_recipients),
+    _shown_as(maxItems=MOST_RECIPIENTS),
+]
+Url = Annotated[str, AfterValidator(_url), _shown_as(pattern="^https?://", maxLength=URL_LENGTH)]
+Event = Literal["job:start", "job:succeed", "job:fail", "job:cancel", "job:not_run"]
+Events = Annotated[
+    list[Annotated[str, _shown_as(enum=list(EVENTS.values()))]], AfterValidator(_events), _shown_as(minItems=1)
+]
+Secret = Annotated[str, AfterValidator(_secret), _shown_as(minLength=1, maxLength=SECRET_LENGTH)]
+SubjectType = Annotated[str, AfterValidator(_subject_type), _shown_as(enum=["job", "namespace"])]
 PullPolicy = Literal["always", "if_not_present", "never"]
 MissedRunPolicy = Literal["skip", "run_once", "run_all"]
 ConcurrencyPolicy = Literal["allow", "forbid", "replace"]

@@ -6,14 +6,11 @@ from typing import Any
 from jobd.api import fields, render
 from jobd.api.base import Handler
 from jobd.api.faults import check
-from jobd.api.schemas import HookCreate, HookFields, HookQuery, PageQuery, read_body
+from jobd.api.schemas import HOOK_READ_ONLY, HookChange, HookCreate, HookQuery, PageQuery, read_body
 from jobd.errors import InvalidArgs
 from jobd.masking import MASK
 from jobd.store import hooks
 from jobd.store.tables import Hook
-
-READ_ONLY = frozenset(["id", "namespace", "created_by", "created_at", "updated_at"])
-"""Fields of a hook that a request may carry and that change nothing, so that what GET gave can be sent back."""
 
 
 class Hooks(Handler):
@@ -90,24 +87,22 @@ def subject_of(subject_type: str, subject: str) -> int | str:
 
 
 def _writable(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name not in READ_ONLY}
+    return {name: value for name, value in body.items() if name not in HOOK_READ_ONLY}
 
 
 def _changes(body: Mapping[str, Any], current: Hook) -> dict[str, Any]:
     """The columns that a request changes. Raises InvalidArgs with every fault."""
-    shown = render.hook(current)
-    fixed = ("subject_type", "subject")
-    said = {name: value for name, value in _writable(body).items() if name not in fixed}
-    parsed, faults = check(HookFields, said)
-    for name in fixed:
-        if name in body and str(body[name]) != str(shown[name]):
+    shown, said = render.hook(current), _writable(body)
+    parsed, faults = check(HookChange, said)
+    for name in ("subject_type", "subject"):
+        if name in said and str(said[name]) != str(shown[name]):
             faults[name] = ["never changes"]
     for name in ("url", "events"):
         if name in said and said[name] is None:
             faults[name] = ["is required"]
     if parsed is None or faults:
         raise InvalidArgs("the request holds what cannot be", faults)
-    changes = parsed.model_dump(exclude_unset=True)
+    changes = parsed.model_dump(exclude_unset=True, exclude={"subject_type", "subject"})
     if changes.get("secret") == MASK:
         del changes["secret"]
     if "is_active" in changes:

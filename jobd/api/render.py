@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 
 from jobd.masking import MASK
-from jobd.store import shapes
+from jobd.store import exec_json
 from jobd.store.callers import Caller
+from jobd.store.exec_json import Shape, duration, instant
 from jobd.store.organizations import Membership
-from jobd.store.shapes import Shape, duration, instant
 from jobd.store.tables import Audit, Delivery, DeliveryAttempt, Exec, Hook, Job, Organization, User
 from jobd.store.tokens import Owned
 
@@ -20,13 +20,13 @@ def job(row: Job, last_exec: Exec | None) -> Shape:
 
 def exec(row: Exec) -> Shape:
     """An exec as lists and answers to a trigger show it: with its job's id."""
-    return shapes.exec(row, row.job_id)
+    return exec_json.shape(row, row.job_id)
 
 
 def exec_detail(row: Exec, its_job: Job) -> Shape:
     """An exec with its job as it is now; the seed shows that job with `runtime_vars` as a text."""
     variables = json.dumps(its_job.runtime_vars, ensure_ascii=False)
-    return shapes.exec(row, {**_job(its_job), "runtime_vars": variables})
+    return exec_json.shape(row, {**_job(its_job), "runtime_vars": variables})
 
 
 def hook(row: Hook) -> Shape:
@@ -83,7 +83,7 @@ def _job(row: Job) -> Shape:
         "resource_size": row.resource_size,
         "region_name": row.region_name,
         "runtime_vars": row.runtime_vars,
-        "secret_vars": shapes.hidden(row),
+        "secret_vars": exec_json.hidden(row),
         "pull_policy": row.pull_policy,
         "labels": row.labels,
         "mounts": row.mounts,

@@ -99,25 +99,47 @@ def _subject(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Subject = Annotated[str, BeforeValidator(_subject)]
+Subject = Annotated[str, BeforeValidator(_subject), Field(json_schema_extra={"type": ["integer", "string"]})]
 """A job's id may come as the number that it is."""
+HOOK_READ_ONLY = frozenset(["id", "namespace", "created_by", "created_at", "updated_at"])
+"""Fields of a hook that a request may carry and that change nothing."""
+
+
+def _with_hook_read_only(schema: dict[str, Any]) -> None:
+    schema["properties"] |= {name: {"description": "Cannot be set: ignored."} for name in sorted(HOOK_READ_ONLY)}
 
 
 class HookFields(Body):
-    """What may be said of a hook at any time; None puts a default back where there is one."""
+    """All that may be said of a hook; None puts a default back where there is one."""
+
+    model_config = ConfigDict(json_schema_extra=_with_hook_read_only)
 
     name: fields.Name | None = None
+    """For people."""
     url: fields.Url | None = None
+    """Where deliveries are sent: ASCII, without user, password and fragment."""
     events: fields.Events | None = None
+    """What is told."""
     secret: fields.Secret | None = None
+    """Signs the deliveries. No answer shows it: `******` stands for it, and sent back keeps the one that is stored."""
     is_active: bool | None = None
+    """Whether anything is sent; true by default. A receiver that answers 410 switches it off."""
 
 
 class HookCreate(HookFields):
     subject_type: fields.SubjectType
+    """A hook of a job, or of all jobs of a namespace."""
     subject: Subject
+    """The job's id, or the namespace's name."""
     url: fields.Url
     events: fields.Events
+
+
+class HookChange(HookFields):
+    subject_type: fields.SubjectType | None = None
+    """Never changes."""
+    subject: Subject | None = None
+    """Never changes."""
 
 
 class Nothing(Body):
@@ -283,7 +305,9 @@ class ExecQuery(PageQuery):
 
 class HookQuery(Query):
     subject_type: fields.SubjectType
+    """Whether `subject` is a job or a namespace."""
     subject: str
+    """The job's id, or the namespace's name."""
 
 
 class TokenQuery(PageQuery):

@@ -78,6 +78,8 @@ class JobAsItIs(Shape):
     missed_run_policy: fields.MissedRunPolicy
     starting_deadline: int | None
     concurrency_policy: fields.ConcurrencyPolicy
+    email_enabled: bool
+    email_recipients: list[str]
     schedule_error: str | None
     """Why a schedule stopped itself."""
     next_fire_at: datetime | None
@@ -96,7 +98,6 @@ class Job(JobAsItIs):
 class JobOfExec(JobAsItIs):
     """The job as it is now, inside one of its execs."""
 
-    email_enabled: bool
     runtime_vars: str
     """The variables as a JSON text."""
 
@@ -170,6 +171,59 @@ class ExecDetail(AnyExec):
 
 class ExecPage(Page):
     results: list[Exec]
+
+
+class Hook(Shape):
+    """Whom to tell of what becomes of execs."""
+
+    id: Id
+    name: str | None
+    subject_type: Literal["job", "namespace"]
+    subject: int | str
+    """The job's id, or the namespace's name."""
+    namespace: str
+    """Whose it is."""
+    url: str
+    events: list[fields.Event]
+    secret: Literal["******"] | None
+    """Whether there is one is all that is told."""
+    is_active: bool
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class DeliveryAttempt(Shape):
+    at: datetime
+    duration_ms: Count
+    status_code: int | None
+    """Null if there was no answer."""
+    error: str | None
+    """Why it was no success."""
+    answer: str | None
+    """The beginning of what the receiver said."""
+
+
+class Delivery(Shape):
+    """One event on its way to one hook."""
+
+    id: Id
+    webhook_id: Uuid
+    """What the receiver knows it by: the same for every attempt, and when it is sent once more."""
+    hook: Id
+    event: fields.Event
+    event_at: datetime
+    job: Id
+    exec: Uuid
+    status: Literal["pending", "delivered", "failed"]
+    created_at: datetime
+    next_attempt_at: datetime | None
+    """Null: being sent now, or over."""
+    attempts: list[DeliveryAttempt]
+
+
+class DeliveryPage(Page):
+    results: list[Delivery]
 
 
 class Slot(Shape):

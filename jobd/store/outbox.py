@@ -13,7 +13,7 @@ from typing import Any
 
 from peewee import SQL
 
-from jobd.store import shapes, statements
+from jobd.store import exec_json, statements
 from jobd.store.clock import now
 from jobd.store.tables import Delivery, DeliveryAttempt, Exec, ExecLog, Hook, Job
 
@@ -249,7 +249,7 @@ def _mails(rows: list[Exec]) -> list[dict[str, Any]]:
 
 
 def _delivery(row: Exec, hook_id: int, about: dict[str, Any]) -> dict[str, Any]:
-    text = json.dumps({**about, "data": shapes.exec(row, row.job_id)}, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps({**about, "data": exec_json.shape(row, row.job_id)}, ensure_ascii=False, separators=(",", ":"))
     return {
         "message_id": str(uuid.uuid4()),
         "hook_id": hook_id,

@@ -31,6 +31,8 @@ JOB = {
     "missed_run_policy": "run_once",
     "starting_deadline": None,
     "concurrency_policy": "allow",
+    "email_enabled": False,
+    "email_recipients": [],
     "schedule_error": None,
     "next_fire_at": "2026-01-01T18:30:00.000000+00:00",
     "created_by": "chennanfei",

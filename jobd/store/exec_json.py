@@ -27,8 +27,8 @@ def hidden(row: Job | Exec) -> dict[str, str]:
     return dict.fromkeys(row.secret_vars, MASK)
 
 
-def exec(row: Exec, its_job: int | Shape) -> Shape:
-    shape = {
+def shape(row: Exec, its_job: int | Shape) -> Shape:
+    made: Shape = {
         "id": row.id,
         "job": its_job,
         "status": row.status,
@@ -56,7 +56,7 @@ def exec(row: Exec, its_job: int | Shape) -> Shape:
         "log_bytes": row.log_bytes,
     }
     if row.status == "N":
-        shape["missed_count"] = row.missed_count
-        shape["missed_from"] = instant(row.missed_from)
-        shape["missed_to"] = instant(row.missed_to)
-    return shape
+        made["missed_count"] = row.missed_count
+        made["missed_from"] = instant(row.missed_from)
+        made["missed_to"] = instant(row.missed_to)
+    return made
