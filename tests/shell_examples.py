@@ -1,0 +1,74 @@
+"""The shell examples of the manual: the fenced blocks of its pages, and what each says of how it is tested.
+
+In the line above a `bash` or `console` block stands one of
+
+    <!-- runs -->                  tests/test_docs_shell.py runs it, with the page's others, in order, in one shell
+    <!-- runs in tests/… -->       that test runs it
+    <!-- not run: why -->          nothing does
+
+or, once a page, `<!-- shell examples run in tests/… -->` for all of it.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.services import ROOT
+
+ORIGINAL = ROOT / "docs" / "jobs.zh.md"
+"""The original service's own page, kept as it is."""
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")} - {ORIGINAL})
+SHELLS = ("bash", "console")
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARKER = re.compile(r"<!-- (runs|runs in (?P<test>tests/\S+)|not run: (?P<why>.{8,}?)) -->\n\Z")
+WHOLE_PAGE = re.compile(r"^<!-- shell examples run in (tests/\S+) -->$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """`runs` by tests/test_docs_shell.py, in the `test` of that path, or not for a reason: `why`."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    runs: bool = False
+    test: str | None = None
+    why: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def commands(self) -> str:
+        """A script: of a `console` block, what stands behind the prompts, with the lines that go on with it."""
+        if self.language == "bash":
+            return self.text
+        return "\n".join(re.findall(r"^[$#] (.*(?:(?<=\\)\n.*)*)", self.text, re.MULTILINE)) + "\n"
+
+    @property
+    def output(self) -> list[str]:
+        """The lines that a `console` block shows as answers."""
+        if self.language == "bash":
+            return []
+        return re.sub(r"^[$#] .*(?:(?<=\\)\n.*)*\n", "", self.text, flags=re.MULTILINE).splitlines()
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    everywhere = WHOLE_PAGE.search(text)
+    found = []
+    for fence in FENCE.finditer(text):
+        marker = MARKER.search(text, 0, fence.start())
+        said = {"runs": marker[1] == "runs", "test": marker["test"], "why": marker["why"]} if marker else {}
+        if not marker and everywhere:
+            said = {"test": everywhere[1]}
+        line = text.count("\n", 0, fence.start()) + 1
+        found.append(Block(page, line, fence[1], fence[2], **said))
+    return found
+
+
+def shell_blocks() -> list[Block]:
+    return [block for page in PAGES for block in blocks(page) if block.language in SHELLS]
