@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from jobd.executor import Executor
 from jobd.ini import Entry, Faults, Place, Section, nearest, override, read
 from jobd.settings import (
+    Audit,
     Auth,
     Database,
     Execs,
@@ -51,6 +52,7 @@ FIXED: dict[str, type[BaseModel]] = {
     "scheduler": Scheduler,
     "execs": Execs,
     "limits": Limits,
+    "audit": Audit,
     "log": Log,
 }
 BUILT_IN_SIZES = {"XXS": "0.15 cpu, 64 MB", "XS": "0.25 cpu, 128 MB"}

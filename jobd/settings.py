@@ -178,6 +178,10 @@ class Limits(_Frozen):
     waiting_per_namespace: int = Field(default=10000, ge=1)
 
 
+class Audit(_Frozen):
+    max_age: Seconds = 400 * 86400
+
+
 class Registry(_Frozen):
     """Credentials for a registry, and the namespaces that may pull from it (None: all)."""
 
@@ -235,6 +239,7 @@ class Settings(_Frozen):
     execs: Execs = Execs()
     sizes: dict[str, Size]
     limits: Limits = Limits()
+    audit: Audit = Audit()
     log: Log = Log()
     registries: dict[str, Registry] = {}
     mounts: dict[str, MountSettings] = {}

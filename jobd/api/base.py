@@ -14,6 +14,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from jobd import journal
 from jobd.api import answers, body, callers
 from jobd.api.fields import LARGEST_ID
+from jobd.api.rules import LOCAL, PUBLIC, Rules, check, rule
 from jobd.api.schemas import Nothing, PageQuery, Query, read_body, read_query
 from jobd.api.services import Engine, Services
 from jobd.errors import (
@@ -24,7 +25,8 @@ from jobd.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from jobd.store.accounts import Caller
+from jobd.store.callers import Caller
+from jobd.store.namespaces import USERNAME
 
 __all__ = ["Engine", "Handler", "NoSuchPath", "Services"]
 
@@ -50,13 +52,13 @@ class Handler(RequestHandler):
     the refusal takes the place of the method.
     """
 
-    is_public: ClassVar[bool] = False
-    """Whether it answers without knowing who asks."""
     queries: ClassVar[dict[str, type[Query]]] = {}
     body_types: ClassVar[tuple[str, ...]] = (JSON,)
 
-    def initialize(self, services: Services) -> None:
+    def initialize(self, services: Services, rules: Rules) -> None:
+        """`rules`: who may call which method of this address."""
         self.services = services
+        self.rules = rules
         self.caller: Caller
         self.wanted: Any = None
         """The query string, as the model that `queries` names."""
@@ -79,11 +81,17 @@ class Handler(RequestHandler):
     async def _let_in(self) -> None:
         if self.services.settings.auth.mode == "none":
             callers.check_origin(self.request)
-        if not self.is_public:
-            self.caller = await callers.identify(self.request, self.services)
-        if self.request.method not in self._methods():
+        asked = self.request.method or ""
+        who = rule(self.rules, asked)
+        if who is LOCAL and callers.is_local(self.request):
+            who = PUBLIC
+        if who is not PUBLIC:
+            self.caller = await callers.identify(self.request, self.request_id, self.services)
+        if asked not in self._methods():
             raise HTTPError(405)
-        method = "GET" if self.request.method == "HEAD" else self.request.method
+        if who is not PUBLIC:
+            check(who, asked, self.caller)
+        method = "GET" if asked == "HEAD" else asked
         self.wanted = read_query(self.queries.get(method, Query), self.request.query_arguments)
         # What is no number here is tornado's to refuse.
         length = self.request.headers.get("Content-Length", "")
@@ -145,6 +153,12 @@ class Handler(RequestHandler):
         if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or int(text) > LARGEST_ID:
             raise NotFound("there is nothing at this address")
         return int(text)
+
+    def account_name(self, text: str) -> str:
+        """A user's or an organization's name from the URL. Raises NotFound for what none can have as its name."""
+        if not USERNAME.fullmatch(text):
+            raise NotFound("there is nothing at this address")
+        return text
 
     def exec_id(self, text: str) -> str:
         """An exec's id from the URL. Raises NotFound for what is no UUID."""
@@ -255,8 +269,6 @@ def _named_in(path: str) -> dict[str, Any]:
 
 class NoSuchPath(Handler):
     """Whatever the URL table does not know."""
-
-    is_public = True
 
     def _methods(self) -> list[str]:
         return list(self.SUPPORTED_METHODS)

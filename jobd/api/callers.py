@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import logging
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from jobd.api.services import Services
 from jobd.errors import PermissionDenied, Unauthorized
 from jobd.hookspecs import AuthRequest
 from jobd.store import accounts
-from jobd.store.accounts import EVERYBODY_IS_ADMIN, Caller
+from jobd.store.callers import EVERYBODY_IS_ADMIN, Caller
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +22,13 @@ FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-P
 """Headers by which a proxy says that it asks for somebody else."""
 
 
-async def identify(request: HTTPServerRequest, services: Services) -> Caller:
-    """Raises Unauthorized, ServiceUnavailable."""
+async def identify(request: HTTPServerRequest, request_id: str, services: Services) -> Caller:
+    """Who asks, from where. Raises Unauthorized, ServiceUnavailable."""
+    caller = await _identify(request, services)
+    return replace(caller, address=request.remote_ip or "", request_id=request_id)
+
+
+async def _identify(request: HTTPServerRequest, services: Services) -> Caller:
     if services.settings.auth.mode == "none":
         return EVERYBODY_IS_ADMIN
     named = await _named_by_plugin(request, services)
@@ -31,7 +37,9 @@ async def identify(request: HTTPServerRequest, services: Services) -> Caller:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() not in SCHEMES:
         raise Unauthorized("say who you are: Authorization: Token <token>")
-    return await services.database.read(accounts.authenticate, token.strip())
+    caller = await services.database.read(accounts.authenticate, token.strip())
+    services.uses.note(caller, services.database)
+    return caller
 
 
 def check_origin(request: HTTPServerRequest) -> None:

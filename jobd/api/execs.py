@@ -41,7 +41,7 @@ class JobExecs(_Execs):
 
     async def post(self, job_id: str) -> None:
         database, settings, number = self.services.database, self.services.settings, self.number(job_id)
-        job = await database.read(jobs.get, self.caller, number)
+        job = await database.read(jobs.writable, self.caller, number)
         overrides = job_values.for_exec(self.body(), job, settings)
         room, key = settings.limits.waiting_per_namespace, self._idempotency_key()
         self.reply_created(await database.write(execs.create, self.caller, number, overrides, room, key))
@@ -75,7 +75,7 @@ class Stop(Handler):
     async def post(self, job_id: str, exec_id: str) -> None:
         self.no_body()
         database, job = self.services.database, self.number(job_id)
-        row = await database.read(execs.get, self.caller, job, self.exec_id(exec_id))
+        row = await database.read(execs.writable, self.caller, job, self.exec_id(exec_id))
         region = self.services.engine.regions.get(row.region_name)
         forced = self.wanted.force and (region is None or region.down is not None)
         row = await database.write(execs.force_end if forced else execs.stop, self.caller, job, row.id)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from jobd.api.faults import shown
-from jobd.store import accounts
+from jobd.store.namespaces import USERNAME
 
 COMMAND_LENGTH = 32 * 2**10
 """Bytes."""
@@ -44,7 +44,7 @@ def _name(text: str) -> str:
 
 
 def _namespace(text: str) -> str:
-    if not accounts.USERNAME.fullmatch(text):
+    if not USERNAME.fullmatch(text):
         raise ValueError("must be 1 to 63 of A-Z a-z 0-9 . _ -, the first and the last a letter or digit")
     return text
 
@@ -147,6 +147,8 @@ ExecsKept = Annotated[int, Field(ge=1, le=1_000_000)]
 PullPolicy = Literal["always", "if_not_present", "never"]
 MissedRunPolicy = Literal["skip", "run_once", "run_all"]
 ConcurrencyPolicy = Literal["allow", "forbid", "replace"]
+Access = Literal["read", "write"]
+Role = Literal["reader", "writer", "admin"]
 Status = Literal["W", "R", "S", "F", "C", "N"]
 
 

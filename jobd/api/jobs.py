@@ -10,9 +10,10 @@ from jobd.api.base import Handler
 from jobd.api.schemas import JobFields, JobQuery
 from jobd.errors import PreconditionFailed
 from jobd.store import deletion, execs, jobs
-from jobd.store.accounts import Caller
+from jobd.store.callers import Caller
 from jobd.store.execs import last_of
-from jobd.store.jobs import JobFilter, Page
+from jobd.store.jobs import JobFilter
+from jobd.store.pages import Page
 from jobd.store.tables import Exec, Job
 
 
@@ -28,7 +29,7 @@ class Jobs(Handler):
         self.reply_page(page.count, [render.job(row, last.get(row.id)) for row in page.rows])
 
     async def post(self) -> None:
-        values = job_values.for_create(self.body(), self.caller.username, self.services.settings)
+        values = job_values.for_create(self.body(), self.caller.own_namespace, self.services.settings)
         row = await self.services.database.write(jobs.create, self.caller, values)
         self.set_header("Location", f"/v1/jobs/{row.id}")
         self.set_header("Etag", version(row))
@@ -43,7 +44,7 @@ class OneJob(Handler):
 
     async def put(self, job_id: str) -> None:
         database, number = self.services.database, self.number(job_id)
-        current = await database.read(jobs.get, self.caller, number)
+        current = await database.read(jobs.writable, self.caller, number)
         changes = job_values.for_update(self.body(), current, self.services.settings)
         row, last = await database.write(_with_last, jobs.update, self.caller, number, changes, self._require)
         self.set_header("Etag", version(row))

@@ -12,6 +12,7 @@ from jobd import logs
 from jobd.api import answers, render
 from jobd.api.base import JSON, Handler, Services
 from jobd.api.log_stream import Events, Form, Text, stamped
+from jobd.api.rules import Rules
 from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
 from jobd.logs import Line
@@ -30,8 +31,8 @@ class Logs(Handler):
 
     queries = {"GET": LogQuery}
 
-    def initialize(self, services: Services) -> None:
-        super().initialize(services)
+    def initialize(self, services: Services, rules: Rules) -> None:
+        super().initialize(services, rules)
         self._following: asyncio.Task[None] | None = None
         self.is_followed = False
 

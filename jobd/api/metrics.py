@@ -6,8 +6,8 @@ import time
 
 from prometheus_client.exposition import choose_encoder
 
-from jobd.api import callers
 from jobd.api.base import Handler
+from jobd.api.rules import Rules
 from jobd.api.services import Services
 from jobd.errors import ServiceUnavailable
 from jobd.store import census
@@ -49,16 +49,9 @@ class Census:
 
 
 class Exposition(Handler):
-    """For a caller with a token, or on this very machine: without a proxy in between, which would be on it, too."""
-
-    def initialize(self, services: Services, census: Census) -> None:  # type: ignore[override]
-        super().initialize(services)
+    def initialize(self, services: Services, rules: Rules, census: Census) -> None:  # type: ignore[override]
+        super().initialize(services, rules)
         self._census = census
-
-    async def _let_in(self) -> None:
-        if callers.is_local(self.request):
-            self.is_public = True  # type: ignore[misc]  # of this request, not of all
-        await super()._let_in()
 
     async def get(self) -> None:
         await self._census.refresh()

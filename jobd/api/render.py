@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from jobd.store.tables import Exec, Job
+from jobd.store.callers import Caller
+from jobd.store.organizations import Membership
+from jobd.store.tables import Audit, Exec, Job, Organization, User
+from jobd.store.tokens import Owned
 
 Shape = dict[str, Any]
 
@@ -106,6 +109,60 @@ def _exec(row: Exec, its_job: int | Shape) -> Shape:
         shape["missed_from"] = instant(row.missed_from)
         shape["missed_to"] = instant(row.missed_to)
     return shape
+
+
+def user(row: User) -> Shape:
+    return {
+        "username": row.username,
+        "is_admin": row.is_admin,
+        "is_active": row.is_active,
+        "has_password": row.password_hash is not None,
+        "created_at": instant(row.created_at),
+    }
+
+
+def token(owned: Owned) -> Shape:
+    row = owned.token
+    return {
+        "id": row.id,
+        "name": row.name,
+        "username": owned.username,
+        "namespace": row.namespace,
+        "access": row.access,
+        "created_at": instant(row.created_at),
+        "expires_at": instant(row.expires_at),
+        "last_used_at": instant(row.last_used_at),
+    }
+
+
+def organization(row: Organization, seen_by: Caller) -> Shape:
+    """With what the caller is in it."""
+    return {
+        "name": row.name,
+        "role": seen_by.role(row.name),
+        "created_by": row.created_by,
+        "created_at": instant(row.created_at),
+    }
+
+
+def member(row: Membership) -> Shape:
+    return {"username": row.username, "role": row.role, "created_at": instant(row.created_at)}
+
+
+def audit_record(row: Audit) -> Shape:
+    return {
+        "id": row.id,
+        "at": instant(row.at),
+        "namespace": row.namespace,
+        "actor": row.actor,
+        "token": row.token_id,
+        "address": row.address,
+        "request_id": row.request_id,
+        "action": row.action,
+        "subject": row.subject,
+        "before": row.before,
+        "after": row.after,
+    }
 
 
 def whole_list(shapes: Sequence[Shape]) -> Shape:

@@ -1,46 +1,75 @@
 """The one table of URLs. Every one works with and without a slash at its end."""
 
-from concurrent.futures import ThreadPoolExecutor
+import re
 from typing import Any
 
 from tornado.web import Application
 
-from jobd.api import access, accounts, execs, jobs, logs, metrics, schedules, system
+from jobd.api import (
+    access,
+    accounts,
+    audit,
+    execs,
+    jobs,
+    logs,
+    metrics,
+    organizations,
+    schedules,
+    system,
+    tokens,
+    users,
+)
 from jobd.api.base import Handler, NoSuchPath, Services
+from jobd.api.rules import RULES
 
-JOB = r"/v1/jobs/([^/]+)"
-EXEC = rf"{JOB}/execs/([^/]+)"
+JOB = "/v1/jobs/{id}"
+EXEC = f"{JOB}/execs/{{exec_id}}"
+ORG = "/v1/orgs/{name}"
 
 Route = tuple[str, type[Handler], dict[str, Any]]
 
+TABLE: dict[str, type[Handler]] = {
+    "/v1/jobs": jobs.Jobs,
+    JOB: jobs.OneJob,
+    f"{JOB}/schedule": schedules.JobSchedule,
+    f"{JOB}/execs": execs.JobExecs,
+    EXEC: execs.OneExec,
+    f"{EXEC}/stop": execs.Stop,
+    f"{EXEC}/rerun": execs.Rerun,
+    f"{EXEC}/logs": logs.Logs,
+    "/v1/execs": execs.AllExecs,
+    "/v1/schedule/preview": schedules.SchedulePreview,
+    "/v1/regions": system.Regions,
+    "/v1/sizes": system.Sizes,
+    "/v1/generate-api-token": accounts.GenerateApiToken,
+    "/v1/auth/profile": accounts.Profile,
+    "/v1/tokens": tokens.Tokens,
+    "/v1/tokens/{token_id}": tokens.OneToken,
+    "/v1/users": users.Users,
+    "/v1/users/{username}": users.OneUser,
+    "/v1/orgs": organizations.Organizations,
+    ORG: organizations.OneOrganization,
+    f"{ORG}/members": organizations.Members,
+    f"{ORG}/members/{{username}}": organizations.OneMember,
+    "/v1/audit": audit.AuditRecords,
+    "/healthz": system.Health,
+    "/readyz": system.Readiness,
+    "/metrics": metrics.Exposition,
+}
+"""Address, with the parts that differ in braces, and handler."""
+
 
 def routes(services: Services) -> list[Route]:
-    """Pattern, handler, and what the handler is made with."""
-    table: list[tuple[str, type[Handler]]] = [
-        (r"/v1/jobs", jobs.Jobs),
-        (JOB, jobs.OneJob),
-        (rf"{JOB}/schedule", schedules.JobSchedule),
-        (rf"{JOB}/execs", execs.JobExecs),
-        (EXEC, execs.OneExec),
-        (rf"{EXEC}/stop", execs.Stop),
-        (rf"{EXEC}/rerun", execs.Rerun),
-        (rf"{EXEC}/logs", logs.Logs),
-        (r"/v1/execs", execs.AllExecs),
-        (r"/v1/schedule/preview", schedules.SchedulePreview),
-        (r"/v1/regions", system.Regions),
-        (r"/v1/sizes", system.Sizes),
-        (r"/v1/auth/profile", accounts.Profile),
-        (r"/healthz", system.Health),
-        (r"/readyz", system.Readiness),
-    ]
-    plain: list[Route] = [(rf"{pattern}/?", handler, {"services": services}) for pattern, handler in table]
-    signing_in = {"services": services, "failures": accounts.Failures(), "hashing": ThreadPoolExecutor(2)}
-    measuring = {"services": services, "census": metrics.Census(services)}
+    """Pattern, handler, and what the handler is made with: an address that no rule names lets nobody in."""
+    more: dict[str, dict[str, Any]] = {"/metrics": {"census": metrics.Census(services)}}
     return [
-        *plain,
-        (r"/v1/generate-api-token/?", accounts.GenerateApiToken, signing_in),
-        (r"/metrics/?", metrics.Exposition, measuring),
+        (pattern(address), handler, {"services": services, "rules": RULES.get(address, {}), **more.get(address, {})})
+        for address, handler in TABLE.items()
     ]
+
+
+def pattern(address: str) -> str:
+    return re.sub(r"\{\w+\}", "([^/]+)", address) + "/?"
 
 
 def application(services: Services) -> Application:
@@ -51,6 +80,6 @@ def application(services: Services) -> Application:
     return Application(
         table,
         default_handler_class=NoSuchPath,
-        default_handler_args={"services": services},
+        default_handler_args={"services": services, "rules": {}},
         log_function=access.observer(table, measured),
     )

@@ -122,6 +122,45 @@ class Preview(Body):
     count: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
+class ProfileChange(Body):
+    current_password: str
+    password: str
+
+
+class TokenCreate(Body):
+    name: fields.Name
+    namespace: fields.Namespace | None = None
+    access: fields.Access | None = None
+    expires_at: Annotated[Instant, Field(strict=False)] | None = None
+
+
+class UserCreate(Body):
+    username: fields.Namespace
+    password: str | None = None
+    is_admin: bool | None = None
+
+
+class UserChange(Body):
+    """What is None stays as it is."""
+
+    password: str | None = None
+    is_admin: bool | None = None
+    is_active: bool | None = None
+
+
+class OrganizationCreate(Body):
+    name: fields.Namespace
+    admin: fields.Namespace | None = None
+
+
+class MemberChange(Body):
+    role: fields.Role
+
+
+class MemberCreate(MemberChange):
+    username: fields.Namespace
+
+
 class Query(BaseModel):
     """A query string; every parameter once, except those that are tuples here."""
 
@@ -146,6 +185,17 @@ class ExecQuery(PageQuery):
     job: Annotated[Whole, Field(ge=1, le=fields.LARGEST_ID)] | None = None
     status: fields.Status | None = None
     region: str | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+class TokenQuery(PageQuery):
+    username: str | None = None
+
+
+class AuditQuery(PageQuery):
+    namespace: str | None = None
+    actor: str | None = None
     since: Instant | None = None
     until: Instant | None = None
 

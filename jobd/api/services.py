@@ -8,6 +8,8 @@ from typing import Protocol, Self
 import pluggy
 
 from jobd.api.log_stream import End
+from jobd.api.sign_ins import SignIns
+from jobd.api.token_uses import TokenUses
 from jobd.config import Settings
 from jobd.logs import Entry
 from jobd.store.database import Database
@@ -104,3 +106,5 @@ class Services:
     engine: Engine
     plugins: pluggy.PluginManager | None = None
     requests: Requests = field(default_factory=Requests)
+    uses: TokenUses = field(default_factory=TokenUses)
+    sign_ins: SignIns = field(default_factory=SignIns)

@@ -1,8 +1,11 @@
 """`jobd migrate`, `jobd user` and `jobd token`: on the configuration's database itself, beside a daemon or without."""
 
+import getpass
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,27 @@ from jobd import config, plugins
 from jobd.cli.failure import Failure
 from jobd.cli.options import configured, prints
 from jobd.cli.output import Columns, print_items, say
-from jobd.store import accounts
+from jobd.settings import LONGEST, parse_duration
+from jobd.store import accounts, tokens, users
+from jobd.store.callers import Caller
 from jobd.store.database import Database
+from jobd.store.tokens import Owned
 
 COLUMNS: Columns = {
     "USER": "username",
     "ADMIN": "is_admin",
     "ENABLED": "is_active",
     "CREATED": "created_at",
+}
+TOKEN_COLUMNS: Columns = {
+    "ID": "id",
+    "USER": "username",
+    "NAME": "name",
+    "NAMESPACE": "namespace",
+    "ACCESS": "access",
+    "CREATED": "created_at",
+    "EXPIRES": "expires_at",
+    "LAST USED": "last_used_at",
 }
 
 
@@ -67,7 +83,7 @@ def add(config_path: Path, username: str, admin: bool, no_password: bool) -> Non
     """
     with opened(config_path) as database:
         password = None if no_password else _password()
-        database.write_sync(accounts.create_user, username, password, admin)
+        database.write_sync(accounts.create_user, username, password, admin, operator())
     say(f"user {username} added")
 
 
@@ -77,8 +93,8 @@ def add(config_path: Path, username: str, admin: bool, no_password: bool) -> Non
 def list_(config_path: Path, output: str) -> None:
     """List the users by name."""
     with opened(config_path) as database:
-        users = [_shown(row) for row in database.read_sync(accounts.users)]
-    print_items(users, output, COLUMNS, "username")
+        found = [_shown(row) for row in database.read_sync(accounts.users)]
+    print_items(found, output, COLUMNS, "username")
 
 
 @user.command()
@@ -87,7 +103,7 @@ def list_(config_path: Path, output: str) -> None:
 def passwd(config_path: Path, username: str) -> None:
     """Set a user's password, read as for `user add`. The user's tokens stay valid."""
     with opened(config_path) as database:
-        database.write_sync(accounts.set_password, username, _password())
+        database.write_sync(accounts.set_password, username, _password(), operator())
     say(f"password of {username} set")
 
 
@@ -97,7 +113,7 @@ def passwd(config_path: Path, username: str) -> None:
 def disable(config_path: Path, username: str) -> None:
     """Refuse a user's password and tokens from now on. What the user scheduled goes on."""
     with opened(config_path) as database:
-        database.write_sync(accounts.set_active, username, False)
+        database.write_sync(users.update, operator(), username, {"is_active": False})
     say(f"user {username} disabled")
 
 
@@ -107,8 +123,18 @@ def disable(config_path: Path, username: str) -> None:
 def enable(config_path: Path, username: str) -> None:
     """Accept a disabled user's password and tokens again."""
     with opened(config_path) as database:
-        database.write_sync(accounts.set_active, username, True)
+        database.write_sync(users.update, operator(), username, {"is_active": True})
     say(f"user {username} enabled")
+
+
+@user.command()
+@click.argument("username")
+@configured
+def delete(config_path: Path, username: str) -> None:
+    """Delete a user who has no jobs, with the user's tokens and memberships."""
+    with opened(config_path) as database:
+        database.write_sync(users.delete, operator(), username)
+    say(f"user {username} deleted")
 
 
 @click.group()
@@ -116,14 +142,64 @@ def token() -> None:
     """The tokens that the API asks for."""
 
 
+def _seconds(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    try:
+        seconds: float | None = None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if seconds is not None and not 0 < seconds <= LONGEST:
+        raise click.BadParameter("more than nothing, and at most a century")
+    return seconds
+
+
 @token.command("create")
 @click.argument("username")
 @click.option("--name", default="cli", show_default=True, help="What it is for, to tell it from others.")
+@click.option("--namespace", help="The only namespace that it opens; else all that its user may use.")
+@click.option("--read-only", is_flag=True, help="It changes nothing.")
+@click.option(
+    "--expires-in", callback=_seconds, metavar="DURATION", help="How long it works, as in 90d; else for ever."
+)
 @configured
-def create_token(config_path: Path, username: str, name: str) -> None:
+def create_token(
+    config_path: Path, username: str, name: str, namespace: str | None, read_only: bool, expires_in: float | None
+) -> None:
     """Make a token of a user and print it, this once: only its digest is kept."""
+    until = None if expires_in is None else datetime.now(UTC) + timedelta(seconds=expires_in)
+    access = "read" if read_only else "write"
     with opened(config_path) as database:
-        click.echo(database.write_sync(accounts.create_token, username, name))
+        _, text = database.write_sync(accounts.issue_token, username, name, namespace, access, until, operator())
+    click.echo(text)
+
+
+@token.command("list")
+@click.argument("username", required=False)
+@prints
+@configured
+def list_tokens(config_path: Path, username: str | None, output: str) -> None:
+    """List the tokens of a user, or all, oldest first."""
+    with opened(config_path) as database:
+        found = [_shown_token(owned) for owned in database.read_sync(tokens.of, username)]
+    print_items(found, output, TOKEN_COLUMNS, "id")
+
+
+@token.command()
+@click.argument("token_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+@configured
+def revoke(config_path: Path, token_id: int) -> None:
+    """Make a token stop working at once; `token list` tells its id."""
+    with opened(config_path) as database:
+        database.write_sync(tokens.revoke, operator(), token_id)
+    say(f"token {token_id} revoked")
+
+
+def operator() -> Caller:
+    """Who sits at this machine, as the audit shall call them."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        name = str(os.getuid())
+    return Caller(f"cli:{name}", None)
 
 
 def _password() -> str:
@@ -142,4 +218,17 @@ def _shown(user: Any) -> dict[str, Any]:
         "is_admin": user.is_admin,
         "is_active": user.is_active,
         "created_at": user.created_at.isoformat(timespec="microseconds"),
+    }
+
+
+def _shown_token(owned: Owned) -> dict[str, Any]:
+    row = owned.token
+    instants = {name: getattr(row, name) for name in ("created_at", "expires_at", "last_used_at")}
+    return {
+        "id": row.id,
+        "username": owned.username,
+        "name": row.name,
+        "namespace": row.namespace,
+        "access": row.access,
+        **{name: at and at.isoformat(timespec="microseconds") for name, at in instants.items()},
     }

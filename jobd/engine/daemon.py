@@ -25,7 +25,7 @@ from jobd.engine.scheduler import Scheduler
 from jobd.engine.sweep import Sweep
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor, Handle
-from jobd.store import daemons, deletion, execs, lifecycle, retention
+from jobd.store import audit, daemons, deletion, execs, lifecycle, retention
 from jobd.store.database import Database
 from jobd.store.slots import Rules
 from jobd.store.tables import Exec
@@ -332,6 +332,8 @@ class Engine:
         await self._database.write(deletion.purge_all)
         await self._database.write(execs.drop_old_keys)
         while await self._database.write(retention.drop_old, self._settings.execs.max_age):
+            pass
+        while await self._database.write(audit.drop_old, self._settings.audit.max_age):
             pass
         job: int | None = 0
         while job is not None:

@@ -1,64 +1,81 @@
-"""Users, their namespaces and tokens: who is it, and what may they touch."""
+"""Users, their namespaces and how they sign in: who is it, and what may they touch."""
 
-import hashlib
-import re
 import secrets
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from jobd.errors import InvalidArgs, NotFound, PermissionDenied, StateConflict, Unauthorized
-from jobd.store import statements
+from jobd.errors import InvalidArgs, NotFound, PermissionDenied, Unauthorized
+from jobd.store import audit, namespaces, statements, token_text
+from jobd.store.callers import EVERYBODY_IS_ADMIN, JOBD, Access, Caller, Role
 from jobd.store.clock import now
 from jobd.store.tables import Namespace, Token, User
 
-USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+__all__ = ["EVERYBODY_IS_ADMIN", "Caller"]
+
 ADMIN = "admin"
 SIGN_IN = "sign-in"
 SIGN_INS_KEPT = 50
 """Tokens from `generate-api-token` kept for a user: a client that signs in for each call must not fill the table."""
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-_PREFIX = 10
+_WHO = "users.username, users.is_admin, users.is_active, members.organization, members.role"
+_MEMBERS = "LEFT JOIN members ON members.user_id = users.id"
+_BY_TOKEN = (
+    f"SELECT {_WHO}, tokens.id, tokens.digest, tokens.namespace, tokens.access, tokens.expires_at, "  # noqa: S608
+    f"tokens.last_used_at FROM tokens JOIN users ON users.id = tokens.user_id {_MEMBERS} WHERE tokens.prefix = ?"
+)
+_BY_NAME = f"SELECT {_WHO} FROM users {_MEMBERS} WHERE users.username = ?"  # noqa: S608
 _hasher = PasswordHasher()
 
 
 @dataclass(frozen=True)
-class Caller:
-    """Who asks. `namespaces` is None for one who may use all; `makes_namespaces`: one comes into being on first use."""
+class PasswordHash:
+    """A password that was hashed already: that takes too long for a transaction."""
 
-    username: str
-    namespaces: frozenset[str] | None
-    makes_namespaces: bool = False
-
-    def may_use(self, namespace: str) -> bool:
-        return self.namespaces is None or namespace in self.namespaces
+    text: str
 
 
-EVERYBODY_IS_ADMIN = Caller(ADMIN, None, makes_namespaces=True)
-"""The caller under `[auth] mode = none`."""
+Password = str | PasswordHash | None
 
 
-def caller_of(user: User) -> Caller:
-    return Caller(user.username, None if user.is_admin else frozenset([user.username]))
+def caller_of(user: User, memberships: Mapping[str, Role] = {}) -> Caller:
+    return Caller(user.username, None if user.is_admin else {**memberships, user.username: "admin"})
 
 
 def authenticate(text: str) -> Caller:
-    """The caller behind a token. Raises Unauthorized for one that is malformed, unknown, or of a disabled user."""
-    if not _is_well_formed(text):
+    """The caller behind a token. Raises Unauthorized for one that is malformed, unknown, expired, or of a disabled
+    user.
+    """
+    if not token_text.is_well_formed(text):
         raise Unauthorized("this is not a token of jobd")
-    token = statements.find(Token, "prefix = ?", _prefix(text))
-    if token is None or not secrets.compare_digest(token.digest, _digest(text)):
+    found = statements.rows(User, _BY_TOKEN, token_text.prefix(text))
+    if not found or not secrets.compare_digest(found[0][6], token_text.digest(text)):
         raise Unauthorized("no such token")
-    return caller_of(_active(statements.find(User, "id = ?", token.user_id)))
+    token_id, _, scope, access, expires_at, used_at = found[0][5:]
+    if expires_at is not None and Token.expires_at.python_value(expires_at) <= now():
+        raise Unauthorized("this token has expired")
+    roles = _roles(found)
+    if scope is not None:
+        role: Role | None = "admin" if roles is None else roles.get(scope)
+        roles = {scope: role} if role else {}
+    return Caller(
+        found[0][0],
+        roles,
+        may_change=access == "write",
+        scope=scope,
+        token_id=token_id,
+        used_at=Token.last_used_at.python_value(used_at),
+    )
 
 
 def caller_named(username: str) -> Caller:
     """The caller that a `jobd_authenticate` hook named. Raises Unauthorized."""
-    return caller_of(_active(User.get_or_none(User.username == username)))
+    return Caller(username, _roles(statements.rows(User, _BY_NAME, username)))
 
 
 def password_hash(username: str) -> str | None:
@@ -80,44 +97,76 @@ def check_password(hashed: str | None, password: str) -> None:
         raise Unauthorized("wrong username or password")
 
 
-def create_token(username: str, name: str) -> str:
-    """A new token of the user, shown this once. Raises NotFound."""
-    user = _user(username)
-    body = "".join(secrets.choice(_ALPHABET) for _ in range(32))
-    text = f"jobd_{body}{_checksum(body)}"
-    Token.create(user_id=user.id, name=name, prefix=_prefix(text), digest=_digest(text), created_at=now())
+def hash_password(password: str) -> PasswordHash:
+    """Needs no database either. Raises InvalidArgs."""
+    if not 8 <= len(password) <= 1024:
+        raise InvalidArgs("this password cannot be used", {"password": ["8 to 1024 characters"]})
+    return PasswordHash(_hasher.hash(password))
+
+
+def create_token(username: str, name: str, by: Caller = JOBD) -> str:
+    """A new token with all that its user may, shown this once. Raises NotFound."""
+    return issue_token(username, name, by=by)[1]
+
+
+def issue_token(
+    username: str,
+    name: str,
+    namespace: str | None = None,
+    access: Access = "write",
+    expires_at: datetime | None = None,
+    by: Caller = JOBD,
+) -> tuple[Token, str]:
+    """A new token of the user, for one namespace alone if that is named, and its text, which is kept nowhere.
+
+    Raises NotFound, and InvalidArgs for a time that has passed or a namespace that the user may not read.
+    """
+    found = user(username)
+    at, text = now(), token_text.fresh()
+    if expires_at is not None and expires_at <= at:
+        raise InvalidArgs("this token would have expired already", {"expires_at": ["must be to come"]})
+    roles = _roles(statements.rows(User, _BY_NAME, username)) if found.is_active else {}
+    if namespace is not None:
+        there = statements.find(Namespace, "name = ?", namespace)
+        if there is None or not Caller(username, roles).may_read(namespace):
+            raise InvalidArgs(f"{username!r} has no such namespace", {"namespace": [f"none of {username!r}"]})
+    said = {"name": name, "namespace": namespace, "access": access, "expires_at": expires_at}
+    secret = {"prefix": token_text.prefix(text), "digest": token_text.digest(text)}
+    token = Token.create(user_id=found.id, created_at=at, **said, **secret)
+    audit.record(by, "token.create", username, token.id, after=said, at=at)
     if name == SIGN_IN:
-        kept = Token.select(Token.id).where(Token.user_id == user.id, Token.name == SIGN_IN)
+        kept = Token.select(Token.id).where(Token.user_id == found.id, Token.name == SIGN_IN)
         surplus = [row.id for row in kept.order_by(Token.id.desc()).offset(SIGN_INS_KEPT).limit(1000)]
         Token.delete().where(Token.id.in_(surplus)).execute()
-    return text
+    return token, text
 
 
-def create_user(username: str, password: str | None = None, is_admin: bool = False) -> User:
+def create_user(username: str, password: Password = None, is_admin: bool = False, by: Caller = JOBD) -> User:
     """A user and the namespace of the same name. Raises InvalidArgs, StateConflict."""
-    if not USERNAME.fullmatch(username):
-        raise InvalidArgs(
-            f"{username!r} cannot be a username",
-            {"username": ["1 to 63 of A-Z a-z 0-9 . _ -, the first and the last a letter or digit"]},
-        )
-    if User.get_or_none(User.username == username) or Namespace.get_or_none(Namespace.name == username):
-        raise StateConflict(f"{username!r} is taken")
-    Namespace.create(name=username, created_at=now())
-    return User.create(
-        username=username, password_hash=_hash(password), is_admin=is_admin, is_active=True, created_at=now()
-    )
+    hashed = _hash(password)
+    at = now()
+    namespaces.make(username, "username", at)
+    made = User.create(username=username, password_hash=hashed, is_admin=is_admin, is_active=True, created_at=at)
+    said = {"is_admin": is_admin, "password": hashed}
+    audit.record(by, "user.create", username, username, after=said, at=at)
+    return made
 
 
-def set_password(username: str, password: str) -> None:
-    """Raises NotFound, InvalidArgs."""
-    user = _user(username)
-    User.update(password_hash=_hash(password)).where(User.id == user.id).execute()
+def set_password(username: str, password: str | PasswordHash, by: Caller = JOBD) -> None:
+    """The user's tokens stay. Raises NotFound, InvalidArgs."""
+    found = user(username, lock=True)
+    hashed = _hash(password)
+    User.update(password_hash=hashed).where(User.id == found.id).execute()
+    audit.record(by, "user.password", username, username, {"password": found.password_hash}, {"password": hashed})
 
 
-def set_active(username: str, is_active: bool) -> None:
-    """Let the user in, or keep the user out with password and tokens. Raises NotFound."""
-    user = _user(username)
-    User.update(is_active=is_active).where(User.id == user.id).execute()
+def user(username: str, lock: bool = False) -> User:
+    """`lock`: nobody else changes the user until the transaction ends. Raises NotFound."""
+    locking = " FOR UPDATE" if lock and User._meta.database.for_update else ""
+    found = statements.find(User, f"username = ?{locking}", username)
+    if found is None:
+        raise NotFound(f"no user {username!r}")
+    return found
 
 
 def users() -> list[User]:
@@ -131,12 +180,16 @@ def has_users() -> bool:
 
 def require_namespace(caller: Caller, namespace: str) -> None:
     """Let the caller write there, or raise PermissionDenied whether it exists or not; InvalidArgs if it is absent."""
-    if not caller.may_use(namespace):
+    caller.require_change()
+    if not caller.may_read(namespace):
         raise PermissionDenied(f"you may not write to the namespace {namespace!r}")
-    if statements.find(Namespace, "name = ?", namespace):
+    caller.require_write(namespace)
+    # While something is made there, it stays.
+    locking = " FOR SHARE" if Namespace._meta.database.for_update else ""
+    if statements.find(Namespace, f"name = ?{locking}", namespace):
         return
     if not caller.makes_namespaces:
-        raise InvalidArgs("no such namespace", {"namespace": [f"there is no user {namespace!r}"]})
+        raise InvalidArgs("no such namespace", {"namespace": [f"there is no user or organization {namespace!r}"]})
     Namespace.insert(name=namespace, created_at=now()).on_conflict_ignore().execute()
 
 
@@ -146,39 +199,17 @@ def _nobody() -> str:
     return _hasher.hash(secrets.token_hex())
 
 
-def _active(user: User | None) -> User:
-    if user is None or not user.is_active:
+def _roles(found: list[tuple[Any, ...]]) -> dict[str, Role] | None:
+    """What the user of these rows, one a membership, is in which namespace; None for all. Raises Unauthorized."""
+    if not found or not found[0][2]:
         raise Unauthorized("no such user, or disabled")
-    return user
-
-
-def _user(username: str) -> User:
-    user = User.get_or_none(User.username == username)
-    if user is None:
-        raise NotFound(f"no user {username!r}")
-    return user
-
-
-def _hash(password: str | None) -> str | None:
-    if password is None:
+    username, is_admin = found[0][:2]
+    if is_admin:
         return None
-    if not 8 <= len(password) <= 1024:
-        raise InvalidArgs("this password cannot be used", {"password": ["8 to 1024 characters"]})
-    return _hasher.hash(password)
+    return {row[3]: row[4] for row in found if row[3] is not None} | {username: "admin"}
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _prefix(text: str) -> str:
-    return text.removeprefix("jobd_")[:_PREFIX]
-
-
-def _checksum(body: str) -> str:
-    return f"{zlib.crc32(body.encode()):08x}"
-
-
-def _is_well_formed(text: str) -> bool:
-    match = re.fullmatch(r"jobd_([a-z2-7]{32})([0-9a-f]{8})", text, re.ASCII)
-    return match is not None and _checksum(match[1]) == match[2]
+def _hash(password: Password) -> str | None:
+    if isinstance(password, str):
+        password = hash_password(password)
+    return None if password is None else password.text

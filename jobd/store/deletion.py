@@ -2,8 +2,8 @@
 
 from peewee import Expression, fn
 
-from jobd.store import execs, jobs
-from jobd.store.accounts import Caller
+from jobd.store import audit, execs, jobs
+from jobd.store.callers import Caller
 from jobd.store.clock import now
 from jobd.store.execs import LIVE
 from jobd.store.tables import Exec, ExecLog, Job
@@ -12,14 +12,16 @@ PURGED_AT_ONCE = 500
 
 
 def delete_exec(caller: Caller, job_id: int, exec_id: str) -> None:
-    """Hide an exec, stop it if it is live, purge it if not. Raises NotFound."""
-    found = execs.get(caller, job_id, exec_id)
+    """Hide an exec, stop it if it is live, purge it if not. Raises NotFound, PermissionDenied."""
+    found = execs.writable(caller, job_id, exec_id)
+    audit.record(caller, "exec.delete", found.namespace, execs.subject(found), before={"status": found.status})
     _delete(Exec.seq == found.seq, caller)
 
 
 def delete_job(caller: Caller, job_id: int) -> None:
-    """Hide a job and its execs, stop the live ones, purge the others. Raises NotFound."""
-    job = jobs.get(caller, job_id, lock="UPDATE")
+    """Hide a job and its execs, stop the live ones, purge the others. Raises NotFound, PermissionDenied."""
+    job = jobs.writable(caller, job_id, lock="UPDATE")
+    audit.record(caller, "job.delete", job.namespace, job.id, before=jobs.audited(job))
     Job.update(deleted_at=now(), next_fire_at=None).where(Job.id == job.id).execute()
     _delete(Exec.job_id == job.id, caller)
     _purge_empty_jobs(Job.id == job.id)

@@ -13,11 +13,11 @@ from peewee import Expression, fn
 
 from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
 from jobd.metrics import Metrics
-from jobd.store import jobs, statements
-from jobd.store.accounts import Caller
+from jobd.store import audit, jobs, statements
+from jobd.store.callers import Caller
 from jobd.store.clock import now
 from jobd.store.database import count
-from jobd.store.jobs import Page
+from jobd.store.pages import Page, page_of
 from jobd.store.tables import Exec, ExecLog, IdempotencyKey, Job
 
 LIVE = ("W", "R")
@@ -64,11 +64,11 @@ def create(
     """A manual exec of the job, waiting; `overrides` hold for this run alone, variables are merged. The same caller,
     job, key and overrides within 24 h give the exec that was made the first time.
 
-    Raises NotFound, TooManyRequests when the namespace has `waiting_per_namespace` execs waiting already,
-    IdempotencyMismatch for a key that came with other overrides.
+    Raises NotFound, PermissionDenied, TooManyRequests when the namespace has `waiting_per_namespace` execs waiting
+    already, IdempotencyMismatch for a key that came with other overrides.
     """
     # Of two that come with one key the second must see the first; others need the job to stay, and not each other.
-    job = jobs.get(caller, job_id, lock="SHARE" if idempotency_key is None else "UPDATE")
+    job = jobs.writable(caller, job_id, lock="SHARE" if idempotency_key is None else "UPDATE")
     digest = _digest(overrides)
     if idempotency_key is not None:
         earlier = _made_with(caller, job.id, idempotency_key, digest)
@@ -79,6 +79,7 @@ def create(
     values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
     made = Exec(**fresh(job.id, "M", caller.username, now()), **values)
     _insert(made)
+    audit.record(caller, "exec.create", made.namespace, subject(made), after=overrides, at=made.created_at)
     if idempotency_key is not None:
         who = {"username": caller.username, "job_id": job.id, "key": idempotency_key}
         IdempotencyKey.create(**who, digest=digest, exec_id=made.id, created_at=made.created_at)
@@ -86,13 +87,20 @@ def create(
 
 
 def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int) -> Exec:
-    """The same snapshot again. Raises NotFound, TooManyRequests."""
-    jobs.get(caller, job_id, lock="SHARE")
+    """The same snapshot again. Raises NotFound, PermissionDenied, TooManyRequests."""
+    jobs.writable(caller, job_id, lock="SHARE")
     source = get(caller, job_id, exec_id)
     require_room(source.namespace, waiting_per_namespace)
     made = Exec(**fresh(source.job_id, "M", caller.username, now()), **snapshot(source))
     _insert(made)
+    again = {"rerun_of": source.id}
+    audit.record(caller, "exec.create", made.namespace, subject(made), after=again, at=made.created_at)
     return made
+
+
+def subject(row: Exec) -> str:
+    """What the audit calls an exec."""
+    return f"{row.job_id}/{row.id}"
 
 
 def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict[str, Any]:
@@ -117,8 +125,15 @@ def require_room(namespace: str, limit: int) -> None:
 def get(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """Raises NotFound, also for an exec of another job or of a job that is not the caller's."""
     found = statements.find(Exec, "id = ? AND job_id = ? AND deleted_at IS NULL", exec_id, job_id)
-    if found is None or not caller.may_use(found.namespace):
+    if found is None or not caller.may_read(found.namespace):
         raise NotFound(f"no exec {exec_id} of job {job_id}")
+    return found
+
+
+def writable(caller: Caller, job_id: int, exec_id: str) -> Exec:
+    """As `get`, to change something about the exec. Raises PermissionDenied for one that the caller may only read."""
+    found = get(caller, job_id, exec_id)
+    caller.require_write(found.namespace)
     return found
 
 
@@ -145,7 +160,7 @@ def listed(caller: Caller, wanted: ExecFilter, page: int, page_size: int) -> Pag
         query = query.where(Exec.created_at >= wanted.since)
     if wanted.until is not None:
         query = query.where(Exec.created_at < wanted.until)
-    return Page(query.count(), list(query.order_by(Exec.seq.desc()).paginate(page, page_size)))
+    return page_of(query.order_by(Exec.seq.desc()), page, page_size)
 
 
 def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
@@ -157,7 +172,7 @@ def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
 
 def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """End the record of an exec whose region cannot be reached, as `lost`; the sweep kills its container when the
-    region is back. The caller has made sure of the region. Raises NotFound, StateConflict when it has ended.
+    region is back. The caller has made sure of the region. Raises as `stop`.
     """
     found = stop(caller, job_id, exec_id)
     if found.status in LIVE:
@@ -165,6 +180,7 @@ def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
         changes = {"status": "F", "reason": "lost", "message": words, "ended_at": now(), "owner": None}
         forced = Exec.update(**changes, holds_slot=False, term=Exec.term + 1)
         count_ended(forced.where(Exec.seq == found.seq, Exec.status.in_(LIVE)))
+        audit.record(caller, "exec.stop", found.namespace, subject(found), after={"force": True})
     return get(caller, job_id, exec_id)
 
 
@@ -179,12 +195,14 @@ def drop_old_keys(limit: int = 1000) -> None:
 def stop(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """Ask for the end of an exec. One that nobody owns is cancelled at once, otherwise its owner is told.
 
-    Raises NotFound, StateConflict when it has ended.
+    Raises NotFound, PermissionDenied, StateConflict when it has ended.
     """
-    found = get(caller, job_id, exec_id)
+    found = writable(caller, job_id, exec_id)
     if found.status not in LIVE:
         raise StateConflict(f"exec {exec_id} has ended")
     request_stop(Exec.seq == found.seq, caller.username, "cancelled")
+    if found.stop_requested_at is None:
+        audit.record(caller, "exec.stop", found.namespace, subject(found))
     return get(caller, job_id, exec_id)
 
 

@@ -9,21 +9,38 @@ from peewee import SQL, Expression, Function, Select, SqliteDatabase, fn
 
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
-from jobd.store import statements
-from jobd.store.accounts import Caller, require_namespace
+from jobd.store import audit, statements
+from jobd.store.accounts import require_namespace
+from jobd.store.callers import Caller
 from jobd.store.clock import now
+from jobd.store.pages import Page, page_of
 from jobd.store.tables import Job
 
 TICK = timedelta(microseconds=1)
 SCHEDULE_FIELDS = ("schedule_mode", "schedule_timezone")
-
-
-@dataclass(frozen=True)
-class Page:
-    """`count` rows in all, of which `rows` are this page's."""
-
-    count: int
-    rows: list[Any]
+AUDITED = (
+    "name",
+    "command",
+    "docker_image_repo",
+    "docker_image_tag",
+    "resource_size",
+    "region_name",
+    "runtime_vars",
+    "pull_policy",
+    "labels",
+    "mounts",
+    "timeout",
+    "max_retries",
+    "retry_delay",
+    "execs_kept",
+    "is_schedule_active",
+    "schedule_mode",
+    "schedule_timezone",
+    "missed_run_policy",
+    "starting_deadline",
+    "concurrency_policy",
+)
+"""What users say of a job, as far as the audit may have it."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +57,18 @@ def create(caller: Caller, values: Mapping[str, Any]) -> Job:
 
     Raises PermissionDenied, InvalidArgs.
     """
-    namespace = values.get("namespace") or caller.username
+    namespace = values.get("namespace") or caller.own_namespace
     require_namespace(caller, namespace)
     at = now()
     job = Job(**{**values, "namespace": namespace}, created_by=caller.username, created_at=at, updated_at=at)
     _arm(job, at, anew=True)
     statements.insert(job)
+    audit.record(caller, "job.create", namespace, job.id, after=audited(job), at=at)
     return job
+
+
+def audited(job: Job) -> dict[str, Any]:
+    return {name: getattr(job, name) for name in AUDITED}
 
 
 def get(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") -> Job:
@@ -56,8 +78,15 @@ def get(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") 
     """
     locking = f" FOR {lock}" if lock and Job._meta.database.for_update else ""
     job = statements.find(Job, f"id = ? AND deleted_at IS NULL{locking}", job_id)
-    if job is None or not caller.may_use(job.namespace):
+    if job is None or not caller.may_read(job.namespace):
         raise NotFound(f"no job {job_id}")
+    return job
+
+
+def writable(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") -> Job:
+    """As `get`, to change something about the job. Raises PermissionDenied for one that the caller may only read."""
+    job = get(caller, job_id, lock)
+    caller.require_write(job.namespace)
     return job
 
 
@@ -76,7 +105,7 @@ def listed(caller: Caller, wanted: JobFilter, page: int, page_size: int) -> Page
         query = query.where(Job.is_schedule_active == wanted.scheduled)
     for key, value in wanted.labels:
         query = query.where(_has_label(key, value))
-    return Page(query.count(), list(query.order_by(Job.id.desc()).paginate(page, page_size)))
+    return page_of(query.order_by(Job.id.desc()), page, page_size)
 
 
 def _has_label(key: str, value: str) -> Expression | Function:
@@ -91,10 +120,11 @@ def update(
     caller: Caller, job_id: int, changes: Mapping[str, Any], require: Callable[[Job], None] = lambda job: None
 ) -> Job:
     """Change what is named and leave the rest. `require` sees the job as nobody else can change it any more, and may
-    raise. Raises NotFound, InvalidArgs.
+    raise. Raises NotFound, PermissionDenied, InvalidArgs.
     """
-    job = get(caller, job_id, lock="UPDATE")
+    job = writable(caller, job_id, lock="UPDATE")
     require(job)
+    said = audited(job)
     before = {name: getattr(job, name) for name in (*SCHEDULE_FIELDS, "is_schedule_active")}
     for name, value in changes.items():
         setattr(job, name, value)
@@ -103,6 +133,7 @@ def update(
     if any(getattr(job, name) != value for name, value in before.items()):
         _arm(job, at, anew=any(getattr(job, name) != before[name] for name in SCHEDULE_FIELDS))
     job.save()
+    audit.record(caller, "job.update", job.namespace, job.id, said, audited(job), at)
     return job
 
 

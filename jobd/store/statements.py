@@ -25,6 +25,21 @@ def find(model: type[Row], where: str, *parameters: Any) -> Row | None:
     return model(__no_default__=1, **values)
 
 
+def rows(model: type[Table], text: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """What a statement of several tables answers, as the database has it; `model` is one of them."""
+    return list(_run(model, text, parameters).fetchall())
+
+
+def execute(model: type[Table], text: str, *parameters: Any) -> int:
+    """Run a statement that answers nothing; how many rows it changed."""
+    return int(_run(model, text, parameters).rowcount)
+
+
+def locked(query: Any) -> Any:
+    """The query, with its rows kept for this transaction alone; SQLite lets one write at a time anyway."""
+    return query.for_update() if query.model._meta.database.for_update else query
+
+
 def insert(row: Table) -> None:
     """Insert a new row; one whose key the database makes has it afterwards."""
     meta: Any = type(row)._meta

@@ -62,13 +62,41 @@ class Namespace(Table):
         table_name = "namespaces"
 
 
+class Organization(Table):
+    """A namespace that has members."""
+
+    name = CharField(primary_key=True)
+    created_by = CharField()
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "organizations"
+
+
+class Member(Table):
+    organization = CharField()
+    user_id = BigIntegerField(index=True)
+    role = CharField(max_length=16)
+    created_at = InstantField()
+
+    class Meta:
+        table_name = "members"
+        primary_key = CompositeKey("organization", "user_id")
+
+
 class Token(Table):
+    """`namespace`: the only one that it opens; None: all that its user may use."""
+
     id = BigAutoField()
     user_id = BigIntegerField(index=True)
     name = CharField()
     prefix = CharField(unique=True, max_length=16)
     digest = CharField(max_length=64)
     created_at = InstantField()
+    namespace = CharField(null=True)
+    access = CharField(max_length=8, default="write")
+    expires_at = InstantField(null=True)
+    last_used_at = InstantField(null=True)
 
     class Meta:
         table_name = "tokens"
@@ -194,6 +222,25 @@ class IdempotencyKey(Table):
         primary_key = CompositeKey("username", "job_id", "key")
 
 
+class Audit(Table):
+    """Who changed what; rows are only ever added, and dropped when they are old."""
+
+    id = BigAutoField()
+    at = InstantField()
+    namespace = CharField()
+    actor = CharField()
+    token_id = BigIntegerField(null=True)
+    address = CharField()
+    request_id = CharField()
+    action = CharField()
+    subject = CharField()
+    before = JSONField(null=True)
+    after = JSONField(null=True)
+
+    class Meta:
+        table_name = "audit"
+
+
 class Daemon(Table):
     """`term` counts the starts of one daemon; a heartbeat under an older term changes nothing."""
 
@@ -233,11 +280,17 @@ Exec.add_index(Exec.namespace, where=SQL("status = 'W' AND owner IS NULL"), name
 Exec.add_index(Exec.region_name, Exec.owner, where=SQL("status IN ('W', 'R')"), name="execs_live")
 Exec.add_index(Exec.ended_at, where=SQL("ended_at IS NOT NULL"), name="execs_ended")
 
+Audit.add_index(Audit.namespace, Audit.id, name="audit_by_namespace")
+Audit.add_index(Audit.actor, Audit.id, name="audit_by_actor")
+
 ALL: tuple[type[Table], ...] = (
     Installation,
     User,
     Namespace,
+    Organization,
+    Member,
     Token,
+    Audit,
     Job,
     Exec,
     ExecLog,

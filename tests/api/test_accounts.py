@@ -4,7 +4,7 @@ import pluggy
 import pytest
 
 from jobd import hookspecs
-from jobd.api.accounts import MOST_FAILURES, WINDOW, Failures
+from jobd.api.sign_ins import MOST_FAILURES, MOST_FOR_USERNAME, MOST_FROM_ADDRESS, WINDOW, Failures
 from jobd.errors import TooManyRequests
 from jobd.hookspecs import AuthRequest, hookimpl
 from jobd.store import accounts
@@ -30,7 +30,12 @@ async def test_a_password_makes_a_token(api: Api, user: None) -> None:
     answer = await sign_in(api)
     assert (answer.status, set(answer.json)) == (200, {"username", "token"})
     profile = await api.call("GET", "/v1/auth/profile", token=answer.json["token"])
-    assert profile.json == {"username": USER, "is_admin": False}
+    assert profile.json == {
+        "username": USER,
+        "is_admin": False,
+        "namespaces": {USER: "admin"},
+        "access": "write",
+    }
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -59,7 +64,7 @@ async def test_a_wrong_password_and_an_unknown_user_are_told_alike(api: Api, use
 async def test_after_too_many_wrong_passwords_not_even_the_right_one_is_tried(
     api: Api, user: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobd.api.accounts.MOST_FAILURES", 2)
+    monkeypatch.setattr("jobd.api.sign_ins.MOST_FAILURES", 2)
     for _ in range(2):
         assert (await sign_in(api, "wrong")).status == 401
     answer = await sign_in(api)
@@ -74,8 +79,43 @@ def test_failures_are_forgotten_after_their_time() -> None:
         failures.add("::1", USER, second)
     with pytest.raises(TooManyRequests):
         failures.check("::1", USER, WINDOW - 1)
-    failures.check("::2", USER, WINDOW - 1)
+    failures.check("192.0.2.1", USER, WINDOW - 1)
     failures.check("::1", USER, WINDOW)
+
+
+@pytest.mark.parametrize(
+    ("most", "address", "username"),
+    [
+        (MOST_FAILURES, "2001:db8::{}", USER),
+        (MOST_FROM_ADDRESS, "192.0.2.1", "u{}"),
+        (MOST_FOR_USERNAME, "10.0.0.{}", USER),
+    ],
+)
+def test_guesses_are_counted_by_network_by_address_and_by_username(most: int, address: str, username: str) -> None:
+    failures = Failures()
+    for number in range(most):
+        failures.check(address.format(number), username.format(number), 0)
+        failures.add(address.format(number), username.format(number), 0)
+    with pytest.raises(TooManyRequests) as caught:
+        failures.check(address.format(most), username.format(most), 1)
+    assert caught.value.retry_after == WINDOW - 1
+
+
+def test_a_right_password_counts_against_nobody() -> None:
+    failures = Failures()
+    for _ in range(2 * MOST_FOR_USERNAME):
+        failures.check("::1", USER, 0)
+        failures.add("::1", USER, 0)
+        failures.forget("::1", USER)
+
+
+def test_what_is_remembered_of_guesses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobd.api.sign_ins.MOST_REMEMBERED", 5)
+    failures = Failures()
+    for number in range(20):
+        failures.add("::1", f"u{number}" * 1000, number)
+    assert len(failures._times) == 5
+    assert max(len(username or "") for _, username in failures._times) <= 64
 
 
 def plugins(*answers: object) -> pluggy.PluginManager:

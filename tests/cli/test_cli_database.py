@@ -1,5 +1,6 @@
 """`jobd migrate`, `jobd user` and `jobd token`: real SQLite, no server."""
 
+import getpass
 import os
 import pty
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 from jobd.errors import Unauthorized
 from jobd.store import accounts
 from jobd.store.database import Database
+from jobd.store.tables import Audit
 from tests.cli.conftest import PROGRAM
 from tests.services import fresh_postgres
 
@@ -144,14 +146,76 @@ def test_a_token_is_the_only_thing_on_stdout(ask, run):
 def test_a_disabled_user_is_kept_out_until_enabled(ask, run):
     run("user", "add", "alice", "--no-password", "--admin")
     token = run("token", "create", "alice").stdout.strip()
+    alone = run("user", "disable", "alice")
+    assert (alone.exit_code, "last administrator" in alone.stderr) == (1, True)
+    run("user", "add", "bob", "--no-password", "--admin")
     assert run("user", "disable", "alice").exit_code == 0
     with pytest.raises(Unauthorized):
         ask(accounts.authenticate, token)
     assert run("user", "enable", "alice").exit_code == 0
     assert ask(accounts.authenticate, token).namespaces is None
-    header, row = run("user", "list").stdout.splitlines()
+    header, row, _ = run("user", "list").stdout.splitlines()
     assert header.split() == ["USER", "ADMIN", "ENABLED", "CREATED"]
     assert row.split()[:3] == ["alice", "yes", "yes"]
+
+
+def test_a_token_may_be_for_one_namespace_for_reading_and_for_a_time(ask, run):
+    run("user", "add", "alice", "--no-password")
+    text = run(
+        "token", "create", "alice", "--namespace", "alice", "--read-only", "--expires-in", "90d", "--name", "ci"
+    ).stdout.strip()
+    caller = ask(accounts.authenticate, text)
+    assert (caller.scope, caller.may_change) == ("alice", False)
+    assert run("token", "create", "alice", "--namespace", "bob").exit_code == 2
+    for wrong in ("soon", "0", "200000d"):
+        assert run("token", "create", "alice", "--expires-in", wrong).exit_code == 2
+
+
+def test_a_token_is_listed_without_its_text_and_revoked(ask, run):
+    for name in ("alice", "bob"):
+        run("user", "add", name, "--no-password")
+    text = run("token", "create", "alice", "--read-only", "--name", "ci").stdout.strip()
+    run("token", "create", "bob")
+    assert run("token", "list", "-o", "name").stdout == "1\n2\n"
+    listed = run("token", "list", "alice")
+    header, row = listed.stdout.splitlines()
+    assert header.split("  ")[0] == "ID"
+    assert row.split()[:4] == ["1", "alice", "ci", "read"]
+    assert text not in listed.stdout
+    assert run("token", "list", "nobody").exit_code == 3
+    assert run("token", "revoke", "1").exit_code == 0
+    with pytest.raises(Unauthorized):
+        ask(accounts.authenticate, text)
+    assert run("token", "revoke", "1").exit_code == 3
+    assert run("token", "revoke", "x").exit_code == 2
+
+
+def test_a_user_is_deleted_but_not_the_last_administrator(ask, run):
+    run("user", "add", "alice", "--no-password", "--admin")
+    assert run("user", "delete", "alice").exit_code == 1
+    run("user", "add", "bob", "--no-password")
+    assert run("user", "delete", "bob").exit_code == 0
+    assert run("user", "delete", "bob").exit_code == 3
+    assert run("user", "list", "-o", "name").stdout == "alice\n"
+
+
+def test_what_the_commands_change_is_in_the_audit_under_the_systems_user(ask, run):
+    run("user", "add", "alice", input="correct horse\n")
+    run("user", "passwd", "alice", input="battery staple\n")
+    run("user", "disable", "alice")
+    run("token", "create", "alice")
+    run("token", "revoke", "1")
+    found = ask(lambda: list(Audit.select().order_by(Audit.id).dicts()))
+    assert [row["action"] for row in found] == [
+        "user.create",
+        "user.password",
+        "user.update",
+        "token.create",
+        "token.delete",
+    ]
+    assert {row["actor"] for row in found} == {f"cli:{getpass.getuser()}"}
+    assert "horse" not in str(found)
+    assert "staple" not in str(found)
 
 
 def test_a_wrong_configuration_is_told_on_stderr(ini, run):

@@ -24,7 +24,7 @@ def test_a_token_signs_its_user_in(database: Database) -> None:
 def test_an_admin_may_use_every_namespace(database: Database) -> None:
     database.write_sync(accounts.create_user, "root", None, True)
     text = database.write_sync(accounts.create_token, "root", "ci")
-    assert database.read_sync(accounts.authenticate, text).may_use("anybody's")
+    assert database.read_sync(accounts.authenticate, text).may_admin("anybody's")
 
 
 def test_a_token_is_stored_as_a_hash_only(database: Database) -> None:

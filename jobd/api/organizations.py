@@ -1,0 +1,69 @@
+"""/v1/orgs and their members"""
+
+from jobd.api import render
+from jobd.api.base import Handler
+from jobd.api.schemas import MemberChange, MemberCreate, OrganizationCreate, PageQuery, read_body
+from jobd.store import organizations
+
+
+class Organizations(Handler):
+    queries = {"GET": PageQuery}
+
+    async def get(self) -> None:
+        wanted: PageQuery = self.wanted
+        page = await self.services.database.read(organizations.listed, self.caller, wanted.page, wanted.page_size)
+        self.reply_page(page.count, [render.organization(row, self.caller) for row in page.rows])
+
+    async def post(self) -> None:
+        said = read_body(OrganizationCreate, self.body())
+        row = await self.services.database.write(
+            organizations.create, self.caller, said.name, said.admin or self.caller.username
+        )
+        self.set_header("Location", f"/v1/orgs/{row.name}")
+        self.reply(render.organization(row, self.caller), 201)
+
+
+class OneOrganization(Handler):
+    async def get(self, name: str) -> None:
+        row = await self.services.database.read(organizations.get, self.caller, self.account_name(name))
+        self.reply(render.organization(row, self.caller))
+
+    async def delete(self, name: str) -> None:
+        await self.services.database.write(organizations.delete, self.caller, self.account_name(name))
+        self.set_status(204)
+
+
+class Members(Handler):
+    queries = {"GET": PageQuery}
+
+    async def get(self, name: str) -> None:
+        wanted: PageQuery = self.wanted
+        page = await self.services.database.read(
+            organizations.members, self.caller, self.account_name(name), wanted.page, wanted.page_size
+        )
+        self.reply_page(page.count, map(render.member, page.rows))
+
+    async def post(self, name: str) -> None:
+        said = read_body(MemberCreate, self.body())
+        made = await self.services.database.write(
+            organizations.add, self.caller, self.account_name(name), said.username, said.role
+        )
+        self.set_header("Location", f"/v1/orgs/{name}/members/{made.username}")
+        self.reply(render.member(made), 201)
+
+
+class OneMember(Handler):
+    async def get(self, name: str, username: str) -> None:
+        where = self.account_name(name), self.account_name(username)
+        self.reply(render.member(await self.services.database.read(organizations.member, self.caller, *where)))
+
+    async def put(self, name: str, username: str) -> None:
+        where = self.account_name(name), self.account_name(username)
+        said = read_body(MemberChange, self.body())
+        changed = await self.services.database.write(organizations.change, self.caller, *where, said.role)
+        self.reply(render.member(changed))
+
+    async def delete(self, name: str, username: str) -> None:
+        where = self.account_name(name), self.account_name(username)
+        await self.services.database.write(organizations.remove, self.caller, *where)
+        self.set_status(204)

@@ -1,0 +1,96 @@
+"""Passwords over HTTP: few wrong ones let through, and the work on them kept away from all else."""
+
+import asyncio
+import ipaddress
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from jobd.errors import TooManyRequests
+from jobd.store import accounts
+from jobd.store.accounts import PasswordHash
+from jobd.store.database import Database
+
+WINDOW = 60.0
+"""Seconds in which so many wrong passwords are too many:"""
+MOST_FAILURES = 10
+"""for a username from an address,"""
+MOST_FROM_ADDRESS = 50
+"""from an address, whatever the username,"""
+MOST_FOR_USERNAME = 100
+"""for a username, wherever from. Higher, since whoever reaches it keeps the user out, too."""
+MOST_REMEMBERED = 20_000
+"""Addresses, usernames and pairs of them; the oldest is forgotten for a new one."""
+LONGEST_USERNAME = 63
+
+Key = tuple[str | None, str | None]
+
+
+class Failures:
+    """Failed sign-ins in this daemon's memory."""
+
+    def __init__(self) -> None:
+        self._times: dict[Key, deque[float]] = {}
+
+    def check(self, address: str, username: str, now: float) -> None:
+        """Raises TooManyRequests."""
+        for key, most in _limits(address, username):
+            times = self._times.get(key, deque())
+            while times and times[0] <= now - WINDOW:
+                times.popleft()
+            if len(times) >= most:
+                wait = times[-most] + WINDOW - now
+                raise TooManyRequests("too many wrong passwords; wait a little", retry_after=wait)
+
+    def add(self, address: str, username: str, now: float) -> None:
+        for key, _ in _limits(address, username):
+            times = self._times.pop(key, deque())
+            times.append(now)
+            self._times[key] = times
+        while len(self._times) > MOST_REMEMBERED:
+            del self._times[next(iter(self._times))]
+
+    def forget(self, address: str, username: str) -> None:
+        """The last one was right."""
+        (pair, _), *others = _limits(address, username)
+        self._times.pop(pair, None)
+        for key, _ in others:
+            times = self._times.get(key)
+            if times:
+                times.pop()
+
+
+class SignIns:
+    def __init__(self) -> None:
+        self._failures = Failures()
+        # Few threads of their own: guesses under many names must not take those that others need.
+        self._hashing = ThreadPoolExecutor(2, thread_name_prefix="jobd-passwords")
+
+    async def check(self, address: str, username: str, password: str, database: Database) -> None:
+        """Raises Unauthorized, TooManyRequests, ServiceUnavailable."""
+        at = time.monotonic()
+        self._failures.check(address, username, at)
+        # Counted before the answer is known: guesses sent at once must not all pass the check.
+        self._failures.add(address, username, at)
+        hashed = await database.read(accounts.password_hash, username[: LONGEST_USERNAME + 1])
+        await asyncio.get_running_loop().run_in_executor(self._hashing, accounts.check_password, hashed, password)
+        self._failures.forget(address, username)
+
+    async def hash(self, password: str) -> PasswordHash:
+        """Raises InvalidArgs."""
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, accounts.hash_password, password)
+
+
+def _limits(address: str, username: str) -> list[tuple[Key, int]]:
+    # No user has a longer name, and what is kept in memory must not be.
+    place, name = _network(address), username[: LONGEST_USERNAME + 1]
+    return [((place, name), MOST_FAILURES), ((place, None), MOST_FROM_ADDRESS), ((None, name), MOST_FOR_USERNAME)]
+
+
+def _network(address: str) -> str:
+    """An IPv6 host has a whole /64 to send from."""
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((known, 64), strict=False)) if known.version == 6 else address

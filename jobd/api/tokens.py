@@ -1,0 +1,38 @@
+"""/v1/tokens"""
+
+from jobd.api import render
+from jobd.api.base import Handler
+from jobd.api.schemas import TokenCreate, TokenQuery, read_body
+from jobd.errors import NotFound
+from jobd.store import accounts, tokens
+from jobd.store.tokens import Owned
+
+
+class Tokens(Handler):
+    queries = {"GET": TokenQuery}
+
+    async def get(self) -> None:
+        wanted: TokenQuery = self.wanted
+        username = self.caller.username if wanted.username is None else wanted.username
+        if username != self.caller.username and not self.caller.is_admin:
+            raise NotFound(f"no user {username!r}")
+        page = await self.services.database.read(tokens.listed, username, wanted.page, wanted.page_size)
+        self.reply_page(page.count, map(render.token, page.rows))
+
+    async def post(self) -> None:
+        said = read_body(TokenCreate, self.body())
+        username, access = self.caller.username, said.access or "write"
+        row, text = await self.services.database.write(
+            accounts.issue_token, username, said.name, said.namespace, access, said.expires_at, self.caller
+        )
+        self.set_header("Location", f"/v1/tokens/{row.id}")
+        self.reply({**render.token(Owned(row, username)), "token": text}, 201)
+
+
+class OneToken(Handler):
+    async def get(self, token_id: str) -> None:
+        self.reply(render.token(await self.services.database.read(tokens.get, self.caller, self.number(token_id))))
+
+    async def delete(self, token_id: str) -> None:
+        await self.services.database.write(tokens.revoke, self.caller, self.number(token_id))
+        self.set_status(204)

@@ -1,0 +1,46 @@
+"""/v1/users"""
+
+from jobd.api import render
+from jobd.api.base import Handler
+from jobd.api.schemas import PageQuery, UserChange, UserCreate, read_body
+from jobd.store import accounts, users
+from jobd.store.accounts import PasswordHash
+
+
+class _Users(Handler):
+    async def hashed(self, password: str | None) -> PasswordHash | None:
+        return None if password is None else await self.services.sign_ins.hash(password)
+
+
+class Users(_Users):
+    queries = {"GET": PageQuery}
+
+    async def get(self) -> None:
+        wanted: PageQuery = self.wanted
+        page = await self.services.database.read(users.listed, wanted.page, wanted.page_size)
+        self.reply_page(page.count, map(render.user, page.rows))
+
+    async def post(self) -> None:
+        said = read_body(UserCreate, self.body())
+        hashed = await self.hashed(said.password)
+        row = await self.services.database.write(
+            accounts.create_user, said.username, hashed, bool(said.is_admin), self.caller
+        )
+        self.set_header("Location", f"/v1/users/{row.username}")
+        self.reply(render.user(row), 201)
+
+
+class OneUser(_Users):
+    async def get(self, username: str) -> None:
+        self.reply(render.user(await self.services.database.read(accounts.user, self.account_name(username))))
+
+    async def put(self, username: str) -> None:
+        said = read_body(UserChange, self.body())
+        flags = said.model_dump(include=set(users.FLAGS), exclude_none=True)
+        hashed = await self.hashed(said.password)
+        row = await self.services.database.write(users.update, self.caller, self.account_name(username), flags, hashed)
+        self.reply(render.user(row))
+
+    async def delete(self, username: str) -> None:
+        await self.services.database.write(users.delete, self.caller, self.account_name(username))
+        self.set_status(204)

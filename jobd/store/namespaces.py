@@ -1,0 +1,40 @@
+"""Names that own jobs: a user's or an organization's. Both come from one set, so that a name says whose a job is."""
+
+import re
+from datetime import datetime
+
+from jobd.errors import InvalidArgs, StateConflict
+from jobd.store import statements
+from jobd.store.tables import Exec, Job, Namespace, Organization, User
+
+USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_INSERT = "INSERT INTO namespaces (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING"
+
+
+def make(name: str, field: str, at: datetime) -> None:
+    """Take a name; one that is nobody's, since it came into being by being used, keeps its jobs.
+
+    Raises InvalidArgs on `field` for what cannot be a name, StateConflict for one that is taken.
+    """
+    if not USERNAME.fullmatch(name):
+        right = "1 to 63 of A-Z a-z 0-9 . _ -, the first and the last a letter or digit"
+        raise InvalidArgs(f"{name!r} cannot be a {field}", {field: [right]})
+    statements.execute(Namespace, _INSERT, name, Namespace.created_at.db_value(at))
+    _lock(name)
+    if statements.find(User, "username = ?", name) or statements.find(Organization, "name = ?", name):
+        raise StateConflict(f"{name!r} is taken")
+
+
+def drop(name: str) -> None:
+    """Let go of a name. Raises StateConflict while something is there."""
+    _lock(name)
+    if statements.find(Job, "namespace = ? AND deleted_at IS NULL LIMIT 1", name):
+        raise StateConflict(f"{name!r} has jobs; delete them first")
+    if statements.find(Job, "namespace = ? LIMIT 1", name) or statements.find(Exec, "namespace = ? LIMIT 1", name):
+        raise StateConflict(f"the last runs of {name!r} are being stopped; try again in a moment")
+    Namespace.delete().where(Namespace.name == name).execute()
+
+
+def _lock(name: str) -> None:
+    """Whoever makes a job there waits, or has made it."""
+    list(statements.locked(Namespace.select().where(Namespace.name == name)))

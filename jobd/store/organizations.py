@@ -1,0 +1,150 @@
+"""Organizations: namespaces that several users share, each in a role. There is always an admin who can sign in."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jobd.errors import InvalidArgs, NotFound, StateConflict
+from jobd.store import accounts, audit, namespaces, statements
+from jobd.store.callers import Caller, Role
+from jobd.store.clock import now
+from jobd.store.pages import Page, page_of
+from jobd.store.tables import Member, Organization, User
+
+
+@dataclass(frozen=True)
+class Membership:
+    username: str
+    role: Role
+    created_at: datetime
+
+
+def create(caller: Caller, name: str, admin: str) -> Organization:
+    """An organization, and its first admin. Raises InvalidArgs, StateConflict for a name that is taken."""
+    first = _user(admin, "admin")
+    at = now()
+    namespaces.make(name, "name", at)
+    made = Organization.create(name=name, created_by=caller.username, created_at=at)
+    audit.record(caller, "org.create", name, name, at=at)
+    _insert(caller, name, first, "admin", at)
+    return made
+
+
+def get(caller: Caller, name: str) -> Organization:
+    """Raises NotFound, also for an organization that the caller has no part in."""
+    found = statements.find(Organization, "name = ?", name)
+    if found is None or not caller.may_read(name):
+        raise NotFound(f"no organization {name!r}")
+    return found
+
+
+def listed(caller: Caller, page: int, page_size: int) -> Page:
+    """Those that the caller has a part in, newest first."""
+    query = Organization.select()
+    if caller.namespaces is not None:
+        query = query.where(Organization.name.in_(sorted(caller.namespaces)))
+    return page_of(query.order_by(Organization.created_at.desc(), Organization.name), page, page_size)
+
+
+def delete(caller: Caller, name: str) -> None:
+    """Raises NotFound, PermissionDenied, StateConflict while it has jobs."""
+    _administered(caller, name)
+    namespaces.drop(name)
+    Member.delete().where(Member.organization == name).execute()
+    Organization.delete().where(Organization.name == name).execute()
+    audit.record(caller, "org.delete", name, name)
+
+
+def members(caller: Caller, name: str, page: int, page_size: int) -> Page:
+    """`Membership`s, newest first. Raises NotFound."""
+    get(caller, name)
+    found = page_of(_members(name).order_by(Member.created_at.desc(), User.username), page, page_size)
+    return Page(found.count, [Membership(*row) for row in found.rows])
+
+
+def member(caller: Caller, name: str, username: str) -> Membership:
+    """Raises NotFound."""
+    get(caller, name)
+    found = _members(name).where(User.username == username).first()
+    if found is None:
+        raise NotFound(f"{username!r} is no member of {name!r}")
+    return Membership(*found)
+
+
+def add(caller: Caller, name: str, username: str, role: Role) -> Membership:
+    """Raises NotFound, PermissionDenied, InvalidArgs for who is no user, StateConflict for who is a member."""
+    _administered(caller, name)
+    _insert(caller, name, _user(username, "username"), role, now())
+    return member(caller, name, username)
+
+
+def change(caller: Caller, name: str, username: str, role: Role) -> Membership:
+    """Raises NotFound, PermissionDenied, StateConflict for the last admin."""
+    user, before = _found(caller, name, username)
+    if role != "admin":
+        _require_other_admin(name, user)
+    Member.update(role=role).where(Member.organization == name, Member.user_id == user.id).execute()
+    audit.record(caller, "member.update", name, username, {"role": before.role}, {"role": role})
+    return member(caller, name, username)
+
+
+def remove(caller: Caller, name: str, username: str) -> None:
+    """Raises NotFound, PermissionDenied, StateConflict for the last admin."""
+    user, before = _found(caller, name, username)
+    _require_other_admin(name, user)
+    Member.delete().where(Member.organization == name, Member.user_id == user.id).execute()
+    audit.record(caller, "member.delete", name, username, {"role": before.role})
+
+
+def require_other_admins(leaving: User) -> None:
+    """Every organization has an admin besides `leaving`. Raises StateConflict."""
+    led = Member.select(Member.organization).where(Member.user_id == leaving.id, Member.role == "admin")
+    for name in sorted(row.organization for row in led):
+        _lock(name)
+        _require_other_admin(name, leaving)
+
+
+def _administered(caller: Caller, name: str) -> None:
+    """Let nobody else change the organization meanwhile. Raises NotFound, PermissionDenied."""
+    get(caller, name)
+    caller.require_admin(name)
+    if not _lock(name):
+        raise NotFound(f"no organization {name!r}")
+
+
+def _found(caller: Caller, name: str, username: str) -> tuple[User, Membership]:
+    _administered(caller, name)
+    before = member(caller, name, username)
+    return accounts.user(username), before
+
+
+def _lock(name: str) -> bool:
+    return bool(list(statements.locked(Organization.select().where(Organization.name == name))))
+
+
+def _insert(caller: Caller, name: str, user: User, role: Role, at: datetime) -> None:
+    if statements.find(Member, "organization = ? AND user_id = ?", name, user.id):
+        raise StateConflict(f"{user.username!r} is a member of {name!r} already")
+    Member.insert(organization=name, user_id=user.id, role=role, created_at=at).execute()
+    audit.record(caller, "member.create", name, user.username, after={"role": role}, at=at)
+
+
+def _members(name: str) -> Any:
+    joined = Member.select(User.username, Member.role, Member.created_at).join(User, on=(User.id == Member.user_id))
+    return joined.where(Member.organization == name).tuples()
+
+
+def _user(username: str, field: str) -> User:
+    try:
+        return accounts.user(username, lock=True)
+    except NotFound as error:
+        raise InvalidArgs(error.message, {field: [f"there is no user {username!r}"]}) from None
+
+
+def _require_other_admin(name: str, leaving: User) -> None:
+    """Besides `leaving`, as far as that is one. Raises StateConflict."""
+    admins = Member.select(Member.user_id).join(User, on=(User.id == Member.user_id))
+    admins = admins.where(Member.organization == name, Member.role == "admin", User.is_active)
+    ids = {row.user_id for row in admins}
+    if leaving.id in ids and ids == {leaving.id}:
+        raise StateConflict(f"{leaving.username!r} is the last admin of {name!r}; name another one first")

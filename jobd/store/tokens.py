@@ -1,0 +1,61 @@
+"""Tokens as their users see them: listed, revoked, and when each was last used. `accounts` makes them."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from jobd.errors import NotFound
+from jobd.store import accounts, audit, statements
+from jobd.store.callers import Caller
+from jobd.store.clock import now
+from jobd.store.pages import Page, page_of
+from jobd.store.tables import Token, User
+
+USE_NOTED_EVERY = timedelta(minutes=1)
+"""How exactly a token's last use is known: to write it down at every request would cost more than most requests do."""
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A token and whose it is."""
+
+    token: Token
+    username: str
+
+
+def listed(username: str, page: int, page_size: int) -> Page:
+    """`Owned` tokens of a user, newest first. Raises NotFound."""
+    user = accounts.user(username)
+    found = page_of(Token.select().where(Token.user_id == user.id).order_by(Token.id.desc()), page, page_size)
+    return Page(found.count, [Owned(row, username) for row in found.rows])
+
+
+def of(username: str | None) -> list[Owned]:
+    """All `Owned` tokens, or those of one user, oldest first. Raises NotFound."""
+    names = {row.id: row.username for row in User.select()}
+    query = Token.select().order_by(Token.id)
+    if username is not None:
+        query = query.where(Token.user_id == accounts.user(username).id)
+    return [Owned(row, names[row.user_id]) for row in query]
+
+
+def get(caller: Caller, token_id: int) -> Owned:
+    """One's own, an administrator's any. Raises NotFound."""
+    token = statements.find(Token, "id = ?", token_id)
+    user = statements.find(User, "id = ?", token.user_id) if token is not None else None
+    if token is None or user is None or not (caller.is_admin or user.username == caller.username):
+        raise NotFound(f"no token {token_id}")
+    return Owned(token, user.username)
+
+
+def revoke(caller: Caller, token_id: int) -> None:
+    """From now on it opens nothing. Raises NotFound."""
+    found = get(caller, token_id)
+    Token.delete().where(Token.id == token_id).execute()
+    token = found.token
+    said = {"name": token.name, "namespace": token.namespace, "access": token.access, "expires_at": token.expires_at}
+    audit.record(caller, "token.delete", found.username, token_id, said)
+
+
+def note_use(token_id: int) -> None:
+    """It was used now."""
+    Token.update(last_used_at=now()).where(Token.id == token_id).execute()

@@ -1,0 +1,68 @@
+"""Users as their administrators see them: listed, changed, deleted. One who may let all others in is always left."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobd.errors import StateConflict
+from jobd.store import accounts, audit, namespaces, organizations, statements
+from jobd.store.callers import Caller
+from jobd.store.pages import Page, page_of
+from jobd.store.tables import Member, Token, User
+
+FLAGS = ("is_admin", "is_active")
+
+
+def listed(page: int, page_size: int) -> Page:
+    """All users, newest first."""
+    return page_of(User.select().order_by(User.id.desc()), page, page_size)
+
+
+def update(by: Caller, username: str, changes: Mapping[str, bool], password: accounts.Password = None) -> User:
+    """Change what is named of `FLAGS`, and the password if one is given. A disabled user's password and tokens are
+    refused from now on; what the user scheduled goes on.
+
+    Raises NotFound, and StateConflict where nobody would be left to administer jobd, or an organization.
+    """
+    _lock_admins()
+    found = accounts.user(username, lock=True)
+    before = _flags(found)
+    after = {**before, **changes}
+    if not (after["is_admin"] and after["is_active"]):
+        _require_other_admin(found)
+    if not after["is_active"]:
+        organizations.require_other_admins(found)
+    if after != before:
+        User.update(**after).where(User.id == found.id).execute()
+        audit.record(by, "user.update", username, username, before, after)
+    if password is not None:
+        accounts.set_password(username, password, by)
+    return accounts.user(username)
+
+
+def delete(by: Caller, username: str) -> None:
+    """With tokens and memberships. Raises NotFound, and StateConflict as `update` does or if the user has jobs."""
+    _lock_admins()
+    found = accounts.user(username, lock=True)
+    _require_other_admin(found)
+    organizations.require_other_admins(found)
+    namespaces.drop(username)
+    Member.delete().where(Member.user_id == found.id).execute()
+    Token.delete().where(Token.user_id == found.id).execute()
+    User.delete().where(User.id == found.id).execute()
+    audit.record(by, "user.delete", username, username, _flags(found))
+
+
+def _flags(row: User) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in FLAGS}
+
+
+def _lock_admins() -> None:
+    """Two administrators who disable each other at once must not both succeed."""
+    list(statements.locked(User.select(User.id).where(User.is_admin).order_by(User.id)))
+
+
+def _require_other_admin(leaving: User) -> None:
+    """Raises StateConflict."""
+    others = User.select().where(User.is_admin, User.is_active, User.id != leaving.id)
+    if leaving.is_admin and leaving.is_active and not others.exists():
+        raise StateConflict(f"{leaving.username!r} is the last administrator; name another one first")
