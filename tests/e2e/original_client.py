@@ -1,0 +1,154 @@
+"""A client of the original service, written after docs/jobs.zh.md alone: it knows nothing of jobd's code.
+
+    python original_client.py URL NAMESPACE USERNAME PASSWORD IMAGE
+
+It goes through every call of that page and prints what it did. Whatever an answer holds besides what the page shows is
+none of its business; whatever the page shows and the answer lacks ends it.
+"""
+
+import json
+import re
+import sys
+import time
+from typing import Any
+
+import requests
+
+JOB = {
+    *("id", "created_by", "command", "docker_image_repo", "docker_image_tag", "name", "region_name", "namespace"),
+    *("created_at", "updated_at", "resource_size", "schedule_mode", "is_schedule_active", "runtime_vars"),
+}
+EXEC = {
+    *("id", "job", "docker_image_repo", "docker_image_tag", "status", "created_at", "started_at", "ended_at"),
+    *("runtime_vars", "resource_size", "created_by", "command", "trigger_mode", "duration", "region_name"),
+}
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(\+00:00|Z)")
+PATIENCE = 60.0
+
+
+class Service:
+    """`url` is the service's address, without `/v1`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.session = requests.Session()
+
+    def sign_in(self, username: str, password: str) -> None:
+        answer = self.call("POST", "/v1/generate-api-token", 200, json={"username": username, "password": password})
+        assert answer["username"] == username, answer
+        self.session.headers["Authorization"] = f"Token {answer['token']}"
+
+    def call(self, method: str, path: str, status: int, **more: Any) -> Any:
+        """The answer's JSON, null for an empty one; any other status is the end."""
+        answer = self.session.request(method, self.url + path, timeout=30, **more)
+        assert answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}"
+        if not answer.content:
+            return None
+        assert answer.headers["Content-Type"].startswith("application/json"), answer.headers
+        return answer.json()
+
+    def wait(self, job: int, exec_id: str) -> dict[str, Any]:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            detail: dict[str, Any] = self.call("GET", f"/v1/jobs/{job}/execs/{exec_id}", 200)
+            if detail["ended_at"] is not None:
+                return detail
+            time.sleep(0.1)
+        raise AssertionError(f"exec {exec_id} has not ended: {detail}")
+
+    def log(self, job: int, exec_id: str) -> str:
+        answer = self.session.get(f"{self.url}/v1/jobs/{job}/execs/{exec_id}/logs", timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+
+def main(url: str, namespace: str, username: str, password: str, image: str) -> None:
+    service = Service(url)
+    service.sign_in(username, password)
+    print("signed in")
+    job = created(service, namespace, image)
+    print(f"created job {job['id']}")
+    listed(service, job)
+    changed(service, job)
+    print("updated")
+    run(service, job)
+    service.call("DELETE", f"/v1/jobs/{job['id']}", 204)
+    service.call("GET", f"/v1/jobs/{job['id']}", 404)
+    print("deleted")
+
+
+def created(service: Service, namespace: str, image: str) -> dict[str, Any]:
+    repository, tag = image.rsplit(":", 1)
+    wanted = {
+        "name": "测试 test",
+        "namespace": namespace,
+        "command": "sh -c 'echo from $DB_HOST; exit 3'",
+        "docker_image_repo": repository,
+        "docker_image_tag": tag,
+        "resource_size": "XXS",
+        "is_schedule_active": False,
+        "schedule_mode": None,
+        "runtime_vars": {"DB_HOST": "localhost"},
+    }
+    job: dict[str, Any] = service.call("POST", "/v1/jobs", 201, json=wanted)
+    assert job.keys() >= JOB, JOB - job.keys()
+    assert {name: job[name] for name in wanted} == wanted, job
+    assert isinstance(job["id"], int), job
+    assert TIME.fullmatch(job["created_at"]), job
+    assert TIME.fullmatch(job["updated_at"]), job
+    return job
+
+
+def listed(service: Service, job: dict[str, Any]) -> None:
+    page = service.call("GET", f"/v1/jobs?namespace={job['namespace']}", 200)
+    assert page.keys() >= {"count", "previous", "results", "next"}, page
+    assert (page["count"], page["previous"], page["next"]) == (1, None, None), page
+    assert page["results"][0].keys() >= JOB, page
+    assert page["results"][0]["id"] == job["id"], page
+    assert service.call("GET", f"/v1/jobs/{job['id']}", 200).keys() >= JOB
+
+
+def changed(service: Service, job: dict[str, Any]) -> None:
+    wanted = {
+        "name": "test2",
+        "command": "sh -c 'echo hello from $DB_HOST; exit 3'",
+        "docker_image_tag": job["docker_image_tag"],
+        "resource_size": "XS",
+        "is_schedule_active": True,
+        "schedule_mode": "R1/2035-12-31T16:00:23.446Z/PT1H",
+        "runtime_vars": {"DB_HOST": "127.0.0.1"},
+    }
+    answer = service.call("PUT", f"/v1/jobs/{job['id']}", 200, json=wanted)
+    assert {name: answer[name] for name in wanted} == wanted, answer
+    assert answer["created_at"] == job["created_at"], answer
+    assert answer["updated_at"] > job["updated_at"], answer
+    job.update(answer)
+
+
+def run(service: Service, job: dict[str, Any]) -> None:
+    execs = f"/v1/jobs/{job['id']}/execs"
+    started = service.call("POST", execs, 201)
+    assert started.keys() >= EXEC, EXEC - started.keys()
+    assert (started["job"], started["trigger_mode"]) == (job["id"], "M"), started
+    assert started["status"] in "WR", started
+    assert (started["ended_at"], started["duration"]) == (None, None), started
+
+    ended = service.wait(job["id"], started["id"])
+    assert ended.keys() >= EXEC, EXEC - ended.keys()
+    assert ended["status"] == "F", ended
+    assert ended["duration"].keys() == {"hours", "minutes", "seconds"}, ended
+    assert ended["job"]["id"] == job["id"], ended
+    assert ended["job"]["email_enabled"] is False, ended
+    assert json.loads(ended["job"]["runtime_vars"]) == job["runtime_vars"], ended
+    print(f"ran: {service.log(job['id'], started['id']).strip()}")
+
+    page = service.call("GET", execs, 200)
+    assert (page["count"], page["previous"], page["next"]) == (1, None, None), page
+    assert page["results"][0].keys() >= EXEC, page
+    assert page["results"][0]["job"] == job["id"], page
+    service.call("DELETE", f"{execs}/{started['id']}", 204)
+    assert service.call("GET", execs, 200)["count"] == 0
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
