@@ -51,6 +51,8 @@ FIND: dict[str, Callable[[], str | None]] = {
     "iptables": _program("iptables"),
     "nsenter": _program("nsenter"),
     "busybox": _program("busybox"),
+    "sqlite3": _program("sqlite3"),
+    "pg_dump": _program("pg_dump"),
     "mount": _program("mount"),
     "umount": _program("umount"),
 }

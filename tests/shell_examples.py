@@ -9,7 +9,11 @@ In the line above a `bash` or `console` block stands one of
 or, once a page, `<!-- shell examples run in tests/… -->` for all of it.
 """
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +31,13 @@ WHOLE_PAGE = re.compile(r"^<!-- shell examples run in (tests/\S+) -->$", re.MULT
 
 @dataclass(frozen=True)
 class Block:
-    """`runs` by tests/test_docs_shell.py, in the `test` of that path, or not for a reason: `why`."""
+    """`runs` by tests/test_docs_shell.py, in the `test` of that path, or not for a reason: `why`. `heading` is the
+    nearest above it.
+    """
 
     page: Path
     line: int
+    heading: str
     language: str
     text: str
     runs: bool = False
@@ -66,9 +73,46 @@ def blocks(page: Path) -> list[Block]:
         if not marker and everywhere:
             said = {"test": everywhere[1]}
         line = text.count("\n", 0, fence.start()) + 1
-        found.append(Block(page, line, fence[1], fence[2], **said))
+        headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text[: fence.start()]), re.MULTILINE)
+        found.append(Block(page, line, headings[-1] if headings else "", fence[1], fence[2], **said))
     return found
 
 
 def shell_blocks() -> list[Block]:
     return [block for page in PAGES for block in blocks(page) if block.language in SHELLS]
+
+
+def run(marked: Iterable[Block], shell: Mapping[str, str], cwd: Path = ROOT, **instead: str) -> str:
+    """What these blocks print, in one shell; it is asserted that all succeeds and that what they show comes. `instead`
+    holds what stands for the words of the page that this machine has no place for.
+    """
+    script = "set -euo pipefail\n" + "".join(block.commands for block in marked)
+    for word, place in instead.items():
+        assert word in script, f"no block says {word}"
+        script = script.replace(word, place)
+    ran = subprocess.run(["bash", "-c", script], env=shell, cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, f"{script}\n{ran.stdout}\n{ran.stderr}"
+    for block in marked:
+        for line in block.output:
+            shown = ".*".join(map(re.escape, line.split("…")))
+            assert re.search(f"^{shown}$", ran.stdout, re.MULTILINE), f"{block}: no {line!r} in\n{ran.stdout}"
+    return ran.stdout
+
+
+def installed(folder: Path, **programs: str) -> dict[str, str]:
+    """The environment of a reader who has installed jobd: it is on the PATH, and the home folder is empty. `programs`
+    are scripts that stand in for what only a real machine has.
+    """
+    bin, home = folder / "bin", folder / "home"
+    home.mkdir()
+    bin.mkdir()
+    for name, script in {"jobd": f'exec "{sys.executable}" -m jobd "$@"', **programs}.items():
+        (bin / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (bin / name).chmod(0o755)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBD")}
+    return {
+        **inherited,
+        "PATH": os.pathsep.join([str(bin), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "HOME": str(home),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")]),
+    }

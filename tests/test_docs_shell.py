@@ -1,9 +1,6 @@
 """What the manual shows works as it stands there: a page's marked blocks, in order, in one shell, on a real daemon."""
 
-import os
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +10,7 @@ import pytest
 
 from tests.e2e.daemon import Daemon
 from tests.services import ROOT
-from tests.shell_examples import PAGES, SHELLS, Block, blocks, shell_blocks
+from tests.shell_examples import PAGES, SHELLS, Block, blocks, installed, run, shell_blocks
 
 SHELL_BLOCKS = shell_blocks()
 LANGUAGES = {*SHELLS, "http", "ini", "json", "nginx", "python", "sql", "text", "toml", "yaml"}
@@ -40,29 +37,11 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, docker_socket: str) -> Iter
 
 @pytest.fixture
 def shell(tmp_path: Path) -> dict[str, str]:
-    """The environment of a reader who has installed jobd: it is on the PATH, and the home folder is empty."""
-    programs, home = tmp_path / "bin", tmp_path / "home"
-    programs.mkdir()
-    home.mkdir()
-    (programs / "jobd").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m jobd "$@"\n')
-    (programs / "jobd").chmod(0o755)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBD")}
-    path = f"{programs}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    python_path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
-    return {**inherited, "PATH": path, "HOME": str(home), "PYTHONPATH": python_path}
+    return installed(tmp_path)
 
 
-def run(page: str, shell: dict[str, str], cwd: Path = ROOT) -> str:
-    """What the page's marked blocks print; that it all succeeds and shows what the page shows is asserted."""
-    marked = [block for block in blocks(ROOT / page) if block.runs]
-    script = "set -euo pipefail\n" + "".join(block.commands for block in marked)
-    ran = subprocess.run(["bash", "-c", script], env=shell, cwd=cwd, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
-    for block in marked:
-        for line in block.output:
-            shown = ".*".join(map(re.escape, line.split("…")))
-            assert re.search(f"^{shown}$", ran.stdout, re.MULTILINE), f"{block}: no {line!r} in\n{ran.stdout}"
-    return ran.stdout
+def marked(page: str) -> list[Block]:
+    return [block for block in blocks(ROOT / page) if block.runs]
 
 
 @pytest.mark.parametrize("block", SHELL_BLOCKS, ids=str)
@@ -74,9 +53,9 @@ def test_each_shell_example_is_run_or_says_why_not(block: Block) -> None:
 
 def test_each_page_with_marked_blocks_is_run() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
-    marked = {str(block.page.relative_to(ROOT)) for block in SHELL_BLOCKS if block.runs}
-    assert marked
-    assert [page for page in marked if f'"{page}"' not in here] == []
+    pages = {str(block.page.relative_to(ROOT)) for block in SHELL_BLOCKS if block.runs}
+    assert pages
+    assert [page for page in pages if f'"{page}"' not in here] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -92,7 +71,7 @@ def test_the_readme_works_as_pasted(
     readme: str, greeting: str, daemon: Daemon, shell: dict[str, str], image: str
 ) -> None:
     shell |= {"JOBD_URL": f"http://127.0.0.1:{daemon.port}", "JOBD_TOKEN": str(daemon.token), "IMAGE": image}
-    printed = run(readme, shell)
+    printed = run(marked(readme), shell)
     assert '"errors"' not in printed
     assert greeting in printed
     assert "\ndone\n" in printed
@@ -101,7 +80,7 @@ def test_the_readme_works_as_pasted(
 
 @pytest.mark.parametrize("page", ["docs/cli.md", "docs/configuration.md", "docs/schedules.md"])
 def test_a_page_works_without_a_daemon(page: str, shell: dict[str, str]) -> None:
-    run(page, shell)
+    run(marked(page), shell)
 
 
 def test_both_readmes_show_the_same_commands() -> None:

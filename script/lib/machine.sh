@@ -22,7 +22,7 @@ missing_packages() {
     for need in "$@"; do
         case $need in
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3 python3-venv ;;
-        curl | iptables | wrk) command -v "$need" >/dev/null || echo "$need" ;;
+        curl | iptables | sqlite3 | wrk) command -v "$need" >/dev/null || echo "$need" ;;
         docker) command -v docker >/dev/null || echo docker.io ;;
         dockerd) command -v dockerd >/dev/null || echo docker.io ;;
         busybox) busybox_is_static || echo busybox-static ;;
