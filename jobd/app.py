@@ -22,7 +22,8 @@ from jobd.config import Settings
 from jobd.engine.daemon import Engine
 from jobd.engine.leases import FileLock, Lease, daemon_id
 from jobd.errors import ConfigError
-from jobd.store import accounts, daemons
+from jobd.keyring import Keyring
+from jobd.store import accounts, daemons, secrets
 from jobd.store.database import Database
 from jobd.vitals import Vitals
 
@@ -43,7 +44,7 @@ def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
     journal.configure(settings.log, daemon_id(settings.jobd.data_dir))
     database = Database(settings.database.url, settings.database.connections)
     try:
-        database.migrate(then=lambda: _first_start(settings))
+        database.migrate(then=lambda: _prepare(settings))
         code = asyncio.run(Daemon(settings, manager, database).run())
     finally:
         database.close()
@@ -132,6 +133,11 @@ class Daemon:
 def _lock_paths(settings: Settings) -> list[Path]:
     file = settings.database.sqlite_path
     return [settings.jobd.data_dir / "daemon.lock", *([file.with_name(file.name + ".lock")] if file else [])]
+
+
+def _prepare(settings: Settings) -> None:
+    secrets.begin(Keyring(settings.jobd.key_file))
+    _first_start(settings)
 
 
 def _first_start(settings: Settings) -> None:

@@ -67,7 +67,8 @@ class RunSpec:
     """`repo:tag` or `repo@sha256:…`."""
     argv: tuple[str, ...] | None
     """None: the image's own command."""
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
+    """Values may be secret: they are not to be told in errors, logs or labels."""
     cpus: float
     memory: int
     """Bytes; swap is not granted on top."""

@@ -113,6 +113,11 @@ class Jobd(_Frozen):
     data_dir: Path = Path("var")
     default_region: str = "BEIJING1"
 
+    @property
+    def key_file(self) -> Path:
+        """The keys that `secret_vars` are encrypted with."""
+        return self.data_dir / "secret.key"
+
 
 class Database(_Frozen):
     url: Annotated[str, BeforeValidator(parse_url)] = Field(

@@ -6,7 +6,7 @@ import shlex
 import unicodedata
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 
 from jobd.api.faults import shown
 from jobd.store.namespaces import USERNAME
@@ -17,6 +17,9 @@ VARIABLE_LENGTH = 128 * 2**10 - 1
 """Bytes of `NAME=value` that Linux takes, without the NUL at its end (MAX_ARG_STRLEN)."""
 IMAGE_LENGTH = 255
 """Characters, as in the OCI distribution specification's advice on names."""
+MOST_SECRETS = 64
+SECRETS_LENGTH = 32 * 2**10
+"""Bytes of all values of a job: they are looked for in each of its logs."""
 MOST_LABELS = 64
 MOST_MOUNTS = 32
 LONGEST_TIMEOUT = 3650 * 86400
@@ -106,6 +109,22 @@ def _variables(values: dict[str, str]) -> dict[str, str]:
     return values
 
 
+def _secrets(values: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    """As `_variables`, but a name that cannot be is not repeated: it may be a value in the wrong place."""
+    if len(values) > MOST_SECRETS:
+        raise ValueError(f"must be at most {MOST_SECRETS} secrets")
+    for place, name in enumerate(values, 1):
+        if not _VARIABLE.fullmatch(name):
+            raise ValueError(
+                f"the name of entry {place} cannot be a variable's; right: letters, digits and _, no digit first"
+            )
+    texts = {name: value.get_secret_value() for name, value in values.items()}
+    _variables(texts)
+    if sum(len(text.encode()) for text in texts.values()) > SECRETS_LENGTH:
+        raise ValueError(f"the values must be at most {SECRETS_LENGTH} bytes together")
+    return values
+
+
 def _labels(values: dict[str, str]) -> dict[str, str]:
     if len(values) > MOST_LABELS:
         raise ValueError(f"must be at most {MOST_LABELS} labels")
@@ -138,6 +157,7 @@ Command = Annotated[str, AfterValidator(_command)]
 Repository = Annotated[str, AfterValidator(_repository)]
 Tag = Annotated[str, AfterValidator(_tag)]
 Variables = Annotated[dict[str, str], AfterValidator(_variables)]
+SecretVariables = Annotated[dict[str, SecretStr], AfterValidator(_secrets)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 Mounts = Annotated[list[dict[str, str]], AfterValidator(_mounts)]
 Timeout = Annotated[int, Field(ge=1, le=LONGEST_TIMEOUT)]

@@ -4,12 +4,15 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import SecretStr
+
 from jobd import schedule
 from jobd.api import fields
 from jobd.api.faults import Faults, check, shown, suggestion
 from jobd.api.schemas import READ_ONLY, Body, ExecCreate, JobCreate, JobFields
 from jobd.config import Settings
 from jobd.errors import InvalidArgs, ScheduleError
+from jobd.store import secrets
 from jobd.store.tables import Job
 
 SCHEDULE = ("is_schedule_active", "schedule_mode", "schedule_timezone")
@@ -20,6 +23,7 @@ def for_create(body: Mapping[str, Any], own_namespace: str, settings: Settings) 
     """All columns of a new job, by default in the caller's own namespace. Raises InvalidArgs with every fault."""
     default = defaults(settings) | {"namespace": own_namespace}
     given, faults = _given(JobCreate, body, default)
+    _check_secrets(given, default | given, {}, faults)
     return default | _checked(given, faults, default | given, settings)
 
 
@@ -32,6 +36,9 @@ def for_update(body: Mapping[str, Any], current: Job, settings: Settings) -> dic
             faults[name] = ["must be a string: it has no default"]
     if given.get("namespace") not in (None, current.namespace):
         faults.setdefault("namespace", ["never changes"])
+    _check_secrets(given, before | given, current.secret_vars, faults)
+    if _are_kept(given.get("secret_vars"), current.secret_vars):
+        del given["secret_vars"]
     changes = {name: value for name, value in given.items() if name != "namespace" and value != before[name]}
     return _checked(changes, faults, before | changes, settings)
 
@@ -41,6 +48,9 @@ def for_exec(body: Mapping[str, Any], job: Job, settings: Settings) -> dict[str,
     given, faults = _sound(ExecCreate, ExecCreate, body)
     overrides = {name: value for name, value in given.items() if value is not None or name == "command"}
     whole = {name: getattr(job, name) for name in JobFields.model_fields} | overrides
+    secret = sorted(overrides.get("runtime_vars", {}).keys() & job.secret_vars.keys())
+    if secret:
+        faults.setdefault("runtime_vars", [f"{', '.join(secret)}: a secret of the job cannot be overridden"])
     if "docker_image_tag" in overrides:
         for _, texts in _image_faults(whole, settings):
             faults["docker_image_tag"] = texts
@@ -55,6 +65,7 @@ def defaults(settings: Settings) -> dict[str, Any]:
         "resource_size": settings.default_size,
         "region_name": settings.jobd.default_region,
         "runtime_vars": {},
+        "secret_vars": {},
         "pull_policy": "if_not_present",
         "labels": {},
         "mounts": [],
@@ -99,6 +110,24 @@ def _checked(
     if faults:
         raise InvalidArgs("the request holds what cannot be", faults)
     return given
+
+
+def _check_secrets(
+    given: Mapping[str, Any], whole: Mapping[str, Any], stored: Mapping[str, str], faults: Faults
+) -> None:
+    """Find a name that is both a plain and a secret variable, and a value that shall stay where there is none."""
+    said = [name for name in ("secret_vars", "runtime_vars") if name in given]
+    both = sorted(whole["runtime_vars"].keys() & whole["secret_vars"].keys())
+    if said and both:
+        faults.setdefault(said[0], [f"{', '.join(both)}: cannot be in runtime_vars and in secret_vars"])
+    unkept = secrets.unkept(given.get("secret_vars", {}), stored)
+    if unkept:
+        faults.setdefault("secret_vars", unkept)
+
+
+def _are_kept(given: Mapping[str, SecretStr] | None, stored: Mapping[str, str]) -> bool:
+    """Whether these are the secrets that are stored, each as it is."""
+    return given is not None and given.keys() == stored.keys() and all(map(secrets.is_kept, given.values()))
 
 
 def _choice_faults(given: Mapping[str, Any], settings: Settings) -> Iterator[tuple[str, list[str]]]:

@@ -30,7 +30,7 @@ class Jobs(Handler):
 
     async def post(self) -> None:
         values = job_values.for_create(self.body(), self.caller.own_namespace, self.services.settings)
-        row = await self.services.database.write(jobs.create, self.caller, values)
+        row = await self.services.database.write(jobs.create, self.caller, values, self.services.keyring)
         self.set_header("Location", f"/v1/jobs/{row.id}")
         self.set_header("Etag", version(row))
         self.reply(render.job(row, None), 201)
@@ -46,7 +46,9 @@ class OneJob(Handler):
         database, number = self.services.database, self.number(job_id)
         current = await database.read(jobs.writable, self.caller, number)
         changes = job_values.for_update(self.body(), current, self.services.settings)
-        row, last = await database.write(_with_last, jobs.update, self.caller, number, changes, self._require)
+        row, last = await database.write(
+            _with_last, jobs.update, self.caller, number, changes, self._require, self.services.keyring
+        )
         self.set_header("Etag", version(row))
         self.reply(render.job(row, last))
 

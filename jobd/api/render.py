@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from jobd.masking import MASK
 from jobd.store.callers import Caller
 from jobd.store.organizations import Membership
 from jobd.store.tables import Audit, Exec, Job, Organization, User
@@ -52,6 +53,7 @@ def _job(row: Job) -> Shape:
         "resource_size": row.resource_size,
         "region_name": row.region_name,
         "runtime_vars": row.runtime_vars,
+        "secret_vars": _hidden(row),
         "pull_policy": row.pull_policy,
         "labels": row.labels,
         "mounts": row.mounts,
@@ -71,6 +73,10 @@ def _job(row: Job) -> Shape:
         "created_at": instant(row.created_at),
         "updated_at": instant(row.updated_at),
     }
+
+
+def _hidden(row: Job | Exec) -> Shape:
+    return dict.fromkeys(row.secret_vars, MASK)
 
 
 def _last_exec(row: Exec) -> Shape:
@@ -93,6 +99,7 @@ def _exec(row: Exec, its_job: int | Shape) -> Shape:
         "resource_size": row.resource_size,
         "region_name": row.region_name,
         "runtime_vars": row.runtime_vars,
+        "secret_vars": _hidden(row),
         "created_by": row.created_by,
         "created_at": instant(row.created_at),
         "started_at": instant(row.started_at),

@@ -33,6 +33,7 @@ class JobFields(Body):
     resource_size: str | None = None
     region_name: str | None = None
     runtime_vars: fields.Variables | None = None
+    secret_vars: fields.SecretVariables | None = None
     pull_policy: fields.PullPolicy | None = None
     labels: fields.Labels | None = None
     mounts: fields.Mounts | None = None

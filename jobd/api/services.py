@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, Self
 
 import pluggy
@@ -11,6 +12,7 @@ from jobd.api.log_stream import End
 from jobd.api.sign_ins import SignIns
 from jobd.api.token_uses import TokenUses
 from jobd.config import Settings
+from jobd.keyring import Keyring
 from jobd.logs import Entry
 from jobd.store.database import Database
 from jobd.store.tables import Exec
@@ -60,7 +62,7 @@ class Engine(Protocol):
     async def running_log(self, row: Exec) -> bytes | None:
         """What a live exec has written so far, as `jobd.logs` frames; None if that cannot be known here.
 
-        Raises RegionUnavailable.
+        Raises ExecutorError when it must not or cannot be read.
         """
 
     def follow(self, row: Exec, offset: int) -> Follower:
@@ -108,3 +110,7 @@ class Services:
     requests: Requests = field(default_factory=Requests)
     uses: TokenUses = field(default_factory=TokenUses)
     sign_ins: SignIns = field(default_factory=SignIns)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        return Keyring(self.settings.jobd.key_file)

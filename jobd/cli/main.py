@@ -16,6 +16,7 @@ COMMANDS = {
     "check-config": "check_config:check_config",
     "user": "database:user",
     "token": "database:token",
+    "secret": "secret:secret",
     "job": "job:job",
     "exec": "exec:exec_",
     "region": "region:region",

@@ -22,10 +22,12 @@ from jobd.engine.observers import Observers
 from jobd.engine.periodic import Periodic
 from jobd.engine.regions import PROBE_DELAYS, ServedRegion
 from jobd.engine.scheduler import Scheduler
+from jobd.engine.secrets import Secrets
 from jobd.engine.sweep import Sweep
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor, Handle
-from jobd.store import audit, daemons, deletion, execs, lifecycle, retention
+from jobd.keyring import Keyring
+from jobd.store import audit, daemons, deletion, execs, lifecycle, retention, secrets
 from jobd.store.database import Database
 from jobd.store.slots import Rules
 from jobd.store.tables import Exec
@@ -58,13 +60,24 @@ class Engine:
         self._on_lost_place = on_lost_place
         self.regions = {name: ServedRegion(settings.regions[name], executor) for name, executor in executors.items()}
         self._live = LiveExecs()
-        self._followers = Followers(database, self.regions, settings.execs.max_log)
+        self._secrets = Secrets(database, Keyring(settings.jobd.key_file))
+        self._followers = Followers(database, self.regions, settings.execs.max_log, self._secrets)
         self._observers = Observers(plugins, database, self._followers.changed)
-        self._endings = Endings(database, settings, self._live, self._observers, self.wake, self._region_failed)
+        self._endings = Endings(
+            database, settings, self._live, self._observers, self._secrets, self.wake, self._region_failed
+        )
         self._adoption = Adoption(database, self._live, self._endings)
         self._sweep = Sweep(database)
         self._dispatcher = Dispatcher(
-            database, settings, installation, lease, self.regions, self._live, self._endings, self._observers
+            database,
+            settings,
+            installation,
+            lease,
+            self.regions,
+            self._live,
+            self._endings,
+            self._observers,
+            self._secrets,
         )
         rules = Rules(settings.scheduler.late_after, settings.limits.waiting_per_namespace)
         self._scheduler = Scheduler(database, rules, settings.scheduler.tick, self.exec_created)
@@ -155,15 +168,16 @@ class Engine:
 
     async def running_log(self, row: Exec) -> bytes | None:
         """What a running exec has written so far, whichever daemon runs it, as `jobd.logs` frames; None when it has not
-        started, has just ended, or its region is not served here. Raises RegionUnavailable.
+        started, has just ended, or its region is not served here. Raises ExecutorError, ServiceUnavailable.
         """
         region = self.regions.get(row.region_name)
         if row.status != "R" or row.handle is None or region is None:
             return None
         if region.down is not None:
             raise RegionUnavailable(f"region {region.name} is down: {region.down}")
+        mask, limit = await self._secrets.mask(row), self._settings.execs.max_log
         try:
-            kept = await region.read(read_log, region.executor, Handle(row.handle), self._settings.execs.max_log)
+            kept = await region.read(read_log, region.executor, Handle(row.handle), limit, mask, False)
         except HandleGone:
             return None
         return kept.frames
@@ -331,6 +345,7 @@ class Engine:
         """Drop what is deleted, too old, or beyond what is kept of each job; one short transaction after another."""
         await self._database.write(deletion.purge_all)
         await self._database.write(execs.drop_old_keys)
+        await self._database.write(secrets.drop_left)
         while await self._database.write(retention.drop_old, self._settings.execs.max_age):
             pass
         while await self._database.write(audit.drop_old, self._settings.audit.max_age):

@@ -17,6 +17,7 @@ from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.observers import Observers
 from jobd.engine.pulls import Pulls
 from jobd.engine.regions import ServedRegion
+from jobd.engine.secrets import Given, Secrets
 from jobd.errors import (
     ExecutorError,
     HandleGone,
@@ -49,6 +50,7 @@ class Dispatcher:
         live: LiveExecs,
         endings: Endings,
         observers: Observers,
+        secrets: Secrets,
     ) -> None:
         self._database = database
         self._settings = settings
@@ -58,6 +60,7 @@ class Dispatcher:
         self._live = live
         self._endings = endings
         self._observers = observers
+        self._secrets = secrets
         self._pulls = Pulls()
         self._wakes = {name: asyncio.Event() for name in regions}
         self._servers: list[asyncio.Task[None]] = []
@@ -165,11 +168,13 @@ class Dispatcher:
 
     async def _bring_up(self, live: LiveExec) -> None:
         row, region = live.row, live.region
-        spec = await self._spec(row)
+        given = await self._secrets.for_start(row)
+        live.mask = given.mask
+        spec = await self._spec(row, given)
         if spec.pull_policy == "always" and not row.pulled:
             raise ImageAbsent("to be pulled first")
         handle = await region.make(region.executor.create, spec)
-        if not await self._database.write(lifecycle.set_handle, row, handle):
+        if not await self._database.write(lifecycle.set_handle, row, handle, self._secrets.keep(row, given)):
             self._live.drop(live)
             await self._discard(region, handle)
             return
@@ -201,6 +206,7 @@ class Dispatcher:
         if not await self._database.write(lifecycle.set_running, live.row, None):
             self._live.drop(live)
             return
+        live.mask = None
         self._endings.running(live)
         self._observers.tell("jobd_exec_started", live.row)
 
@@ -208,8 +214,8 @@ class Dispatcher:
         statuses = await region.call(region.executor.statuses, [handle])
         return statuses.get(handle, Status(State.GONE)).state is State.RUNNING
 
-    async def _spec(self, row: Exec) -> RunSpec:
-        spec = specs.build(row, self._settings, self._installation, self._lease.daemon)
+    async def _spec(self, row: Exec, given: Given) -> RunSpec:
+        spec = specs.build(row, self._settings, self._installation, self._lease.daemon, given.values)
         return await self._observers.prepare_run(spec)
 
     async def _pull(self, live: LiveExec) -> None:
@@ -224,7 +230,8 @@ class Dispatcher:
             return
         self.wake(region.name)
         try:
-            pulled = await self._pulls.pull(region, await self._spec(row), live.stopping)
+            given = await self._secrets.for_start(row)
+            pulled = await self._pulls.pull(region, await self._spec(row, given), live.stopping)
         except RegionUnavailable as error:
             await self._postpone(live, error)
             return
@@ -242,13 +249,13 @@ class Dispatcher:
         """The region went away. Without a handle the exec waits again; with one it may have been started."""
         self._endings.region_failed(live.region, error.message)
         if live.row.handle is not None:
-            await self._database.write(lifecycle.set_message, live.row, error.message)
+            await self._database.write(lifecycle.set_message, live.row, live.told(error.message))
             self._endings.unsettled.add(live)
             return
         if live.stopping.is_set():
             await self._endings.conclude(live, outcome.cancelled(live.row))
             return
-        await self._database.write(lifecycle.requeue, live.row, error.message, RETRY_AFTER_OUTAGE)
+        await self._database.write(lifecycle.requeue, live.row, live.told(error.message), RETRY_AFTER_OUTAGE)
         self._live.drop(live)
 
     async def _discard(self, region: ServedRegion, handle: Handle) -> None:

@@ -6,6 +6,7 @@ Result and log are committed together; only then is the container removed.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from jobd import logs
@@ -14,9 +15,11 @@ from jobd.engine import outcome
 from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.observers import Observers
 from jobd.engine.regions import ServedRegion
+from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor, Handle, State, Status
 from jobd.logs import Kept
+from jobd.masking import Mask
 from jobd.store import deletion, lifecycle
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
@@ -37,6 +40,7 @@ class Endings:
         settings: Settings,
         live: LiveExecs,
         observers: Observers,
+        secrets: Secrets,
         on_slot_free: Callable[[str], None],
         on_region_failed: Callable[[ServedRegion, str], None],
     ) -> None:
@@ -44,6 +48,7 @@ class Endings:
         self._settings = settings
         self._live = live
         self._observers = observers
+        self._secrets = secrets
         self._on_slot_free = on_slot_free
         self.region_failed = on_region_failed
         self.unsettled: set[LiveExec] = set()
@@ -116,6 +121,7 @@ class Endings:
     async def conclude(self, live: LiveExec, result: Result, kept: Kept | None = None) -> None:
         """End the record of an exec, then remove its container. The caller holds the exec's lock."""
         row, region, handle = live.row, live.region, live.handle
+        result = replace(result, message=live.told(result.message))
         ended = await self._store(row, result, kept)
         self._live.drop(live)
         if not ended:
@@ -156,7 +162,9 @@ class Endings:
 
     async def _read_log(self, live: LiveExec, handle: Handle) -> Kept | None:
         try:
-            return await live.region.read(read_log, live.region.executor, handle, self._settings.execs.max_log)
+            live.mask = await self._secrets.mask(live.row)
+            limit = self._settings.execs.max_log
+            return await live.region.read(read_log, live.region.executor, handle, limit, live.mask)
         except HandleGone:
             log.warning("exec %s: its container went before its log was read", live.row.id)
         except RegionUnavailable:
@@ -214,6 +222,9 @@ class Endings:
         task.add_done_callback(self._tasks.discard)
 
 
-def read_log(executor: Executor, handle: Handle, limit: int) -> Kept:
-    """What a run has written, bounded to `limit` bytes. Blocks. Raises HandleGone, RegionUnavailable."""
-    return logs.keep(executor.logs(handle), limit)
+def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, final: bool = True) -> Kept:
+    """What a run has written, masked and then bounded to `limit` bytes; of a run that goes on, not `final`, what may
+    be the beginning of something to hide is left out. Blocks. Raises HandleGone, RegionUnavailable.
+    """
+    chunks = executor.logs(handle)
+    return logs.keep(chunks if mask is None else mask.apply(chunks, final), limit)

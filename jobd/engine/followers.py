@@ -15,9 +15,11 @@ from functools import partial
 
 from jobd import journal, logs
 from jobd.engine.regions import ServedRegion
+from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, ServiceUnavailable, TooManyRequests
 from jobd.executor import Executor, Handle, LogChunk, LogStream
 from jobd.logs import Entry, Output
+from jobd.masking import Mask
 from jobd.store import execs
 from jobd.store.database import Database
 from jobd.store.tables import Exec
@@ -48,10 +50,11 @@ class End:
 class Followers:
     """`limit` is what is kept of an exec's output, in bytes. Used in the loop thread alone."""
 
-    def __init__(self, database: Database, regions: Mapping[str, ServedRegion], limit: int) -> None:
+    def __init__(self, database: Database, regions: Mapping[str, ServedRegion], limit: int, secrets: Secrets) -> None:
         self._database = database
         self._regions = regions
         self._limit = limit
+        self._secrets = secrets
         self._feeds: dict[str, Feed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._dismissed = False
@@ -94,7 +97,7 @@ class Followers:
         journal.about_nothing()
         journal.from_here_about(exec_id=feed.exec_id)
         try:
-            await feed.run(self._database, self._regions)
+            await feed.run(self._database, self._regions, self._secrets)
         except Exception:  # whoever follows must not wait for what will never come
             log.exception("exec %s cannot be followed", feed.exec_id)
             feed.dismiss()
@@ -140,7 +143,7 @@ class Feed:
             self.task.cancel()
         self._wake()
 
-    async def run(self, database: Database, regions: Mapping[str, ServedRegion]) -> None:
+    async def run(self, database: Database, regions: Mapping[str, ServedRegion], secrets: Secrets) -> None:
         """See the exec through to its end."""
         reading: asyncio.Task[None] | None = None
         pause = FIRST_PAUSE
@@ -153,7 +156,7 @@ class Feed:
                     if row is None or row.status not in execs.LIVE:
                         await self._finish(row, frames)
                         return
-                    reading = reading or self._begin_reading(row, regions.get(row.region_name))
+                    reading = reading or self._begin_reading(row, regions.get(row.region_name), secrets)
                 except ServiceUnavailable as error:
                     log.debug("exec %s is followed on when the database is back: %s", self.exec_id, error)
                 await self._wait(pause, reading)
@@ -164,12 +167,12 @@ class Feed:
             if reading is not None:
                 reading.cancel()
 
-    def _begin_reading(self, row: Exec, region: ServedRegion | None) -> "asyncio.Task[None] | None":
+    def _begin_reading(self, row: Exec, region: ServedRegion | None, secrets: Secrets) -> "asyncio.Task[None] | None":
         if row.status != "R" or row.handle is None or region is None or region.down is not None:
             return None
         if self._loop.time() < self._read_at:
             return None
-        return asyncio.create_task(self._read(region, Handle(row.handle)))
+        return asyncio.create_task(self._read(region, row, secrets))
 
     async def _wait(self, pause: float, reading: "asyncio.Task[None] | None") -> None:
         """Until the record changed, `reading` came to its end, or `pause` seconds are over."""
@@ -192,9 +195,15 @@ class Feed:
             self.end = End(row.status, row.exit_code, row.reason)
         self._wake()
 
-    async def _read(self, region: ServedRegion, handle: Handle) -> None:
+    async def _read(self, region: ServedRegion, row: Exec, secrets: Secrets) -> None:
         """Read the executor until the run ends, or as far as it can be read."""
-        reader = Reader(region.executor, handle, self._output.size, partial(self._add, self._output))
+        try:
+            mask = await secrets.mask(row)
+        except (ExecutorError, ServiceUnavailable) as error:
+            log.debug("exec %s is followed on when its secrets can be hidden: %s", self.exec_id, error)
+            return
+        handle = Handle(str(row.handle))
+        reader = Reader(region.executor, handle, mask, self._output.size, partial(self._add, self._output))
         try:
             await reader.run(f"jobd-{region.name}-follow")
             self._read_at = self._loop.time() + ENDED_PAUSE
@@ -218,11 +227,16 @@ class Feed:
 
 
 class Reader:
-    """Reads a run's output in a thread of its own, behind its first `skipped` bytes, until the run ends or `close`."""
+    """Reads a run's output in a thread of its own, masked, behind its first `skipped` bytes, until the run ends or
+    `close`.
+    """
 
-    def __init__(self, executor: Executor, handle: Handle, skipped: int, add: Callable[[LogChunk], None]) -> None:
+    def __init__(
+        self, executor: Executor, handle: Handle, mask: Mask | None, skipped: int, add: Callable[[LogChunk], None]
+    ) -> None:
         self._executor = executor
         self._handle = handle
+        self._mask = mask
         self._skipped = skipped
         self._add = add
         self._lock = threading.Lock()
@@ -263,7 +277,8 @@ class Reader:
         if closed:
             stream.close()
         skipped = self._skipped
-        for chunk in stream:
+        # What is held back at the end comes with what is stored: this end may be none of the run's.
+        for chunk in stream if self._mask is None else self._mask.apply(stream, final=False):
             passed = min(skipped, len(chunk.data))
             skipped -= passed
             if self._closed:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from jobd import journal
 from jobd.engine.regions import ServedRegion
 from jobd.executor import Handle
+from jobd.masking import Mask
 from jobd.store.tables import Exec
 
 
@@ -23,6 +24,8 @@ class LiveExec:
     """Set once its end was asked for or its time is over."""
     stop_under_way: bool = False
     log_failures: int = 0
+    mask: Mask | None = None
+    """What must not be told of it, while it is being started and while it is being ended."""
     deadline: float | None = None
     """Loop time at which its timeout is over."""
 
@@ -33,6 +36,10 @@ class LiveExec:
     @property
     def handle(self) -> Handle | None:
         return None if self.row.handle is None else Handle(self.row.handle, self.row.image_digest)
+
+    def told(self, words: str | None) -> str | None:
+        """Words of foreign origin as they may be told: engines repeat what they were given."""
+        return self.mask.text(words) if words and self.mask else words
 
     @property
     def is_running(self) -> bool:

@@ -12,8 +12,11 @@ from jobd.store.tables import Exec
 DEFAULT_REGISTRY = "docker.io"
 
 
-def build(row: Exec, settings: Settings, installation: str, daemon: str) -> RunSpec:
-    """Raises StartFailed when the configuration no longer allows the run, ImagePullFailed for a foreign registry."""
+def build(row: Exec, settings: Settings, installation: str, daemon: str, secret: Mapping[str, str]) -> RunSpec:
+    """`secret` are the values of its `secret_vars`.
+
+    Raises StartFailed when the configuration no longer allows the run, ImagePullFailed for a foreign registry.
+    """
     size = settings.sizes.get(row.resource_size)
     if size is None:
         raise StartFailed(f"the size {row.resource_size} is no longer configured")
@@ -28,7 +31,7 @@ def build(row: Exec, settings: Settings, installation: str, daemon: str) -> RunS
         namespace=row.namespace,
         image=image,
         argv=None if row.command is None else tuple(shlex.split(row.command)),
-        environment=_environment(row),
+        environment={**row.runtime_vars, **secret, **_own(row)},
         cpus=size.cpus,
         memory=size.memory,
         max_log=settings.execs.max_log,
@@ -50,11 +53,11 @@ def _mount(row: Exec, wanted: Mapping[str, str], settings: Settings) -> Mount:
     return Mount(mount.source, wanted["path"], mount.read_only)
 
 
-def _environment(row: Exec) -> dict[str, str]:
+def _own(row: Exec) -> dict[str, str]:
     own = {"JOBD_EXEC_ID": row.id, "JOBD_JOB_ID": str(row.job_id), "JOBD_ATTEMPT": str(row.attempt)}
     if row.scheduled_for is not None:
         own["JOBD_SCHEDULED_FOR"] = row.scheduled_for.isoformat(timespec="microseconds")
-    return {**row.runtime_vars, **own}
+    return own
 
 
 def _registry_auth(row: Exec, settings: Settings) -> RegistryAuth | None:

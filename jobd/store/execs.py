@@ -30,6 +30,7 @@ SNAPSHOT = (
     "region_name",
     "namespace",
     "runtime_vars",
+    "secret_vars",
     "pull_policy",
     "labels",
     "mounts",

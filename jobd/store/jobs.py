@@ -9,7 +9,8 @@ from peewee import SQL, Expression, Function, Select, SqliteDatabase, fn
 
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
-from jobd.store import audit, statements
+from jobd.keyring import Keyring
+from jobd.store import audit, secrets, statements
 from jobd.store.accounts import require_namespace
 from jobd.store.callers import Caller
 from jobd.store.clock import now
@@ -26,6 +27,7 @@ AUDITED = (
     "resource_size",
     "region_name",
     "runtime_vars",
+    "secret_vars",
     "pull_policy",
     "labels",
     "mounts",
@@ -52,17 +54,23 @@ class JobFilter:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-def create(caller: Caller, values: Mapping[str, Any]) -> Job:
-    """A job of these values, already checked one by one; `namespace` may be missing: the caller's own.
+def create(caller: Caller, values: Mapping[str, Any], keyring: Keyring | None = None) -> Job:
+    """A job of these values, already checked one by one; `namespace` may be missing: the caller's own. `keyring` is
+    for `secret_vars`, which come as values and are stored sealed.
 
-    Raises PermissionDenied, InvalidArgs.
+    Raises PermissionDenied, InvalidArgs, ServiceUnavailable when this daemon cannot seal.
     """
     namespace = values.get("namespace") or caller.own_namespace
     require_namespace(caller, namespace)
     at = now()
-    job = Job(**{**values, "namespace": namespace}, created_by=caller.username, created_at=at, updated_at=at)
+    given = values.get("secret_vars") or {}
+    own = {"namespace": namespace, "secret_vars": secrets.versions(given, {})}
+    job = Job(**{**values, **own}, created_by=caller.username, created_at=at, updated_at=at)
+    _require_apart(job)
     _arm(job, at, anew=True)
     statements.insert(job)
+    if given:
+        secrets.store(keyring, job, given)
     audit.record(caller, "job.create", namespace, job.id, after=audited(job), at=at)
     return job
 
@@ -117,24 +125,42 @@ def _has_label(key: str, value: str) -> Expression | Function:
 
 
 def update(
-    caller: Caller, job_id: int, changes: Mapping[str, Any], require: Callable[[Job], None] = lambda job: None
+    caller: Caller,
+    job_id: int,
+    changes: Mapping[str, Any],
+    require: Callable[[Job], None] = lambda job: None,
+    keyring: Keyring | None = None,
 ) -> Job:
     """Change what is named and leave the rest. `require` sees the job as nobody else can change it any more, and may
-    raise. Raises NotFound, PermissionDenied, InvalidArgs.
+    raise; `keyring` as for `create`. Raises NotFound, PermissionDenied, InvalidArgs, ServiceUnavailable.
     """
     job = writable(caller, job_id, lock="UPDATE")
     require(job)
     said = audited(job)
+    given = changes.get("secret_vars")
+    if given is not None:
+        changes = {**changes, "secret_vars": secrets.versions(given, job.secret_vars)}
     before = {name: getattr(job, name) for name in (*SCHEDULE_FIELDS, "is_schedule_active")}
     for name, value in changes.items():
         setattr(job, name, value)
     at = now()
     job.updated_at = at
+    _require_apart(job)
     if any(getattr(job, name) != value for name, value in before.items()):
         _arm(job, at, anew=any(getattr(job, name) != before[name] for name in SCHEDULE_FIELDS))
     job.save()
+    if given is not None:
+        secrets.store(keyring, job, given)
     audit.record(caller, "job.update", job.namespace, job.id, said, audited(job), at)
     return job
+
+
+def _require_apart(job: Job) -> None:
+    """Raises InvalidArgs when a name is both a plain and a secret variable."""
+    both = secrets.shared(job)
+    if both:
+        message = f"{', '.join(both)}: cannot be in runtime_vars and in secret_vars"
+        raise InvalidArgs("the request holds what cannot be", {"secret_vars": [message]})
 
 
 def _arm(job: Job, at: datetime, anew: bool) -> None:

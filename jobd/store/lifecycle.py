@@ -7,6 +7,7 @@ nothing if somebody else has it by now. A function that answers False says just 
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,7 +18,7 @@ from peewee import SQL, Expression, fn
 from jobd.executor import Handle
 from jobd.logs import Kept
 from jobd.metrics import Metrics
-from jobd.store import execs, statements
+from jobd.store import execs, secrets, statements
 from jobd.store.clock import now
 from jobd.store.database import after_commit, count
 from jobd.store.execs import LIVE
@@ -111,9 +112,12 @@ def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: boo
     return waits
 
 
-def set_handle(row: Exec, handle: Handle) -> bool:
-    """From here on a crash cannot lose the run; only now may it be started."""
-    return _move(row, "W", handle=handle.id, image_digest=handle.image_digest)
+def set_handle(row: Exec, handle: Handle, also: Callable[[], None] = lambda: None) -> bool:
+    """From here on a crash cannot lose the run; only now may it be started. `also` is done with it or not at all."""
+    moved = _move(row, "W", handle=handle.id, image_digest=handle.image_digest)
+    if moved:
+        also()
+    return moved
 
 
 def set_running(row: Exec, started_at: datetime | None) -> bool:
@@ -175,6 +179,8 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     count(lambda metrics: metrics.ended(row.region_name, result.status, result.reason, ran, size))
     if kept is not None and kept.size:
         statements.insert(ExecLog(exec_seq=row.seq, frames=kept.frames))
+    if row.secret_vars:
+        secrets.drop(row.seq)
     if is_retried:
         _retry(row)
     return True

@@ -40,6 +40,8 @@ class Installation(Table):
 
     id = CharField(primary_key=True, max_length=36)
     created_at = InstantField()
+    secret_key = CharField(null=True, max_length=16)
+    """Id of the key with which values are sealed from now on."""
 
 
 class User(Table):
@@ -117,6 +119,7 @@ class Job(Table):
     resource_size = CharField()
     region_name = CharField()
     runtime_vars = JSONField()
+    secret_vars = JSONField(default=dict)
     pull_policy = CharField()
     labels = JSONField()
     mounts = JSONField(default=list)
@@ -160,6 +163,7 @@ class Exec(Table):
     docker_image_tag = CharField()
     resource_size = CharField()
     runtime_vars = JSONField()
+    secret_vars = JSONField(default=dict)
     pull_policy = CharField()
     labels = JSONField()
     mounts = JSONField(default=list)
@@ -205,6 +209,22 @@ class ExecLog(Table):
 
     class Meta:
         table_name = "exec_logs"
+
+
+class Secret(Table):
+    """An encrypted value of a job or, with `exec_seq`, the one that an exec's container was started with. What stands
+    in `secret_vars` is a name and an id of chance for each time it was set, which tells that it was, and nothing of it.
+    """
+
+    id = BigAutoField()
+    job_id = BigIntegerField()
+    exec_seq = BigIntegerField(null=True)
+    name = CharField()
+    key_id = CharField(max_length=16)
+    sealed = BlobField()
+
+    class Meta:
+        table_name = "secrets"
 
 
 class IdempotencyKey(Table):
@@ -279,6 +299,9 @@ Exec.add_index(
 Exec.add_index(Exec.namespace, where=SQL("status = 'W' AND owner IS NULL"), name="execs_room")
 Exec.add_index(Exec.region_name, Exec.owner, where=SQL("status IN ('W', 'R')"), name="execs_live")
 Exec.add_index(Exec.ended_at, where=SQL("ended_at IS NOT NULL"), name="execs_ended")
+Secret.add_index(Secret.job_id, Secret.name, unique=True, where=SQL("exec_seq IS NULL"), name="secrets_of_job")
+Secret.add_index(Secret.exec_seq, Secret.name, unique=True, where=SQL("exec_seq IS NOT NULL"), name="secrets_of_exec")
+Secret.add_index(Secret.key_id, name="secrets_by_key")
 
 Audit.add_index(Audit.namespace, Audit.id, name="audit_by_namespace")
 Audit.add_index(Audit.actor, Audit.id, name="audit_by_actor")
@@ -294,6 +317,7 @@ ALL: tuple[type[Table], ...] = (
     Job,
     Exec,
     ExecLog,
+    Secret,
     IdempotencyKey,
     Daemon,
     Region,

@@ -150,7 +150,7 @@ WRONG: list[tuple[str, Any]] = [
     ("schedule_mode", "R1/2015-13-31T16:00:23.446Z/PT1H"),
     ("schedule_mode", 5),
     ("schedule_timezone", ""),
-    ("secret_vars", {"A": "x"}),
+    ("secret_vars", {"A": 1}),
     ("email_enabled", True),
 ]
 

@@ -203,4 +203,4 @@ async def _claimed(bench: Bench, daemon: str = "one") -> Exec:
 
 async def _create(bench: Bench, row: Exec) -> Handle:
     installation = await bench.database.read(daemons.installation)
-    return bench.executor().create(specs.build(row, bench.settings(), installation, "one"))
+    return bench.executor().create(specs.build(row, bench.settings(), installation, "one", {}))

@@ -25,7 +25,7 @@ def settings(tmp_path: Path) -> Settings:
 def build(settings: Settings, **values: Any) -> RunSpec:
     columns = {key: value for key, value in JOB.items() if hasattr(Exec, key)}
     row = Exec(**{**columns, "id": "e", "job_id": 1, "namespace": "team", **values})
-    return specs.build(row, settings, "installation", "daemon")
+    return specs.build(row, settings, "installation", "daemon", {})
 
 
 def test_a_command_is_split_as_a_shell_splits_it_and_run_through_none(settings: Settings) -> None:

@@ -1,0 +1,95 @@
+"""`jobd secret`: the key with which `secret_vars` are encrypted, on the configuration's database and key file."""
+
+from pathlib import Path
+
+import click
+
+from jobd import config, plugins
+from jobd.cli.database import opened
+from jobd.cli.failure import Failure
+from jobd.cli.options import configured
+from jobd.cli.output import say
+from jobd.engine.leases import FileLock
+from jobd.keyring import Key, Keyring
+from jobd.store import daemons, secrets
+from jobd.store.database import Database
+from jobd.store.secrets import Standing
+
+AT_ONCE = 100
+"""Values in one transaction."""
+
+
+@click.group()
+def secret() -> None:
+    """The encryption of the jobs' secret variables."""
+
+
+@secret.command("rotate-key")
+@click.option("--prepare", is_flag=True, help="Only add a new key to the file, to be copied to all daemons first.")
+@click.option("--drop-unreadable", is_flag=True, help="Delete the values that no key in the file opens.")
+@configured
+def rotate_key(config_path: Path, prepare: bool, drop_unreadable: bool) -> None:
+    """Encrypt all secrets with a new key, beside running daemons or without.
+
+    May be interrupted and run again: the old key stays in the file until nothing needs it any more.
+    """
+    settings = config.load(config_path, plugins.executor_kinds(plugins.build()))
+    keyring = Keyring(settings.jobd.key_file)
+    lock = FileLock(keyring.path.with_name(f"{keyring.path.name}.lock"))
+    try:
+        with opened(config_path) as database:
+            standing = database.read_sync(secrets.standing)
+            _require_readable(keyring, standing, drop_unreadable)
+            shared = len(database.read_sync(daemons.alive, settings.scheduler.lease)) > 1
+            key, is_new = _next(keyring, standing)
+            if prepare:
+                if key.id == standing.current:
+                    raise Failure("the last rotation is not finished; right: run this without --prepare first")
+                say(f"key {key.id} is ready; copy {keyring.path} to all daemons, then run this without --prepare")
+                return
+            if is_new and shared and standing.sealed:
+                raise Failure(
+                    "several daemons share this database, and they must know the new key before it is used; "
+                    f"right: copy {keyring.path} to all of them, then run this again"
+                )
+            _rotate(database, keyring, key, drop_unreadable)
+    finally:
+        lock.release()
+
+
+def _require_readable(keyring: Keyring, standing: Standing, drop_unreadable: bool) -> None:
+    known = {key.id for key in keyring.read()}
+    lost = {id: count for id, count in standing.sealed.items() if id not in known}
+    if lost and not drop_unreadable:
+        counts = ", ".join(f"{count} with key {id}" for id, count in lost.items())
+        raise Failure(
+            f"{keyring.path} does not open all secrets: {counts}; right: the file that does, or --drop-unreadable, "
+            "which deletes those values"
+        )
+
+
+def _next(keyring: Keyring, standing: Standing) -> tuple[Key, bool]:
+    """The key to use from now on, and whether it was made just now. An earlier rotation that was prepared, or not
+    finished, is gone on with.
+    """
+    if not keyring.exists:
+        return keyring.make(), True
+    keys = keyring.read()
+    newest = keys[-1]
+    is_unfinished = len(keys) > 1 or newest.id != standing.current or standing.sealed.keys() - {newest.id}
+    if is_unfinished:
+        return newest, False
+    made = Key.new()
+    keyring.replace([*keys, made])
+    return made, True
+
+
+def _rotate(database: Database, keyring: Keyring, key: Key, drop_unreadable: bool) -> None:
+    database.write_sync(secrets.use, key)
+    count = 0
+    while done := database.write_sync(secrets.reseal, keyring, key, AT_ONCE, drop_unreadable):
+        count += done
+    old = [other for other in keyring.read() if other.id != key.id]
+    if old:
+        keyring.replace([key])
+    say(f"{count} secrets are encrypted anew; all are with key {key.id}, and {keyring.path} holds no other")

@@ -1,0 +1,45 @@
+"""The secrets of execs, as the engine needs them: to start one, and to hide them in what it prints."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from jobd.keyring import Keyring
+from jobd.masking import Mask
+from jobd.store import secrets
+from jobd.store.database import Database
+from jobd.store.tables import Exec
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run is started with; `mask` is None where there is nothing to hide."""
+
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    mask: Mask | None = None
+
+
+class Secrets:
+    """An exec without secrets costs nothing here."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def for_start(self, row: Exec) -> Given:
+        """Raises StartFailed, ServiceUnavailable."""
+        return await self._database.read(self._for_start, row) if row.secret_vars else Given()
+
+    def keep(self, row: Exec, given: Given) -> Callable[[], None]:
+        """What keeps them until the exec has ended, to be done in the transaction that commits its handle."""
+        return partial(secrets.keep, self._keyring, row, given.values) if row.secret_vars else lambda: None
+
+    async def mask(self, row: Exec) -> Mask | None:
+        """What to hide in the output of an exec that was started. Raises ExecutorError when that cannot be known: its
+        output must not be read; ServiceUnavailable.
+        """
+        return await self._database.read(secrets.mask_of, self._keyring, row) if row.secret_vars else None
+
+    def _for_start(self, row: Exec) -> Given:
+        values = secrets.for_start(self._keyring, row)
+        return Given(values, Mask(values.values()))

@@ -1,0 +1,191 @@
+"""Hides the values of secrets in what a program prints.
+
+Every byte that lies in an occurrence of a value, or of a line of one, is hidden, also where occurrences overlap; each
+unbroken stretch of hidden bytes becomes one `******`. What comes out depends on the bytes that come in and on nothing
+else: not on how they are cut into chunks, and not on time. So offsets in it mean the same whenever a run is read.
+
+The values make an Aho-Corasick automaton: the time it takes is proportional to the output, whatever the values are.
+"""
+
+import re
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from jobd.executor import LogChunk, Stream
+
+MASK = "******"
+SHORTEST = 4
+"""Characters. A value, or a line of one, that is shorter is found in half of all words: it is not hidden."""
+
+_MASK = MASK.encode()
+_STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
+
+
+def hidden(values: Iterable[str]) -> set[bytes]:
+    """The texts to be hidden for these values: each value and each of its lines, without the blanks around it."""
+    texts = {text.strip() for value in values for text in (value, *value.splitlines())}
+    return {text.encode() for text in texts if len(text) >= SHORTEST}
+
+
+class Mask:
+    """What is hidden of one run. May be used by any number of threads."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._automaton = _Automaton(hidden(values))
+
+    def apply(self, chunks: Iterable[LogChunk], final: bool = True) -> Iterator[LogChunk]:
+        """All of a run's output, from its beginning, masked. Held back is what may be the beginning of a value, until
+        the stream it is in goes on; at the end that is output like any other, but not unless it is `final`.
+        """
+        sides = {stream: _Side(self._automaton) for stream in _STREAMS}
+        for chunk in chunks:
+            yield from sides[chunk.stream].add(chunk)
+        if final:
+            for stream, side in sides.items():
+                yield from side.rest(stream)
+
+    def text(self, text: str) -> str:
+        """A text of its own, masked."""
+        side = _Side(self._automaton)
+        chunk = LogChunk(datetime.min, "stdout", text.encode("utf-8", "replace"))
+        return b"".join(piece.data for piece in (*side.add(chunk), *side.rest("stdout"))).decode("utf-8", "replace")
+
+
+class _Automaton:
+    """States are numbers, 0 is the root. `depth` is the length of the longest end of the input that begins a text,
+    `longest` that of the longest text which the input ends with.
+    """
+
+    def __init__(self, texts: Iterable[bytes]) -> None:
+        self.next: dict[int, int] = {}
+        """State * 256 + byte -> state."""
+        self.fail = array("l", [0])
+        self.depth = array("l", [0])
+        self.longest = array("l", [0])
+        openings: list[set[int]] = [set() for _ in range(SHORTEST)]
+        for text in texts:
+            self._add(text)
+            for place, byte in zip(openings, text, strict=False):
+                place.add(byte)
+        self._link()
+        # No text begins where this does not match: plain output is passed over at the speed of `re`.
+        self.opening = re.compile(b"".join(_one_of(place) for place in openings) or b"(?!)")
+
+    def step(self, state: int, byte: int) -> int:
+        follow, fail = self.next, self.fail
+        while True:
+            following = follow.get(state << 8 | byte)
+            if following is not None:
+                return following
+            if not state:
+                return 0
+            state = fail[state]
+
+    def _add(self, text: bytes) -> None:
+        state = 0
+        for byte in text:
+            following = self.next.get(state << 8 | byte)
+            if following is None:
+                following = self.next[state << 8 | byte] = len(self.fail)
+                self.fail.append(0)
+                self.depth.append(self.depth[state] + 1)
+                self.longest.append(0)
+            state = following
+        self.longest[state] = len(text)
+
+    def _link(self) -> None:
+        children: dict[int, list[tuple[int, int]]] = {}
+        for key, state in self.next.items():
+            children.setdefault(key >> 8, []).append((key & 255, state))
+        waiting = deque([0])
+        while waiting:
+            parent = waiting.popleft()
+            for byte, state in children.pop(parent, ()):
+                self.fail[state] = self.step(self.fail[parent], byte) if parent else 0
+                self.longest[state] = self.longest[state] or self.longest[self.fail[state]]
+                waiting.append(state)
+
+
+@dataclass
+class _Stretch:
+    """Hidden bytes, by their places in the buffer."""
+
+    start: int
+    end: int
+
+
+class _Side:
+    """One stream. Its buffer is what is held back, and then what comes."""
+
+    def __init__(self, automaton: _Automaton) -> None:
+        self._automaton = automaton
+        self._state = 0
+        self._held = b""
+        self._held_since = datetime.min
+        self._stretches: list[_Stretch] = []
+        self._is_hiding = False
+        """Whether the last byte before the buffer is hidden: then no new mark is made for what adjoins it."""
+
+    def add(self, chunk: LogChunk) -> Iterator[LogChunk]:
+        self._scan(chunk.data)
+        buffer = self._held + chunk.data
+        # Part of what may be a beginning is behind it already: given as hidden, which it stays whatever comes.
+        decided = max(len(buffer) - self._automaton.depth[self._state], 0)
+        decided = next((s.end for s in self._stretches if s.start <= decided < s.end), decided)
+        return self._give(chunk.stream, buffer, decided, chunk.time)
+
+    def rest(self, stream: Stream) -> Iterator[LogChunk]:
+        """What is held back, at the end of the stream."""
+        return self._give(stream, self._held, len(self._held), self._held_since)
+
+    def _scan(self, data: bytes) -> None:
+        automaton, state, offset = self._automaton, self._state, len(self._held) + 1
+        follow, step, longest, find = automaton.next.get, automaton.step, automaton.longest, automaton.opening.search
+        at, end = 0, len(data)
+        while at < end:
+            if not state:
+                match = find(data, at)
+                at = match.start() if match else max(at, end - SHORTEST + 1)
+            # The step of most bytes, without a call.
+            state = follow(state << 8 | data[at]) or step(state, data[at])
+            if longest[state]:
+                self._hide(offset + at - longest[state], offset + at)
+            at += 1
+        self._state = state
+
+    def _hide(self, start: int, end: int) -> None:
+        stretches = self._stretches
+        start = max(start, 0)
+        while stretches and stretches[-1].end >= start:
+            if stretches[-1].start <= start:
+                stretches[-1].end = end
+                return
+            stretches.pop()
+        stretches.append(_Stretch(start, end))
+
+    def _give(self, stream: Stream, buffer: bytes, decided: int, time: datetime) -> Iterator[LogChunk]:
+        """The first `decided` bytes of the buffer; what was held back has the time at which it came."""
+        old, at = len(self._held), 0
+        parts = (bytearray(), bytearray())
+        ready = [stretch for stretch in self._stretches if stretch.start < decided]
+        for stretch in [*ready, _Stretch(decided, decided)]:
+            if at < stretch.start:
+                parts[0].extend(buffer[at : min(stretch.start, old)])
+                parts[1].extend(buffer[max(at, old) : stretch.start])
+                self._is_hiding = False
+            if stretch.start < stretch.end and not self._is_hiding:
+                parts[stretch.start >= old].extend(_MASK)
+                self._is_hiding = True
+            at = stretch.end
+        times = (self._held_since, time)
+        self._stretches = [_Stretch(s.start - decided, s.end - decided) for s in self._stretches[len(ready) :]]
+        self._held = buffer[decided:]
+        self._held_since = times[decided >= old]
+        return (LogChunk(when, stream, bytes(part)) for when, part in zip(times, parts, strict=True) if part)
+
+
+def _one_of(bytes_: set[int]) -> bytes:
+    return b"[" + b"".join(re.escape(bytes([byte])) for byte in sorted(bytes_)) + b"]" if bytes_ else b""

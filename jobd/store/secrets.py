@@ -1,0 +1,239 @@
+"""The values of `secret_vars`: sealed before they come near a statement, and opened for the start of a run alone.
+
+A job's values are its own rows; an exec that has a container keeps, in rows of its own until its log is stored, those
+that the container was started with: they are what is hidden in its log, whatever became of the job's since.
+"""
+
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peewee import fn
+from pydantic import SecretStr
+
+from jobd.errors import ConfigError, ExecutorError, InvalidArgs, ServiceUnavailable, StartFailed
+from jobd.keyring import Key, KeyMissing, Keyring, NotOpened
+from jobd.masking import MASK, Mask
+from jobd.store import statements
+from jobd.store.tables import Exec, Installation, Job, Secret
+
+log = logging.getLogger(__name__)
+
+LIVE = ("W", "R")
+
+
+def begin(keyring: Keyring) -> None:
+    """A daemon starts: on a new database, make the key file if it is not there, and its newest key the one for all.
+
+    Raises ConfigError when the key file must not be used, or is missing while there are secrets.
+    """
+    found = _installation()
+    if found.secret_key is None:
+        Installation.update(secret_key=keyring.make().id).execute()
+        return
+    if not keyring.read():
+        message = f"{keyring.path}: the key file is missing, with the key {found.secret_key}"
+        right = "right: a copy of the file from where jobd last ran, or from another daemon of this database"
+        count = Secret.select().count()
+        if count:
+            raise ConfigError(f"{message} for the {count} secrets in the database; {right}")
+        log.warning("%s; jobs with secret_vars can be neither made nor run here; %s", message, right)
+        return
+    for fault in _faults(keyring, found):
+        log.error("%s", fault)
+
+
+def _faults(keyring: Keyring, found: Installation) -> list[str]:
+    """What this key file cannot do: one value of each key is opened to see."""
+    faults = []
+    newest = Secret.select(fn.MAX(Secret.id)).group_by(Secret.key_id)
+    for row in Secret.select().where(Secret.id.in_(newest)):
+        try:
+            keyring.key(row.key_id).open(bytes(row.sealed), _place(found, row.job_id, row.name))
+        except (KeyMissing, NotOpened) as error:
+            count = Secret.select().where(Secret.key_id == row.key_id).count()
+            faults.append(f"{count} secrets cannot be opened, so that runs that need one fail: {error.message}")
+    if found.secret_key not in {key.id for key in keyring.read()}:
+        faults.append(f"no secret can be stored here: {keyring.path} does not have key {found.secret_key}")
+    return faults
+
+
+def versions(given: Mapping[str, SecretStr], before: Mapping[str, str]) -> dict[str, str]:
+    """What stands in a job's row for the values that are given; a value `******` stays as it was.
+
+    Raises InvalidArgs when there is none that could stay.
+    """
+    faults = unkept(given, before)
+    if faults:
+        raise InvalidArgs("the request holds what cannot be", {"secret_vars": faults})
+    return {name: before[name] if is_kept(value) else secrets.token_hex(8) for name, value in given.items()}
+
+
+def is_kept(value: SecretStr) -> bool:
+    """Whether it is what answers show in place of a value: the stored one is meant."""
+    return value.get_secret_value() == MASK
+
+
+def unkept(given: Mapping[str, SecretStr], before: Mapping[str, str]) -> list[str]:
+    """What is wrong with the values `******`."""
+    missing = [name for name, value in given.items() if is_kept(value) and name not in before]
+    return [f"{name}: {MASK} keeps a stored value, and there is none; right: the value itself" for name in missing]
+
+
+def shared(job: Job) -> list[str]:
+    """The names that are both a plain and a secret variable of the job."""
+    return sorted(job.runtime_vars.keys() & job.secret_vars.keys())
+
+
+def store(keyring: Keyring | None, job: Job, given: Mapping[str, SecretStr]) -> None:
+    """Store what is given, once the job's row has it in `secret_vars`, and drop what it has no more. In a transaction.
+
+    Raises ServiceUnavailable when this daemon cannot seal, as it cannot without a keyring.
+    """
+    new = {name: value.get_secret_value() for name, value in given.items() if not is_kept(value)}
+    stays = [name for name in given if name not in new]
+    Secret.delete().where(Secret.job_id == job.id, Secret.exec_seq.is_null(), Secret.name.not_in(stays)).execute()
+    _insert(keyring, job.id, new)
+
+
+def keep(keyring: Keyring, row: Exec, values: Mapping[str, str]) -> None:
+    """Keep what the container of an exec was made with, in the transaction that commits its handle.
+
+    Raises ServiceUnavailable when this daemon cannot seal.
+    """
+    drop(row.seq)
+    _insert(keyring, row.job_id, values, row.seq)
+
+
+def for_start(keyring: Keyring, row: Exec) -> dict[str, str]:
+    """Today's values of the secrets that an exec names. Raises StartFailed."""
+    job = Job.get_or_none(Job.id == row.job_id, Job.deleted_at.is_null())
+    if job is None:
+        raise StartFailed(f"job {row.job_id} was deleted, and its secrets with it")
+    wanted = list(row.secret_vars)
+    stored = list(Secret.select().where(Secret.job_id == row.job_id, Secret.exec_seq.is_null(), Secret.name << wanted))
+    missing = sorted({*wanted} - {secret.name for secret in stored})
+    if missing:
+        raise StartFailed(f"job {row.job_id} does not have the secret {', '.join(missing)} any more")
+    found = _installation()
+    try:
+        keyring.key(str(found.secret_key))
+        return _opened(keyring, found, stored)
+    except (KeyMissing, NotOpened, ConfigError) as error:
+        log.error("exec %s: %s", row.id, error)
+        raise StartFailed(f"the secrets of job {row.job_id} cannot be decrypted: {_words(error)}") from error
+
+
+def mask_of(keyring: Keyring, row: Exec) -> Mask:
+    """What is to be hidden in the log of an exec that has secrets. Raises ExecutorError: it must not be read now."""
+    stored = list(Secret.select().where(Secret.exec_seq == row.seq))
+    if {secret.name for secret in stored} != {*row.secret_vars}:
+        raise ExecutorError("the secrets to hide in its log are gone")
+    try:
+        return Mask(_opened(keyring, _installation(), stored).values())
+    except (KeyMissing, NotOpened, ConfigError) as error:
+        log.error("exec %s: %s", row.id, error)
+        raise ExecutorError(f"the secrets to hide in its log cannot be decrypted: {_words(error)}") from error
+
+
+def drop(exec_seq: int) -> None:
+    """An exec has ended, or begins anew."""
+    Secret.delete().where(Secret.exec_seq == exec_seq).execute()
+
+
+def drop_of_job(job_id: int) -> None:
+    """A job is deleted. Its live execs keep theirs to their end."""
+    Secret.delete().where(Secret.job_id == job_id, Secret.exec_seq.is_null()).execute()
+
+
+def drop_left() -> None:
+    """Drop what execs had that ended otherwise than by their daemon."""
+    live = Exec.select(Exec.seq).where(Exec.seq == Secret.exec_seq, Exec.status.in_(LIVE))
+    Secret.delete().where(Secret.exec_seq.is_null(False), ~fn.EXISTS(live)).execute()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """`current` is the id of the key for new values; `sealed` how many values each key has sealed."""
+
+    current: str | None
+    sealed: Mapping[str, int]
+
+
+def standing() -> Standing:
+    counted: Any = Secret.select(Secret.key_id, fn.COUNT(Secret.id)).group_by(Secret.key_id).tuples()
+    return Standing(_installation().secret_key, dict(counted))
+
+
+def use(key: Key) -> None:
+    """From now on every daemon seals with this key. Waits for the transactions that seal with another."""
+    Installation.update(secret_key=key.id).execute()
+
+
+def reseal(keyring: Keyring, key: Key, at_most: int, drop_unreadable: bool = False) -> int:
+    """Seal up to `at_most` values with this key that another one has sealed; how many those were.
+
+    Raises ConfigError for one that does not open, unless those are to be dropped.
+    """
+    query = Secret.select().where(Secret.key_id != key.id).order_by(Secret.id).limit(at_most)
+    if Secret._meta.database.for_update:
+        query = query.for_update()
+    found, rows = _installation(), list(query)
+    for row in rows:
+        place = _place(found, row.job_id, row.name)
+        try:
+            row.sealed = key.seal(keyring.key(row.key_id).open(bytes(row.sealed), place), place)
+        except (KeyMissing, NotOpened) as error:
+            if not drop_unreadable:
+                raise ConfigError(
+                    f"the secret {row.name} of job {row.job_id} does not open: {error.message}"
+                ) from error
+            row.delete_instance()
+            continue
+        row.key_id = key.id
+        row.save()
+    return len(rows)
+
+
+def _insert(keyring: Keyring | None, job_id: int, values: Mapping[str, str], exec_seq: int | None = None) -> None:
+    if not values:
+        return
+    # Kept until the commit: whoever changes the key waits, and finds then what was sealed with the one before.
+    found = _installation(lock=True)
+    try:
+        if keyring is None:
+            raise KeyMissing("there is no keyring")
+        key = keyring.key(str(found.secret_key))
+    except (KeyMissing, ConfigError) as error:
+        log.error("a secret cannot be stored: %s", error)
+        raise ServiceUnavailable(f"secrets cannot be stored now: {_words(error)}") from error
+    for name, value in values.items():
+        sealed = key.seal(value, _place(found, job_id, name))
+        statements.insert(Secret(job_id=job_id, exec_seq=exec_seq, name=name, key_id=key.id, sealed=sealed))
+
+
+def _opened(keyring: Keyring, found: Installation, stored: list[Secret]) -> dict[str, str]:
+    return {
+        row.name: keyring.key(row.key_id).open(bytes(row.sealed), _place(found, row.job_id, row.name)) for row in stored
+    }
+
+
+def _place(found: Installation, job_id: int, name: str) -> str:
+    """Where a value belongs: moved to another job, name or database, it does not open."""
+    return f"jobd secret/{found.id}/{job_id}/{name}"
+
+
+def _installation(lock: bool = False) -> Installation:
+    locking = " FOR SHARE" if lock and Installation._meta.database.for_update else ""
+    found = statements.find(Installation, f"1 = 1{locking}")
+    assert found is not None  # noqa: S101 - made with the schema
+    return found
+
+
+def _words(error: Exception) -> str:
+    """For users; where the key file is, the log says."""
+    if isinstance(error, NotOpened):
+        return f"{error.message}; set them again"
+    return "this daemon does not have the key; its log says more"
