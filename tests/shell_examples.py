@@ -11,9 +11,11 @@ or, once a page, `<!-- shell examples run in tests/… -->` for all of it.
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,13 +92,28 @@ def run(marked: Iterable[Block], shell: Mapping[str, str], cwd: Path = ROOT, **i
     for word, place in instead.items():
         assert word in script, f"no block says {word}"
         script = script.replace(word, place)
-    ran = subprocess.run(["bash", "-c", script], env=shell, cwd=cwd, capture_output=True, text=True, timeout=120)
+    ran = _in_session(["bash", "-c", script], shell, cwd)
     assert ran.returncode == 0, f"{script}\n{ran.stdout}\n{ran.stderr}"
     for block in marked:
         for line in block.output:
             shown = ".*".join(map(re.escape, line.split("…")))
             assert re.search(f"^{shown}$", ran.stdout, re.MULTILINE), f"{block}: no {line!r} in\n{ran.stdout}"
     return ran.stdout
+
+
+def _in_session(command: list[str], shell: Mapping[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A command that leaves nothing running behind it, however it ends."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=shell, cwd=cwd, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    try:
+        out, err = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def installed(folder: Path, **programs: str) -> dict[str, str]:
