@@ -78,6 +78,13 @@ def test_the_readme_works_as_pasted(
     assert daemon.call("GET", "/v1/jobs", 200)["count"] == 0
 
 
+def test_the_page_about_secrets_works(daemon: Daemon, shell: dict[str, str]) -> None:
+    header = {"AUTH": f"Authorization: Token {daemon.token}", "JSON": "Content-Type: application/json"}
+    run(marked("docs/secrets.md"), {**shell, **header, "JOBD": f"http://127.0.0.1:{daemon.port}"}, daemon.folder)
+    (job,) = daemon.call("GET", "/v1/jobs", 200)["results"]
+    daemon.call("DELETE", f"/v1/jobs/{job['id']}", 204)
+
+
 @pytest.mark.parametrize("page", ["docs/cli.md", "docs/configuration.md", "docs/schedules.md"])
 def test_a_page_works_without_a_daemon(page: str, shell: dict[str, str]) -> None:
     run(marked(page), shell)

@@ -10,8 +10,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def see_through(request: HTTPServerRequest, proxies: Sequence[Network]) -> None:
     """Give the request the address and the scheme of the caller behind `proxies`: the last `X-Forwarded-For` that is
-    not itself one of them, and the last `X-Forwarded-Proto`. No other header says so: a proxy that does not know it passes
-    on what its caller made up.
+    not itself one of them, and the last `X-Forwarded-Proto`. No other header says so: a proxy that does not know it
+    passes on what its caller made up.
     """
     if not _is_one(request.remote_ip, proxies):
         return
