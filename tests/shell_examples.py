@@ -11,6 +11,7 @@ or, once a page, `<!-- shell examples run in tests/… -->` for all of it.
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -52,16 +53,33 @@ class Block:
     @property
     def commands(self) -> str:
         """A script: of a `console` block, what stands behind the prompts, with the lines that go on with it."""
-        if self.language == "bash":
-            return self.text
-        return "\n".join(re.findall(r"^[$#] (.*(?:(?<=\\)\n.*)*)", self.text, re.MULTILINE)) + "\n"
+        return self.text if self.language == "bash" else "".join(f"{command}\n" for command in self._dialogue()[0])
 
     @property
     def output(self) -> list[str]:
         """The lines that a `console` block shows as answers."""
-        if self.language == "bash":
-            return []
-        return re.sub(r"^[$#] .*(?:(?<=\\)\n.*)*\n", "", self.text, flags=re.MULTILINE).splitlines()
+        return [] if self.language == "bash" else self._dialogue()[1]
+
+    def _dialogue(self) -> tuple[list[str], list[str]]:
+        commands: list[str] = []
+        answers: list[str] = []
+        for line in self.text.splitlines():
+            if commands and _goes_on(commands[-1]):
+                commands[-1] += f"\n{line}"
+            elif line.startswith("$ "):
+                commands.append(line.removeprefix("$ "))
+            else:
+                answers.append(line)
+        return commands, answers
+
+
+def _goes_on(command: str) -> bool:
+    """Whether the next line still belongs to it: a quote is open, or it ends with a backslash."""
+    try:
+        shlex.split(command)
+    except ValueError:
+        return True
+    return False
 
 
 def blocks(page: Path) -> list[Block]:
