@@ -106,6 +106,7 @@ class Daemon:
         engine.dismiss_followers()
         await services.requests.finished(REQUEST_PATIENCE)
         await server.close_all_connections()
+        services.sign_ins.close()
         await engine.stop()
         return self._exit_code
 

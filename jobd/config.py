@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from jobd.executor import Executor
 from jobd.ini import Entry, Faults, Place, Section, nearest, override, read
 from jobd.settings import (
+    Api,
     Audit,
     Auth,
     Database,
@@ -49,6 +50,7 @@ FIXED: dict[str, type[BaseModel]] = {
     "jobd": Jobd,
     "database": Database,
     "auth": Auth,
+    "api": Api,
     "scheduler": Scheduler,
     "execs": Execs,
     "limits": Limits,

@@ -9,11 +9,11 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from jobd.executor import LogChunk, Stream
 
@@ -40,6 +40,14 @@ class Entry:
     def length(self) -> int:
         """Bytes of the whole output that it stands for."""
         return len(self.data) + self.omitted
+
+
+class Piece(list[Entry]):
+    """Neighbouring entries that several followers may get: what is made of them once can serve all who stand alike."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        super().__init__(entries)
+        self.made: dict[Hashable, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -217,6 +225,15 @@ class Lines:
     def __init__(self, stream: Stream | None = None) -> None:
         self._stream = stream
         self._begun: dict[str, tuple[datetime, bytearray]] = {}
+
+    @property
+    def begun(self) -> tuple[tuple[str, datetime, bytes], ...]:
+        """The lines that have no end yet: what comes of more depends on nothing else. Settable."""
+        return tuple((name, time, bytes(data)) for name, (time, data) in self._begun.items())
+
+    @begun.setter
+    def begun(self, begun: tuple[tuple[str, datetime, bytes], ...]) -> None:
+        self._begun = {name: (time, bytearray(data)) for name, time, data in begun}
 
     def add(self, entry: Entry) -> Iterator[Line]:
         """The lines that are complete with this."""

@@ -154,6 +154,21 @@ class Auth(_Frozen):
     mode: Literal["token", "none"] = "token"
 
 
+def parse_origins(value: Any) -> Any:
+    """Origins as browsers send them (RFC 6454, 6.2), apart by blanks or commas. What is no text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    origins = re.split(r"[,\s]+", value.strip()) if value.strip() else []
+    for origin in origins:
+        if not re.fullmatch(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", origin, re.ASCII):
+            raise ValueError(f"`{origin}` is no origin; right: SCHEME://HOST or SCHEME://HOST:PORT in lower case")
+    return tuple(origins)
+
+
+class Api(_Frozen):
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(parse_origins)] = ()
+
+
 class Scheduler(_Frozen):
     tick: Duration = 0.5
     late_after: Duration = 60.0
@@ -196,6 +211,7 @@ def parse_size(text: str) -> Size:
 class Limits(_Frozen):
     max_body: Annotated[int, BeforeValidator(parse_bytes), Field(ge=2**10, le=2**30)] = 2**20
     waiting_per_namespace: int = Field(default=10000, ge=1)
+    requests_per_minute: int = Field(default=0, ge=0, le=1_000_000)
 
 
 class Audit(_Frozen):
@@ -255,6 +271,7 @@ class Settings(_Frozen):
     jobd: Jobd = Jobd()
     database: Database
     auth: Auth = Auth()
+    api: Api = Api()
     scheduler: Scheduler = Scheduler()
     execs: Execs = Execs()
     sizes: dict[str, Size]

@@ -22,6 +22,7 @@ LAYERS = [
         "jobd.schedule_words",
         "jobd.schedule_zone",
         "jobd.systemd",
+        "jobd.threads",
     },
     {"jobd.ini", "jobd.journal", "jobd.settings", "jobd.config", "jobd.hookspecs", "jobd.keyring", "jobd.plugins"},
     {"jobd.store"},

@@ -38,7 +38,7 @@ def observer(routes: Iterable[tuple[str, type[Any], Any]], metrics: Metrics) -> 
 
 def template(pattern: str) -> str:
     """A URL pattern as people write it: `/v1/jobs/{id}/execs/{id}`."""
-    return re.sub(r"\([^)]*\)", "{id}", pattern.removesuffix("/?"))
+    return re.sub(r"\([^)]*\)", "{id}", pattern.removesuffix("/?")).replace("\\", "")
 
 
 def _tell(handler: RequestHandler, seconds: float) -> None:

@@ -5,17 +5,17 @@ import logging
 import math
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jobd import journal
-from jobd.api import answers, body, callers
+from jobd.api import answers, body, callers, cors
 from jobd.api.fields import LARGEST_ID
 from jobd.api.proxies import see_through
-from jobd.api.rules import LOCAL, PUBLIC, Rules, check, rule
+from jobd.api.rules import LOCAL, PUBLIC, Rules, Who, check, rule
 from jobd.api.schemas import Nothing, PageQuery, Query, read_body, read_query
 from jobd.api.services import Engine, Services
 from jobd.errors import (
@@ -55,6 +55,10 @@ class Handler(RequestHandler):
 
     queries: ClassVar[dict[str, type[Query]]] = {}
     body_types: ClassVar[tuple[str, ...]] = (JSON,)
+    is_limited: ClassVar[bool] = True
+    """Whether `[limits] requests_per_minute` counts it."""
+    _of_every_answer: Mapping[str, str] = {}
+    """Headers that errors have, too."""
 
     def initialize(self, services: Services, rules: Rules) -> None:
         """`rules`: who may call which method of this address."""
@@ -83,13 +87,17 @@ class Handler(RequestHandler):
     async def _let_in(self) -> None:
         if self.services.settings.auth.mode == "none":
             callers.check_origin(self.request)
+        origins = self.services.settings.api.cors_origins
+        self._keep(cors.allowed(self.request, origins))
+        if cors.is_preflight(self.request, origins):
+            self._keep(cors.preflight(self.methods()))
+            return
         asked = self.request.method or ""
         who = rule(self.rules, asked)
         if who is LOCAL and callers.is_local(self.request):
             who = PUBLIC
-        if who is not PUBLIC:
-            self.caller = await callers.identify(self.request, self.request_id, self.services)
-        if asked not in self._methods():
+        await self._identify(who)
+        if asked not in self.methods():
             raise HTTPError(405)
         if who is not PUBLIC:
             check(who, asked, self.caller)
@@ -99,6 +107,32 @@ class Handler(RequestHandler):
         length = self.request.headers.get("Content-Length", "")
         if length.isdecimal() and (len(length) > 18 or int(length) > self.services.settings.limits.max_body):
             raise self._too_large()
+
+    async def _identify(self, who: Who | None) -> None:
+        """Raises Unauthorized, TooManyRequests: a caller is counted for itself, nobody by the address."""
+        by_address = f"address {self.request.remote_ip}"
+        if who is PUBLIC:
+            self._count(by_address)
+            return
+        try:
+            self.caller = await callers.identify(self.request, self.request_id, self.services)
+        except Unauthorized:
+            self._count(by_address)
+            raise
+        self._count(callers.counted_as(self.request, self.caller) or by_address)
+
+    def _count(self, who: str) -> None:
+        rate = self.services.rates.take(who) if self.is_limited else None
+        if rate is None:
+            return
+        self._keep(rate.headers())
+        if rate.wait is not None:
+            raise TooManyRequests(f"more than {rate.limit} requests a minute", retry_after=rate.wait)
+
+    def _keep(self, headers: Mapping[str, str]) -> None:
+        self._of_every_answer = {**self._of_every_answer, **headers}
+        for name, value in headers.items():
+            self.set_header(name, value)
 
     def data_received(self, chunk: bytes) -> None:
         limit = self.services.settings.limits.max_body
@@ -124,7 +158,7 @@ class Handler(RequestHandler):
 
     async def head(self, *args: str) -> None:
         """As GET; tornado leaves the body out."""
-        await self.get(*args)  # type: ignore[misc]  # `_methods` lets HEAD in only where there is a `get`
+        await self.get(*args)  # type: ignore[misc]  # `methods` lets HEAD in only where there is a `get`
 
     def options(self, *args: str) -> None:
         self.set_header("Allow", self._allow())
@@ -198,6 +232,11 @@ class Handler(RequestHandler):
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+        # What is data shall never act as a page, nor be embedded in one of another site.
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+        for name, value in self._of_every_answer.items():
+            self.set_header(name, value)
 
     def compute_etag(self) -> None:
         """No tag of the answer's bytes: nothing here may be stored."""
@@ -243,14 +282,16 @@ class Handler(RequestHandler):
         if charset and charset[1].lower() not in ("utf-8", "utf8"):
             raise UnsupportedMediaType("the body must be UTF-8")
 
-    def _methods(self) -> list[str]:
-        names = [m for m in METHODS if getattr(type(self), m.lower()) is not getattr(RequestHandler, m.lower())]
+    @classmethod
+    def methods(cls) -> list[str]:
+        """What may be asked of it, as `Allow` says it."""
+        names = [m for m in METHODS if getattr(cls, m.lower()) is not getattr(RequestHandler, m.lower())]
         if "GET" not in names:
             names.remove("HEAD")
         return [*names, "OPTIONS"]
 
     def _allow(self) -> str:
-        return ", ".join(self._methods())
+        return ", ".join(self.methods())
 
     def _page_url(self, page: int | None) -> str | None:
         if page is None:
@@ -272,8 +313,9 @@ def _named_in(path: str) -> dict[str, Any]:
 class NoSuchPath(Handler):
     """Whatever the URL table does not know."""
 
-    def _methods(self) -> list[str]:
-        return list(self.SUPPORTED_METHODS)
+    @classmethod
+    def methods(cls) -> list[str]:
+        return list(cls.SUPPORTED_METHODS)
 
     async def _let_in(self) -> None:
         raise HTTPError(404)

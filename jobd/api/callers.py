@@ -1,11 +1,12 @@
 """Who asks: by a plugin's word, by a token, or, without tokens, whoever sits at this machine."""
 
 import asyncio
+import hashlib
 import ipaddress
 import logging
+import re
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
 
@@ -18,6 +19,7 @@ from jobd.store.callers import EVERYBODY_IS_ADMIN, Caller
 log = logging.getLogger(__name__)
 
 SCHEMES = ("token", "bearer")
+WEB = ("http", "https")
 FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
 """Headers by which a proxy says that it asks for somebody else."""
 
@@ -42,16 +44,32 @@ async def _identify(request: HTTPServerRequest, services: Services) -> Caller:
     return caller
 
 
+def counted_as(request: HTTPServerRequest, caller: Caller) -> str | None:
+    """Whose requests are counted together: a token's, else a user's; None where everybody is the same user."""
+    if caller.makes_namespaces:
+        return None
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() in SCHEMES:
+        return f"token {hashlib.sha256(token.strip().encode()).hexdigest()}"
+    return f"user {caller.username}"
+
+
 def check_origin(request: HTTPServerRequest) -> None:
     """Without tokens a web page must not use its visitor's browser to get here, by its own name or by another that
     it makes resolve to loopback. Raises PermissionDenied.
     """
-    if not _is_loopback(urlsplit(f"//{request.host}").hostname if request.host else None):
+    if not _is_loopback(_host(request.host)):
         raise PermissionDenied("without tokens, the Host must be localhost or a loopback address")
     origin = request.headers.get("Origin")
-    foreign = origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+    foreign = origin is not None and origin.lower() not in (f"{scheme}://{request.host.lower()}" for scheme in WEB)
     if foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise PermissionDenied("without tokens, other sites' pages may not call")
+
+
+def _host(text: str) -> str | None:
+    """The name or address in a Host header (RFC 9110, 7.2), without port and brackets; None for what is neither."""
+    match = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+))(?::[0-9]*)?", text.lower(), re.ASCII)
+    return match and (match[1] or match[2])
 
 
 def is_local(request: HTTPServerRequest) -> bool:
@@ -60,11 +78,7 @@ def is_local(request: HTTPServerRequest) -> bool:
     """
     if any(header in request.headers for header in FORWARDING):
         return False
-    try:
-        host = urlsplit(f"//{request.host}").hostname
-    except ValueError:  # brackets that do not close
-        return False
-    return _is_loopback(request.remote_ip) and _is_loopback(host)
+    return _is_loopback(request.remote_ip) and _is_loopback(_host(request.host))
 
 
 def _is_loopback(host: str | None) -> bool:

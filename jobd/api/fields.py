@@ -4,7 +4,7 @@ import posixpath
 import re
 import shlex
 import unicodedata
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -34,6 +34,14 @@ _REPOSITORY = re.compile(rf"(?:(?P<host>{_HOST})/)?{_PATH}(?:/{_PATH})*", re.ASC
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+_MOUNT = {"name": {"type": "string"}, "path": {"type": "string", "pattern": "^/.", "maxLength": 4095}}
+
+
+def _shown_as(**schema: Any) -> Any:
+    """What a schema says of a type beside the validator that knows it all."""
+    return Field(json_schema_extra=schema)
 
 
 def _name(text: str) -> str:
@@ -151,15 +159,31 @@ def _mounts(values: list[dict[str, str]]) -> list[dict[str, str]]:
     return values
 
 
-Name = Annotated[str, AfterValidator(_name)]
-Namespace = Annotated[str, AfterValidator(_namespace)]
-Command = Annotated[str, AfterValidator(_command)]
-Repository = Annotated[str, AfterValidator(_repository)]
-Tag = Annotated[str, AfterValidator(_tag)]
-Variables = Annotated[dict[str, str], AfterValidator(_variables)]
-SecretVariables = Annotated[dict[str, SecretStr], AfterValidator(_secrets)]
-Labels = Annotated[dict[str, str], AfterValidator(_labels)]
-Mounts = Annotated[list[dict[str, str]], AfterValidator(_mounts)]
+Name = Annotated[str, AfterValidator(_name), _shown_as(minLength=1, maxLength=255)]
+Namespace = Annotated[str, AfterValidator(_namespace), _shown_as(pattern=f"^{USERNAME.pattern}$")]
+Command = Annotated[str, AfterValidator(_command), _shown_as(minLength=1, maxLength=COMMAND_LENGTH)]
+Repository = Annotated[str, AfterValidator(_repository), _shown_as(minLength=1, maxLength=IMAGE_LENGTH)]
+Tag = Annotated[str, AfterValidator(_tag), _shown_as(pattern=f"^(?:{_TAG.pattern}|{_DIGEST.pattern})$")]
+Variables = Annotated[
+    dict[str, str], AfterValidator(_variables), _shown_as(propertyNames={"pattern": f"^{_VARIABLE.pattern}$"})
+]
+SecretVariables = Annotated[
+    dict[str, SecretStr],
+    AfterValidator(_secrets),
+    _shown_as(maxProperties=MOST_SECRETS, propertyNames={"pattern": f"^{_VARIABLE.pattern}$"}),
+]
+Labels = Annotated[
+    dict[str, Annotated[str, _shown_as(maxLength=255)]],
+    AfterValidator(_labels),
+    _shown_as(maxProperties=MOST_LABELS, propertyNames={"pattern": "^[^=]{1,255}$"}),
+]
+Mounts = Annotated[
+    list[
+        Annotated[dict[str, str], _shown_as(required=["name", "path"], properties=_MOUNT, additionalProperties=False)]
+    ],
+    AfterValidator(_mounts),
+    _shown_as(maxItems=MOST_MOUNTS),
+]
 Timeout = Annotated[int, Field(ge=1, le=LONGEST_TIMEOUT)]
 Retries = Annotated[int, Field(ge=0, le=100)]
 RetryDelay = Annotated[int, Field(ge=0, le=3600)]
@@ -167,6 +191,7 @@ ExecsKept = Annotated[int, Field(ge=1, le=1_000_000)]
 PullPolicy = Literal["always", "if_not_present", "never"]
 MissedRunPolicy = Literal["skip", "run_once", "run_all"]
 ConcurrencyPolicy = Literal["allow", "forbid", "replace"]
+Password = Annotated[str, _shown_as(minLength=8, maxLength=1024)]
 Access = Literal["read", "write"]
 Role = Literal["reader", "writer", "admin"]
 Status = Literal["W", "R", "S", "F", "C", "N"]

@@ -11,13 +11,13 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from jobd import logs
 from jobd.api import render
 from jobd.errors import BadRequest
 from jobd.executor import Stream
-from jobd.logs import Entry, Line
+from jobd.logs import Entry, Line, Piece
 
 _ID = re.compile(r"(\d{1,18})(?::((?:[0-9a-f]{2}){0,3}):((?:[0-9a-f]{2}){0,3}))?", re.ASCII)
 _STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
@@ -41,6 +41,9 @@ class Form(Protocol):
     offset: int
     """Where the output goes on behind all that was put into this form."""
 
+    state: Any
+    """What the bytes that it makes of entries depend on, hashable; set, it goes on as the one that had it."""
+
     def begin(self) -> bytes: ...
     def add(self, entries: Iterable[Entry]) -> bytes: ...
     def add_tail(self, lines: Iterable[Line], offset: int) -> bytes:
@@ -48,6 +51,18 @@ class Form(Protocol):
 
     def keep_alive(self) -> bytes: ...
     def end(self, end: End) -> bytes: ...
+
+
+def shared(form: Form, piece: Piece) -> bytes:
+    """`form.add(piece)`, made once for all followers whose forms are in the same state."""
+    before = form.state
+    made = piece.made.get(before)
+    if made is None:
+        data = form.add(piece)
+        piece.made[before] = (data, form.state)
+        return data
+    data, form.state = made
+    return cast(bytes, data)
 
 
 class Text:
@@ -59,6 +74,16 @@ class Text:
         self.offset = 0
         self._stream = stream
         self._lines = logs.Lines(stream) if timestamps else None
+
+    @property
+    def state(self) -> Any:
+        return Text, self._stream, None if self._lines is None else self._lines.begun
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        _, self._stream, begun = state
+        if self._lines is not None:
+            self._lines.begun = begun
 
     def begin(self) -> bytes:
         return b""
@@ -92,6 +117,15 @@ class Events:
         self._stream = stream
         wanted = {name: part for name, part in zip(_STREAMS, match.groups()[1:], strict=True) if self._is_wanted(name)}
         self._pending = {name: bytes.fromhex(part or "") for name, part in wanted.items()}
+
+    @property
+    def state(self) -> Any:
+        return Events, self._stream, self.offset, tuple(self._pending.items())
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        _, self._stream, self.offset, pending = state
+        self._pending = dict(pending)
 
     def begin(self) -> bytes:
         return b"retry: 1000\n\n"

@@ -3,15 +3,15 @@
 import asyncio
 import json
 import re
-from typing import cast
+from typing import Any, cast
 
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from jobd import logs
-from jobd.api import answers, render
+from jobd.api import answers, compression, render
 from jobd.api.base import JSON, Handler, Services
-from jobd.api.log_stream import Events, Form, Text, stamped
+from jobd.api.log_stream import Events, Form, Text, shared, stamped
 from jobd.api.rules import Rules
 from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
@@ -39,7 +39,7 @@ class Logs(Handler):
     async def get(self, job_id: str, exec_id: str) -> None:
         where = (self.caller, self.number(job_id), self.exec_id(exec_id))
         row, frames = await self.services.database.read(execs.log_of, *where)
-        self.set_header("Vary", "Accept")
+        self.add_header("Vary", "Accept")
         if self.wanted.follow:
             self.is_followed = True
             await self._follow(row, frames, self._form())
@@ -50,7 +50,7 @@ class Logs(Handler):
         rendered = await asyncio.to_thread(_as_json if as_json else _as_text, frames, self.wanted)
         self.set_header("Content-Type", JSON if as_json else Text.media_type)
         if as_json:
-            self.finish(rendered)
+            await self._finish_json(rendered)
         else:
             self._finish_range(rendered)
 
@@ -83,8 +83,7 @@ class Logs(Handler):
     async def _follow(self, row: Exec, stored: bytes | None, form: Form) -> None:
         tail = b""
         if self.wanted.tail is not None and form.offset == 0:
-            frames = await self._frames(row, stored)
-            tail = await asyncio.to_thread(_tail_in, form, frames, self.wanted)
+            tail = await self._last_lines(row, stored, form)
         with self.services.engine.follow(row, form.offset) as follower:
             self.set_header("Content-Type", form.media_type)
             # nginx would else hold back what it gets
@@ -95,8 +94,8 @@ class Logs(Handler):
             try:
                 await self._send(form.begin() + tail)
                 while not follower.is_over:
-                    entries = await follower.more(KEEP_ALIVE)
-                    await self._send(form.add(entries) if entries else form.keep_alive())
+                    piece = await follower.more(KEEP_ALIVE)
+                    await self._send(shared(form, piece) if piece else form.keep_alive())
                 if follower.end is not None:
                     await self._send(form.end(follower.end))
                 elif isinstance(form, Text):
@@ -108,10 +107,34 @@ class Logs(Handler):
             finally:
                 self._following = None
 
+    async def _last_lines(self, row: Exec, stored: bytes | None, form: Form) -> bytes:
+        """The last lines so far, after which the form goes on; read once for all who come while they are read."""
+        openings, key = self.services.openings, (row.id, self.wanted.tail, form.state)
+        reading = openings.get(key)
+        if reading is None:
+            reading = openings[key] = asyncio.create_task(self._read_last_lines(row, stored, form))
+            reading.add_done_callback(lambda _: openings.pop(key))
+            # Its error may find nobody waiting any more.
+            reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        tail, form.state, form.offset = await asyncio.shield(reading)
+        return cast(bytes, tail)
+
+    async def _read_last_lines(self, row: Exec, stored: bytes | None, form: Form) -> tuple[bytes, Any, int]:
+        frames = await self._frames(row, stored)
+        tail = await asyncio.to_thread(_tail_in, form, frames, self.wanted)
+        return tail, form.state, form.offset
+
     async def _send(self, data: bytes) -> None:
         """Returns when the client's connection has taken it."""
         self.write(data)
         await self.flush()
+
+    async def _finish_json(self, lines: bytes) -> None:
+        self.add_header("Vary", "Accept-Encoding")
+        if len(lines) >= compression.LEAST and compression.is_liked(self.request.headers.get("Accept-Encoding", "")):
+            self.set_header("Content-Encoding", "gzip")
+            lines = await asyncio.to_thread(compression.packed, lines)
+        self.finish(lines)
 
     def _finish_range(self, text: bytes) -> None:
         """The text, or the range of it that is asked for (RFC 9110, 14)."""

@@ -49,6 +49,8 @@ class Census:
 
 
 class Exposition(Handler):
+    is_limited = False
+
     def initialize(self, services: Services, rules: Rules, census: Census) -> None:  # type: ignore[override]
         super().initialize(services, rules)
         self._census = census
@@ -58,5 +60,5 @@ class Exposition(Handler):
         encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
         text = await asyncio.to_thread(encode, self.services.database.metrics.registry)
         self.set_header("Content-Type", content_type)
-        self.set_header("Vary", "Accept")
+        self.add_header("Vary", "Accept")
         self.finish(text)

@@ -15,11 +15,13 @@ from jobd.api import (
     metrics,
     organizations,
     schedules,
+    specification,
     system,
     tokens,
     users,
 )
 from jobd.api.base import Handler, NoSuchPath, Services
+from jobd.api.compression import Compression
 from jobd.api.rules import RULES
 
 JOB = "/v1/jobs/{id}"
@@ -55,13 +57,20 @@ TABLE: dict[str, type[Handler]] = {
     "/healthz": system.Health,
     "/readyz": system.Readiness,
     "/metrics": metrics.Exposition,
+    "/openapi.json": specification.Document,
+    "/docs": specification.Docs,
 }
 """Address, with the parts that differ in braces, and handler."""
 
 
 def routes(services: Services) -> list[Route]:
     """Pattern, handler, and what the handler is made with: an address that no rule names lets nobody in."""
-    more: dict[str, dict[str, Any]] = {"/metrics": {"census": metrics.Census(services)}}
+    described = {"specification": specification.Specification(TABLE)}
+    more: dict[str, dict[str, Any]] = {
+        "/metrics": {"census": metrics.Census(services)},
+        "/openapi.json": described,
+        "/docs": described,
+    }
     return [
         (pattern(address), handler, {"services": services, "rules": RULES.get(address, {}), **more.get(address, {})})
         for address, handler in TABLE.items()
@@ -69,7 +78,7 @@ def routes(services: Services) -> list[Route]:
 
 
 def pattern(address: str) -> str:
-    return re.sub(r"\{\w+\}", "([^/]+)", address) + "/?"
+    return re.sub(r"\\\{\w+\\\}", "([^/]+)", re.escape(address)) + "/?"
 
 
 def application(services: Services) -> Application:
@@ -79,6 +88,7 @@ def application(services: Services) -> Application:
     measured.http_in_progress.set_function(lambda: float(len(services.requests)))
     return Application(
         table,
+        transforms=[Compression],
         default_handler_class=NoSuchPath,
         default_handler_args={"services": services, "rules": {}},
         log_function=access.observer(table, measured),

@@ -56,6 +56,8 @@ RULES: dict[str, Rules] = {
     "/healthz": {"GET": PUBLIC},
     "/readyz": {"GET": PUBLIC},
     "/metrics": {"GET": LOCAL},
+    "/openapi.json": {"GET": PUBLIC},
+    "/docs": {"GET": PUBLIC},
 }
 
 

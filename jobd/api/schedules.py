@@ -1,7 +1,7 @@
 """/v1/jobs/{job_id}/schedule and /v1/schedule/preview"""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 from jobd import schedule
 from jobd.api import render
@@ -12,6 +12,7 @@ from jobd.schedule import Schedule
 from jobd.store import jobs
 
 TICK = timedelta(microseconds=1)
+MINUTE = timedelta(minutes=1)
 NO_SCHEDULE: Shape = {"slots": [], "remaining": 0, "words": {"en": "no schedule", "zh": "没有调度"}}
 
 
@@ -41,11 +42,19 @@ class SchedulePreview(Handler):
         self.reply(await asyncio.to_thread(_shown, parsed, since, said.count or SlotQuery().count))
 
 
+def _in_whole_minutes(local: datetime) -> datetime:
+    """The same instant at the nearest offset that can be written (RFC 3339, 5.8): before about 1900 the sun set clocks,
+    to the second.
+    """
+    offset = local.utcoffset() or timedelta(0)
+    return local if offset % MINUTE == timedelta(0) else local.astimezone(timezone(round(offset / MINUTE) * MINUTE))
+
+
 def _shown(parsed: Schedule, after: datetime, count: int) -> Shape:
     slots: list[Shape] = []
     slot = parsed.next_after(after)
     while slot is not None and len(slots) < count:
-        local = parsed.local(slot.at).isoformat(timespec="microseconds")
+        local = _in_whole_minutes(parsed.local(slot.at)).isoformat(timespec="microseconds")
         slots.append({"utc": render.instant(slot.at), "local": local, "notes": parsed.notes(slot)})
         slot = parsed.next_after(slot.at)
     return {"slots": slots, "remaining": parsed.remaining(after), "words": parsed.describe()}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from jobd.api import body, fields
 from jobd.api.faults import check
@@ -19,34 +19,62 @@ READ_ONLY = frozenset(["id", "created_by", "created_at", "updated_at", "next_fir
 
 
 class Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _with_read_only(schema: dict[str, Any]) -> None:
+    schema["properties"] |= {name: {"description": "Cannot be set: ignored."} for name in sorted(READ_ONLY)}
 
 
 class JobFields(Body):
     """All that a user may say of a job; None puts a field's default back."""
 
+    model_config = ConfigDict(json_schema_extra=_with_read_only)
+
     name: fields.Name | None = None
+    """1 to 255 characters of any script, not blank, without control characters; need not be unique."""
     namespace: fields.Namespace | None = None
+    """Whose job it is: the caller's own by default; never changes."""
     command: fields.Command | None = None
+    """Split as a POSIX shell splits it, and run without one; null is the image's own. At most 32 KiB."""
     docker_image_repo: fields.Repository | None = None
+    """`[HOST[:PORT]/]PATH` without a tag. The region may allow some only."""
     docker_image_tag: fields.Tag | None = None
+    """A tag, or `sha256:` and 64 hexadecimal digits; `latest` by default."""
     resource_size: str | None = None
+    """One of `/v1/sizes`; the smallest by default."""
     region_name: str | None = None
+    """One of `/v1/regions`."""
     runtime_vars: fields.Variables | None = None
+    """The container's environment; names of letters, digits and `_`, those that begin with `JOBD_` are jobd's own."""
     secret_vars: fields.SecretVariables | None = None
+    """Environment that no answer shows: `******` stands for each value, and sent back keeps the one that is stored."""
     pull_policy: fields.PullPolicy | None = None
+    """When the image is pulled; `if_not_present` by default."""
     labels: fields.Labels | None = None
+    """Up to 64 strings by names without `=`, to filter by."""
     mounts: fields.Mounts | None = None
+    """Up to 32 places in the container where a mount that the operator names is found."""
     timeout: fields.Timeout | None = None
+    """Seconds that a run may take; null is the server's own limit."""
     max_retries: fields.Retries | None = None
+    """How often a failed exec is followed by another; 0 by default."""
     retry_delay: fields.RetryDelay | None = None
+    """Seconds before the first retry, doubled for each further one, up to an hour; 10 by default."""
     execs_kept: fields.ExecsKept | None = None
+    """How many ended execs are kept; null is the server's own number."""
     is_schedule_active: bool | None = None
+    """Whether the schedule fires; needs a `schedule_mode`."""
     schedule_mode: str | None = None
+    """An ISO 8601 repeating interval or a cron expression."""
     schedule_timezone: str | None = None
+    """IANA zone of cron and of calendar steps; null is the start's own offset, else UTC."""
     missed_run_policy: fields.MissedRunPolicy | None = None
+    """What becomes of slots that nothing could fire in time; `run_once`, by default, runs the newest."""
     starting_deadline: fields.Timeout | None = None
+    """Seconds after its time when a slot is no longer worth starting; null: it always is."""
     concurrency_policy: fields.ConcurrencyPolicy | None = None
+    """What happens when a slot comes due while an exec of the job waits or runs; `allow` by default."""
 
 
 class JobCreate(JobFields):
@@ -110,48 +138,69 @@ def _label(text: Any) -> Any:
     return name, value
 
 
-Whole = Annotated[int, BeforeValidator(_digits)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
+Digits = BeforeValidator(_digits)
+"""Behind the bounds in an annotation, so that those are the number's and a schema shows them."""
+Flag = Annotated[
+    bool, BeforeValidator(_flag), WithJsonSchema({"type": "string", "enum": ["true", "false", "1", "0"]}, "validation")
+]
 Instant = Annotated[datetime, BeforeValidator(_instant)]
-Label = Annotated[tuple[str, str], BeforeValidator(_label)]
+Label = Annotated[
+    tuple[str, str], BeforeValidator(_label), WithJsonSchema({"type": "string", "pattern": "^[^=]+="}, "validation")
+]
 
 
 class Preview(Body):
     schedule_mode: str
+    """An ISO 8601 repeating interval or a cron expression."""
     schedule_timezone: str | None = None
+    """IANA zone of cron and of calendar steps; null is the start's own offset, else UTC."""
     after: Annotated[Instant, Field(strict=False)] | None = None
+    """Slots are strictly after it; null is now."""
     count: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """How many slots at most; 10 by default."""
 
 
 class ProfileChange(Body):
     current_password: str
-    password: str
+    password: fields.Password
+    """The new one."""
 
 
 class TokenCreate(Body):
     name: fields.Name
+    """What it is for."""
     namespace: fields.Namespace | None = None
+    """The only one that it opens; null: all that its user may use."""
     access: fields.Access | None = None
+    """Null is `write`."""
     expires_at: Annotated[Instant, Field(strict=False)] | None = None
+    """When it stops working; null: never."""
 
 
 class UserCreate(Body):
     username: fields.Namespace
-    password: str | None = None
+    """1 to 63 of `A-Z a-z 0-9 . _ -`, the first and the last a letter or digit; nobody else has it."""
+    password: fields.Password | None = None
+    """Null: the user signs in with tokens alone."""
     is_admin: bool | None = None
+    """Whether of the whole installation."""
 
 
 class UserChange(Body):
     """What is None stays as it is."""
 
-    password: str | None = None
+    password: fields.Password | None = None
     is_admin: bool | None = None
+    """Whether of the whole installation."""
     is_active: bool | None = None
+    """False refuses password and tokens from now on."""
 
 
 class OrganizationCreate(Body):
     name: fields.Namespace
+    """As a user's name, and no other user or organization has it."""
     admin: fields.Namespace | None = None
+    """Its first admin; null is the caller."""
 
 
 class MemberChange(Body):
@@ -165,55 +214,79 @@ class MemberCreate(MemberChange):
 class Query(BaseModel):
     """A query string; every parameter once, except those that are tuples here."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class PageQuery(Query):
-    page: Annotated[Whole, Field(ge=1, le=10**9)] = 1
-    page_size: Annotated[Whole, Field(ge=1, le=100)] = 20
+    page: Annotated[int, Field(ge=1, le=10**9), Digits] = 1
+    """Which page, counted from 1."""
+    page_size: Annotated[int, Field(ge=1, le=100), Digits] = 20
+    """How many there are on a page."""
 
 
 class JobQuery(PageQuery):
     namespace: str | None = None
+    """Those of this namespace alone."""
     name: str | None = None
+    """Those of exactly this name."""
     region: str | None = None
+    """Those that run in this region."""
     scheduled: Flag | None = None
+    """Those with this `is_schedule_active`."""
     label: tuple[Label, ...] = ()
+    """Those with this label, `NAME=VALUE`; may stand several times."""
 
 
 class ExecQuery(PageQuery):
     namespace: str | None = None
-    job: Annotated[Whole, Field(ge=1, le=fields.LARGEST_ID)] | None = None
+    """Those of this namespace alone."""
+    job: Annotated[int, Field(ge=1, le=fields.LARGEST_ID), Digits] | None = None
+    """Those of the job with this id."""
     status: fields.Status | None = None
+    """Those with this status."""
     region: str | None = None
+    """Those in this region."""
     since: Instant | None = None
+    """Those created then or later."""
     until: Instant | None = None
+    """Those created before then."""
 
 
 class TokenQuery(PageQuery):
     username: str | None = None
+    """Another user's, for administrators of the installation."""
 
 
 class AuditQuery(PageQuery):
     namespace: str | None = None
+    """Changes in this namespace alone."""
     actor: str | None = None
+    """Changes by this user alone."""
     since: Instant | None = None
+    """Those made then or later."""
     until: Instant | None = None
+    """Those made before then."""
 
 
 class StopQuery(Query):
     force: Flag = False
+    """End an exec whose region cannot be reached at once, as lost; of any other it changes nothing."""
 
 
 class SlotQuery(Query):
-    count: Annotated[Whole, Field(ge=1, le=1000)] = 10
+    count: Annotated[int, Field(ge=1, le=1000), Digits] = 10
+    """How many slots at most."""
 
 
 class LogQuery(Query):
-    tail: Annotated[Whole, Field(ge=0, le=10**9)] | None = None
+    tail: Annotated[int, Field(ge=0, le=10**9), Digits] | None = None
+    """The last so many lines alone."""
     stream: Literal["stdout", "stderr"] | None = None
+    """One stream alone."""
     timestamps: Flag = False
+    """Each line of text begins with its time."""
     follow: Flag = False
+    """The answer goes on until the exec has ended."""
 
 
 def read_body(model: type[B], values: Mapping[str, Any]) -> B:

@@ -1,19 +1,20 @@
 """What handlers work with: handed in when the application is built, never looked up."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import pluggy
 
 from jobd.api.log_stream import End
+from jobd.api.rates import Rates
 from jobd.api.sign_ins import SignIns
 from jobd.api.token_uses import TokenUses
 from jobd.config import Settings
 from jobd.keyring import Keyring
-from jobd.logs import Entry
+from jobd.logs import Piece
 from jobd.store.database import Database
 from jobd.store.tables import Exec
 
@@ -31,7 +32,7 @@ class ServedRegion(Protocol):
 class Follower(Protocol):
     """At a place in an exec's output. To be left, as a context manager, by whoever follows no longer."""
 
-    async def more(self, patience: float) -> list[Entry]:
+    async def more(self, patience: float) -> Piece:
         """What comes next, as soon as there is something: none after `patience` seconds, and none when it is over."""
 
     @property
@@ -110,6 +111,12 @@ class Services:
     requests: Requests = field(default_factory=Requests)
     uses: TokenUses = field(default_factory=TokenUses)
     sign_ins: SignIns = field(default_factory=SignIns)
+    openings: dict[Hashable, asyncio.Task[Any]] = field(default_factory=dict)
+    """Last lines of logs that are being read for followers who just came."""
+
+    @cached_property
+    def rates(self) -> Rates:
+        return Rates(self.settings.limits.requests_per_minute)
 
     @cached_property
     def keyring(self) -> Keyring:

@@ -66,6 +66,10 @@ class SignIns:
         # Few threads of their own: guesses under many names must not take those that others need.
         self._hashing = ThreadPoolExecutor(2, thread_name_prefix="jobd-passwords")
 
+    def close(self) -> None:
+        """Let the threads go: at exit, one that waits for work looks like one that is stuck."""
+        self._hashing.shutdown(wait=False, cancel_futures=True)
+
     async def check(self, address: str, username: str, password: str, database: Database) -> None:
         """Raises Unauthorized, TooManyRequests, ServiceUnavailable."""
         at = time.monotonic()

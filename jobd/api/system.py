@@ -48,12 +48,16 @@ class Sizes(Handler):
 class Health(Handler):
     """The process answers."""
 
+    is_limited = False
+
     async def get(self) -> None:
         self.reply({"status": "ok"})
 
 
 class Readiness(Handler):
     """The database answers, and its schema is this program's."""
+
+    is_limited = False
 
     async def get(self) -> None:
         pending = await asyncio.to_thread(self.services.database.pending)

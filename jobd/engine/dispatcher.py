@@ -174,7 +174,7 @@ class Dispatcher:
         if spec.pull_policy == "always" and not row.pulled:
             raise ImageAbsent("to be pulled first")
         handle = await region.make(region.executor.create, spec)
-        if not await self._database.write(lifecycle.set_handle, row, handle, self._secrets.keep(row, given)):
+        if not await self._secrets.set_handle(row, handle, given):
             self._live.drop(live)
             await self._discard(region, handle)
             return

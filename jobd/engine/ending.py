@@ -100,7 +100,10 @@ class Endings:
             if live not in self._live or not live.is_running or live.handle is None:
                 return
             try:
-                await self.finish_locked(live, status or await self._status(live, live.handle))
+                if status is None:
+                    await self._finish_seen(live, live.handle)
+                else:
+                    await self.finish_locked(live, status)
             except RegionUnavailable as error:
                 self.region_failed(live.region, error.message)
             except (ExecutorError, ServiceUnavailable) as error:
@@ -117,6 +120,15 @@ class Endings:
             kept = await self._read_log(live, live.handle)
             result = result if kept is not None else outcome.without_log(result)
         await self.conclude(live, result, kept)
+
+    async def _finish_seen(self, live: LiveExec, handle: Handle) -> None:
+        """`finish_locked`, with one look at how the run ended and at its log, unless that has something to hide."""
+        limit = None if live.row.secret_vars else self._settings.execs.max_log
+        status, kept = await live.region.read(read_end, live.region.executor, handle, limit)
+        if kept is None:
+            await self.finish_locked(live, status)
+        else:
+            await self.conclude(live, outcome.judge(live.row, status), kept)
 
     async def conclude(self, live: LiveExec, result: Result, kept: Kept | None = None) -> None:
         """End the record of an exec, then remove its container. The caller holds the exec's lock."""
@@ -155,10 +167,6 @@ class Endings:
             # An exit code or a text that no column holds: tried again it would fail again, for ever.
             log.exception("exec %s: its result cannot be stored", row.id)
             return await self._database.write(lifecycle.end, row, outcome.unstorable(error), None)
-
-    async def _status(self, live: LiveExec, handle: Handle) -> Status:
-        statuses = await live.region.call(live.region.executor.statuses, [handle])
-        return statuses.get(handle, Status(State.GONE))
 
     async def _read_log(self, live: LiveExec, handle: Handle) -> Kept | None:
         try:
@@ -228,3 +236,19 @@ def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, 
     """
     chunks = executor.logs(handle)
     return logs.keep(chunks if mask is None else mask.apply(chunks, final), limit)
+
+
+def read_end(executor: Executor, handle: Handle, limit: int | None) -> tuple[Status, Kept | None]:
+    """How a run stands and, once it ended, what it has written, without a mask; None: not read, as without a `limit`,
+    or to be read again. Blocks. Raises ExecutorError.
+    """
+    status = executor.statuses([handle]).get(handle, Status(State.GONE))
+    if limit is None or status.state is not State.ENDED:
+        return status, None
+    try:
+        return status, read_log(executor, handle, limit, None)
+    except RegionUnavailable:
+        raise
+    except Exception as error:  # what it is, and how often it may be tried, is for who reads the log alone
+        log.debug("the log of %s: %s", handle.id, error)
+        return status, None

@@ -18,7 +18,7 @@ from jobd.engine.regions import ServedRegion
 from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, ServiceUnavailable, TooManyRequests
 from jobd.executor import Executor, Handle, LogChunk, LogStream
-from jobd.logs import Entry, Output
+from jobd.logs import Output, Piece
 from jobd.masking import Mask
 from jobd.store import execs
 from jobd.store.database import Database
@@ -34,8 +34,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds until a record is looked at again, when nobody tells of a change before."""
 ENDED_PAUSE = 5.0
 """Seconds that a record has to end in once its output was read to the end; then the executor is read again."""
-GATHERED = 0.02
-"""Seconds for which output is gathered before followers are woken up."""
+GATHERED, GATHERED_EACH, GATHERED_MOST = 0.02, 0.0003, 0.05
+"""Seconds for which output is gathered before followers are woken up: for the first, for each one more, and at most."""
+SHARED = 8
+"""Pieces that are kept for followers who come to the same place, until there is news."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class Feed:
         self._output = Output(limit)
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
+        self._shared: dict[int, Piece] = {}
         self._read_at = 0.0
         """Loop time from which on the executor may be read."""
         self._told = False
@@ -131,11 +134,17 @@ class Feed:
     def is_over(self) -> bool:
         return self.dismissed or self.end is not None
 
-    def read(self, offset: int) -> list[Entry]:
+    def read(self, offset: int) -> Piece:
+        """What comes next behind `offset`; the same object for all who ask before there is more."""
         if self.dismissed:
-            return []
-        with self._lock:
-            return self._output.read(offset, PIECE)
+            return Piece()
+        piece = self._shared.get(offset)
+        if piece is None:
+            with self._lock:
+                piece = Piece(self._output.read(offset, PIECE))
+            if piece and len(self._shared) < SHARED:
+                self._shared[offset] = piece
+        return piece
 
     def dismiss(self) -> None:
         self.dismissed = True
@@ -218,10 +227,12 @@ class Feed:
             output.add(chunk)
         if not self._told:
             self._told = True
-            self._loop.call_soon_threadsafe(self._loop.call_later, GATHERED, self._wake)
+            gathered = min(GATHERED + GATHERED_EACH * self.followers, GATHERED_MOST)
+            self._loop.call_soon_threadsafe(self._loop.call_later, gathered, self._wake)
 
     def _wake(self) -> None:
         self._told = False
+        self._shared.clear()
         self.news.set()
         self.news = asyncio.Event()
 
@@ -297,18 +308,19 @@ class Follower:
         self._closed = False
         feed.followers += 1
 
-    async def more(self, patience: float) -> list[Entry]:
+    async def more(self, patience: float) -> Piece:
         """What comes next, as soon as there is something: none after `patience` seconds, and none when it is over."""
         news = self._feed.news
-        entries = self._feed.read(self.offset)
-        if not entries and not self._feed.is_over:
+        piece = self._feed.read(self.offset)
+        if not piece and not self._feed.is_over:
             try:
-                await asyncio.wait_for(news.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await news.wait()
             except TimeoutError:
-                return []
-            entries = self._feed.read(self.offset)
-        self.offset += sum(entry.length for entry in entries)
-        return entries
+                return Piece()
+            piece = self._feed.read(self.offset)
+        self.offset += sum(entry.length for entry in piece)
+        return piece
 
     @property
     def is_over(self) -> bool:

@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from jobd import journal
 from jobd.config import RegionSettings
 from jobd.errors import ExecutorError, RegionUnavailable, StartFailed
 from jobd.executor import Executor, Handle
+from jobd.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +56,10 @@ class ServedRegion:
         self.taking_over: asyncio.Future[None] | None = None
         self.unknown: set[int] = set()
         """Execs of this daemon that the last sweep found in the records only."""
-        self._calls = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix=f"jobd-{self.name}")
-        self._reads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix=f"jobd-{self.name}-read")
-        self._pulls = ThreadPoolExecutor(PULL_THREADS, thread_name_prefix=f"jobd-{self.name}-pull")
-        self._stops = ThreadPoolExecutor(STOP_THREADS, thread_name_prefix=f"jobd-{self.name}-stop")
+        self._calls = Threads(CALL_THREADS, f"jobd-{self.name}")
+        self._reads = Threads(READ_THREADS, f"jobd-{self.name}-read")
+        self._pulls = Threads(PULL_THREADS, f"jobd-{self.name}-pull")
+        self._stops = Threads(STOP_THREADS, f"jobd-{self.name}-stop")
         self._unwatch: Callable[[], None] | None = None
 
     async def call(self, method: Callable[..., Result], *args: Any) -> Result:
@@ -106,7 +106,7 @@ class ServedRegion:
         except TimeoutError:
             log.error("region %s: the executor did not close within %.0f s", self.name, CLOSE_TIMEOUT)
         for pool in (self._calls, self._reads, self._pulls, self._stops):
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.close(wait=False)
 
     def _close(self, loop: asyncio.AbstractEventLoop, closed: asyncio.Event) -> None:
         for step in (self._unwatch, self.executor.close):
@@ -120,15 +120,15 @@ class ServedRegion:
 
     async def _run(
         self,
-        pool: ThreadPoolExecutor,
+        pool: Threads,
         seconds: float,
         unexpected: type[ExecutorError],
         method: Callable[..., Result],
         *args: Any,
     ) -> Result:
         try:
-            running = asyncio.get_running_loop().run_in_executor(pool, journal.carried(method), *args)
-            answer = await asyncio.wait_for(running, seconds)
+            async with asyncio.timeout(seconds):
+                answer: Result = await pool.call(journal.carried(method), *args)
         except RegionUnavailable:
             raise
         except ExecutorError:

@@ -1,12 +1,13 @@
 """The secrets of execs, as the engine needs them: to start one, and to hide them in what it prints."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from jobd.executor import Handle
 from jobd.keyring import Keyring
 from jobd.masking import Mask
-from jobd.store import secrets
+from jobd.store import lifecycle, secrets
 from jobd.store.database import Database
 from jobd.store.tables import Exec
 
@@ -30,9 +31,12 @@ class Secrets:
         """Raises StartFailed, ServiceUnavailable."""
         return await self._database.read(self._for_start, row) if row.secret_vars else Given()
 
-    def keep(self, row: Exec, given: Given) -> Callable[[], None]:
-        """What keeps them until the exec has ended, to be done in the transaction that commits its handle."""
-        return partial(secrets.keep, self._keyring, row, given.values) if row.secret_vars else lambda: None
+    async def set_handle(self, row: Exec, handle: Handle, given: Given) -> bool:
+        """Commit the handle, and in the same transaction what keeps the secrets until the exec has ended."""
+        if not row.secret_vars:
+            return await self._database.write(lifecycle.set_handle, row, handle)
+        keep = partial(secrets.keep, self._keyring, row, given.values)
+        return await self._database.write(lifecycle.set_handle_and, row, handle, keep)
 
     async def mask(self, row: Exec) -> Mask | None:
         """What to hide in the output of an exec that was started. Raises ExecutorError when that cannot be known: its

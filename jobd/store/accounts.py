@@ -186,7 +186,7 @@ def require_namespace(caller: Caller, namespace: str) -> None:
     caller.require_write(namespace)
     # While something is made there, it stays.
     locking = " FOR SHARE" if Namespace._meta.database.for_update else ""
-    if statements.find(Namespace, f"name = ?{locking}", namespace):
+    if statements.exists(Namespace, f"name = ?{locking}", namespace):
         return
     if not caller.makes_namespaces:
         raise InvalidArgs("no such namespace", {"namespace": [f"there is no user or organization {namespace!r}"]})

@@ -6,11 +6,14 @@ from peewee import SqliteDatabase
 
 from jobd.store.tables import EPOCH, Installation
 
+POSTGRESQL = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+"""The instant at which PostgreSQL looks, as it is kept."""
+
 
 def now() -> datetime:
     """The time of the database's host, to the microsecond. SQLite has no host of its own: this machine's."""
     database = Installation._meta.database
     if isinstance(database, SqliteDatabase):
         return datetime.now(UTC)
-    cursor = database.execute_sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+    cursor = database.execute_sql(f"SELECT {POSTGRESQL}")
     return EPOCH + timedelta(microseconds=cursor.fetchone()[0])

@@ -4,29 +4,30 @@ Everything in `jobd.store` is a plain blocking function over the models in `tabl
 thread, on a connection of its own, `write` in one transaction. The loop thread never touches the database.
 """
 
-import asyncio
+import contextvars
 import logging
-import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import peewee
 from playhouse.migrations import Runner
-from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
 
 from jobd import journal
 from jobd.errors import ConfigError, ServiceUnavailable
 from jobd.metrics import Metrics
+from jobd.store import connections as connecting
 from jobd.store import tables
+from jobd.threads import Threads
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A6F6264
@@ -34,15 +35,27 @@ SLOW = 1.0
 """Seconds after which a call through the door is worth a line in the log."""
 STATEMENT_FAULTS = (peewee.DataError, peewee.IntegrityError, peewee.NotSupportedError, peewee.ProgrammingError)
 """What is wrong with a statement; all else is the database's: one that became read-only says InternalError."""
-IDLE = 10_000
-"""Milliseconds after which the server ends a transaction that sends nothing: a daemon that sleeps in one, or whose
-machine is gone, must not keep its locks from the others.
-"""
 RETRIED = ("40001", "40P01")
 """PostgreSQL's serialization_failure and deadlock_detected: the transaction did nothing and may be tried again."""
 
 
-_pending = threading.local()
+LONGEST_TOGETHER = 0.02
+"""Seconds of work after which a group of writes is committed."""
+
+
+class _Pending(threading.local):
+    """The transaction of a thread."""
+
+    is_committing = False
+    """Whether its COMMIT may have been sent: from then on it may have happened, whatever is heard of it."""
+
+    def __init__(self) -> None:
+        self.follow: list[Callable[[], None]] = []
+        self.counts: list[Callable[[Metrics], None]] = []
+
+
+_pending = _Pending()
+_alone: set[Callable[..., Any]] = set()
 
 
 def after_commit(follow: Callable[[], None]) -> None:
@@ -52,23 +65,56 @@ def after_commit(follow: Callable[[], None]) -> None:
     _pending.follow.append(follow)
 
 
+def one_statement(fn: Fn) -> Fn:
+    """For a write of one statement: PostgreSQL needs no BEGIN and no COMMIT for it. A second raises RuntimeError."""
+    _alone.add(fn)
+    return fn
+
+
+class _Write:
+    """A write that waits to be committed together with others."""
+
+    def __init__(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        self.fn, self.args, self.kwargs = fn, args, kwargs
+        self.within = contextvars.copy_context().run
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.is_over = False
+
+    def settle(self, work: Callable[..., Any]) -> None:
+        self.error = None
+        try:
+            self.result = self.within(work, self.fn, *self.args, **self.kwargs)
+        except BaseException as error:  # whoever waits is to have it
+            self.error = error
+        self.is_over = True
+
+
 def count(tell: Callable[[Metrics], None]) -> None:
     """Have this counted once the transaction of this thread is committed, and not if it never is."""
     _pending.counts.append(tell)
 
 
 class Database:
-    """`url` is `sqlite:///PATH` or `postgresql://…`; `connections` bounds the pool and its threads."""
+    """`url` is `sqlite:///PATH` or `postgresql://…`; `connections` bounds its threads, each with a connection of its
+    own. Callers without a loop have as many once more.
+    """
+
+    most_together = 64
+    """Writes that SQLite commits at once, at the most."""
 
     def __init__(self, url: str, connections: int = 8, metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
         self.is_sqlite = url.startswith("sqlite:")
-        self._peewee = _sqlite(url, connections) if self.is_sqlite else _postgresql(url, connections)
-        self._readers = ThreadPoolExecutor(connections, thread_name_prefix="jobd-db")
+        most = 2 * connections + 2
+        self._peewee = connecting.sqlite(url, most) if self.is_sqlite else connecting.postgresql(url, most)
+        self._readers = Threads(connections, "jobd-db")
         # SQLite has one writer at a time: queueing for it here is fair, and never ends in "database is locked".
-        self._writers = ThreadPoolExecutor(1, thread_name_prefix="jobd-db-write") if self.is_sqlite else self._readers
+        self._writers = Threads(1, "jobd-db-write") if self.is_sqlite else self._readers
         # A heartbeat that queued behind slow queries would cost the lease of a daemon that is well.
-        self._pulse = ThreadPoolExecutor(1, thread_name_prefix="jobd-db-pulse") if not self.is_sqlite else self._writers
+        self._pulse = Threads(1, "jobd-db-pulse")
+        self._ours = threading.local()
+        self._queue: deque[_Write] = deque()
         self._peewee.bind(tables.ALL)
 
     async def read(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -76,31 +122,29 @@ class Database:
         return await self._submit(self._readers, self.read_sync, fn, args, kwargs)
 
     async def write(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Run `fn` in a thread, in one transaction. Raises ServiceUnavailable when the database is away."""
-        return await self._submit(self._writers, self.write_sync, fn, args, kwargs)
+        """Run `fn` in a thread, in one transaction; on SQLite, with its one writer, in one with other writes, of which
+        each is undone by itself when it fails. Raises ServiceUnavailable when the database is away.
+        """
+        if not self.is_sqlite:
+            return await self._submit(self._writers, self.write_sync, fn, args, kwargs)
+        write = _Write(fn, args, kwargs)
+        self._queue.append(write)
+        return await self._submit(self._writers, self._written, write, (), {})
 
     async def write_urgently(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """`write` that waits behind nothing else; on SQLite, with its one writer, it is `write`."""
+        """`write` that waits behind nothing else; on SQLite it is `write`."""
+        if self.is_sqlite:
+            return await self.write(fn, *args, **kwargs)
         return await self._submit(self._pulse, self.write_sync, fn, args, kwargs)
 
     def read_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """`read` for callers without a loop."""
-        return self._timed(lambda: fn(*args, **kwargs), fn, "read")
+        return self._timed(partial(fn, *args, **kwargs), _name(fn), "read")
 
     def write_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """`write` for callers without a loop."""
-
-        def transaction() -> Result:
-            _pending.follow, _pending.counts = [], []
-            with self._peewee.atomic("IMMEDIATE") if self.is_sqlite else self._peewee.atomic():
-                result = fn(*args, **kwargs)
-            for follow in _pending.follow:
-                follow()
-            for tell in _pending.counts:
-                tell(self.metrics)
-            return result
-
-        return self._timed(transaction, fn, "write")
+        work = partial(self._transaction, partial(fn, *args, **kwargs), fn in _alone)
+        return self._timed(work, _name(fn), "write")
 
     def migrate(self, then: Callable[[], None] = lambda: None) -> list[str]:
         """Bring the schema up to date and do `then`, one daemon at a time; the names of what was applied.
@@ -115,9 +159,8 @@ class Database:
 
     def close(self) -> None:
         """Wait for what is under way, then let go of threads and connections."""
-        self._readers.shutdown()
-        self._writers.shutdown()
-        self._pulse.shutdown()
+        for threads in (self._readers, self._writers, self._pulse):
+            threads.close()
         self._peewee.close_all()
 
     def _runner(self) -> Runner:
@@ -134,12 +177,76 @@ class Database:
         then()
         return applied
 
-    async def _submit(self, pool: ThreadPoolExecutor, call: Callable[..., Any], fn: Any, args: Any, kwargs: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(
-            pool, journal.carried(lambda: call(fn, *args, **kwargs))
-        )
+    async def _submit(self, threads: Threads, call: Callable[..., Any], fn: Any, args: Any, kwargs: Any) -> Any:
+        return await threads.call(journal.carried(self._in_our_thread), call, fn, args, kwargs)
 
-    def _timed(self, work: Callable[[], Result], fn: Callable[..., Any], kind: str) -> Result:
+    def _in_our_thread(self, call: Callable[..., Any], fn: Any, args: Any, kwargs: Any) -> Any:
+        self._ours.keeps_connection = True
+        return call(fn, *args, **kwargs)
+
+    def _written(self, write: _Write) -> Any:
+        """The answer of a write in the queue; it may have been in the group of one before it."""
+        while not write.is_over:
+            if len(self._queue) > 1 and self.most_together > 1:
+                self._write_together()
+            else:
+                self._queue.popleft().settle(self.write_sync)
+        if write.error is not None:
+            raise write.error
+        return write.result
+
+    def _write_together(self) -> None:
+        """Commit what is in the queue as one transaction, each write in a savepoint of its own. If the transaction
+        fails before its COMMIT, for whatever reason, each is tried alone.
+        """
+        group: list[_Write] = []
+        try:
+            self._timed(
+                partial(self._transaction, partial(self._gather, group)), f"of {len(self._queue)} writes", "write"
+            )
+        except Exception as error:
+            may_be_there = _pending.is_committing
+            for write in group or [self._queue.popleft()]:
+                if may_be_there:
+                    write.error = error
+                else:
+                    write.settle(self.write_sync)
+        for write in group:
+            write.is_over = True
+
+    def _gather(self, group: list[_Write]) -> None:
+        until = time.monotonic() + LONGEST_TOGETHER
+        while self._queue and len(group) < self.most_together and (not group or time.monotonic() < until):
+            write = self._queue.popleft()
+            group.append(write)
+            followed, counted = len(_pending.follow), len(_pending.counts)
+            self._peewee.execute_sql("SAVEPOINT one")
+            try:
+                write.result = write.within(write.fn, *write.args, **write.kwargs)
+            except BaseException as error:  # its own fault, unless it is the database's
+                if isinstance(error, peewee.DatabaseError) and not isinstance(error, STATEMENT_FAULTS):
+                    raise
+                write.error = error
+                del _pending.follow[followed:], _pending.counts[counted:]
+                self._peewee.execute_sql("ROLLBACK TO one")
+            self._peewee.execute_sql("RELEASE one")
+
+    def _transaction(self, work: Callable[[], Result], is_alone: bool = False) -> Result:
+        _pending.follow, _pending.counts = [], []
+        _pending.is_committing = is_alone
+        with self._peewee.alone() if is_alone else self._atomic():
+            result = work()
+            _pending.is_committing = True
+        for follow in _pending.follow:
+            follow()
+        for tell in _pending.counts:
+            tell(self.metrics)
+        return result
+
+    def _atomic(self) -> Any:
+        return self._peewee.atomic("IMMEDIATE") if self.is_sqlite else self._peewee.atomic()
+
+    def _timed(self, work: Callable[[], Result], what: str, kind: str) -> Result:
         began = time.monotonic()
         try:
             return self._attempt(work)
@@ -150,28 +257,51 @@ class Database:
             took = time.monotonic() - began
             self.metrics.database_duration.labels(kind).observe(took)
             if took > SLOW:
-                log.warning("database call %s took %.1f s", getattr(fn, "__qualname__", fn), took)
+                log.warning("database call %s took %.1f s", what, took)
 
     def _attempt(self, work: Callable[[], Result], tries: int = 3) -> Result:
         while True:
             tries -= 1
+            _pending.is_committing = False
+            self._connect()
             try:
-                self._peewee.connect(reuse_if_open=False)
-            except (peewee.PeeweeException, ValueError) as error:
-                raise ServiceUnavailable(f"the database cannot be reached: {_first_line(error)}") from error
-            try:
-                return work()
+                result = work()
             except STATEMENT_FAULTS:
+                self._give_back()
                 raise
             except (peewee.DatabaseError, peewee.InterfaceError) as error:
-                code = getattr(error.__cause__ or error.__context__, "pgcode", None)
-                if code in RETRIED and tries:
+                is_lost, code = self._is_lost(), getattr(error.__cause__ or error.__context__, "pgcode", None)
+                if is_lost:
+                    self._discard()
+                if tries and (code in RETRIED or (is_lost and not _pending.is_committing)):
                     continue
                 self._discard()
                 raise ServiceUnavailable(f"the database does not answer: {_first_line(error)}") from error
-            finally:
-                if not self._peewee.is_closed():
-                    self._peewee.close()
+            except BaseException:
+                self._give_back()
+                raise
+            if not getattr(self._ours, "keeps_connection", False):
+                self._give_back()
+            return result
+
+    def _connect(self) -> None:
+        """This thread's connection, the one that it kept if that is still good."""
+        try:
+            if not self._peewee.is_closed():
+                if self._peewee.is_well:
+                    return
+                self._discard()
+            self._peewee.connect()
+        except (peewee.PeeweeException, ValueError) as error:
+            raise ServiceUnavailable(f"the database cannot be reached: {_first_line(error)}") from error
+
+    def _give_back(self) -> None:
+        if not self._peewee.is_closed():
+            self._peewee.close()
+
+    def _is_lost(self) -> bool:
+        """Whether the connection broke, and with it whatever was not committed."""
+        return not self.is_sqlite and not self._peewee.is_closed() and bool(self._peewee.connection().closed)
 
     def _discard(self) -> None:
         """Drop this thread's connection: what failed once is not handed to the next call."""
@@ -185,27 +315,5 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _sqlite(url: str, connections: int) -> PooledSqliteDatabase:
-    path = url.removeprefix("sqlite:///")
-    if path in ("", ":memory:"):
-        raise ConfigError(f"[database] url: {url!r} names no file; right: sqlite:///var/jobd.db")
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    pragmas = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000}
-    return PooledSqliteDatabase(
-        path, max_connections=connections + 2, pragmas=pragmas, autoconnect=False, check_same_thread=False
-    )
-
-
-def _postgresql(url: str, connections: int) -> PooledPostgresqlDatabase:
-    if urlsplit(url).scheme not in ("postgresql", "postgres"):
-        raise ConfigError(f"[database] url: {url.split(':')[0]}: is neither sqlite:/// nor postgresql://")
-    return PooledPostgresqlDatabase(
-        url.replace("postgres://", "postgresql://", 1),
-        max_connections=connections + 2,
-        timeout=10,
-        autoconnect=False,
-        connect_timeout=5,
-        keepalives_idle=15,
-        tcp_user_timeout=20_000,
-        options=f"-c statement_timeout=60000 -c lock_timeout=20000 -c idle_in_transaction_session_timeout={IDLE}",
-    )
+def _name(fn: Callable[..., Any]) -> str:
+    return str(getattr(fn, "__qualname__", fn))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from peewee import Expression, fn
+from peewee import Expression
 
 from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
 from jobd.metrics import Metrics
@@ -78,7 +78,7 @@ def create(
     require_room(job.namespace, waiting_per_namespace)
     values = {**snapshot(job), **overrides}
     values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
-    made = Exec(**fresh(job.id, "M", caller.username, now()), **values)
+    made = Exec(**fresh(job.id, "M", caller.username, statements.NOW), **values)
     _insert(made)
     audit.record(caller, "exec.create", made.namespace, subject(made), after=overrides, at=made.created_at)
     if idempotency_key is not None:
@@ -92,7 +92,7 @@ def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int)
     jobs.writable(caller, job_id, lock="SHARE")
     source = get(caller, job_id, exec_id)
     require_room(source.namespace, waiting_per_namespace)
-    made = Exec(**fresh(source.job_id, "M", caller.username, now()), **snapshot(source))
+    made = Exec(**fresh(source.job_id, "M", caller.username, statements.NOW), **snapshot(source))
     _insert(made)
     again = {"rerun_of": source.id}
     audit.record(caller, "exec.create", made.namespace, subject(made), after=again, at=made.created_at)
@@ -105,7 +105,7 @@ def subject(row: Exec) -> str:
 
 
 def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict[str, Any]:
-    """The columns that every new waiting exec has."""
+    """The columns that every new waiting exec has; `at` may be NOW for one that `statements` inserts."""
     return {
         "id": str(uuid.uuid4()),
         "job_id": job_id,
@@ -119,7 +119,7 @@ def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict
 def require_room(namespace: str, limit: int) -> None:
     """Raises TooManyRequests."""
     the_last = "namespace = ? AND status = 'W' AND owner IS NULL LIMIT 1 OFFSET ?"
-    if statements.find(Exec, the_last, namespace, limit - 1):
+    if statements.exists(Exec, the_last, namespace, limit - 1):
         raise TooManyRequests(f"{limit} execs of {namespace!r} are waiting already", retry_after=10)
 
 
@@ -165,10 +165,14 @@ def listed(caller: Caller, wanted: ExecFilter, page: int, page_size: int) -> Pag
 
 
 def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
-    """The newest exec of each job, slots that did not run left out."""
-    wanted = Exec.job_id.in_(list(job_ids)) & Exec.deleted_at.is_null() & (Exec.status != "N")
-    newest = Exec.select(fn.MAX(Exec.seq)).where(wanted).group_by(Exec.job_id)
-    return {row.job_id: row for row in Exec.select().where(Exec.seq.in_(newest))}
+    """The newest exec of each job, slots that did not run left out; of each only how it stands."""
+    ids = list(job_ids)
+    newest = (
+        "SELECT (SELECT e.seq FROM execs e WHERE e.job_id = jobs.id AND e.deleted_at IS NULL AND e.status <> 'N' "  # noqa: S608
+        f"ORDER BY e.seq DESC LIMIT 1) FROM jobs WHERE id IN ({statements.marks(len(ids))})"
+    )
+    only = ("job_id", "id", "status", "ended_at")
+    return {row.job_id: row for row in statements.find_all(Exec, f"seq IN ({newest})", *ids, only=only)}
 
 
 def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from peewee import SQL, Expression, Function, Select, SqliteDatabase, fn
+from peewee import SqliteDatabase
 
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
@@ -14,7 +14,7 @@ from jobd.store import audit, secrets, statements
 from jobd.store.accounts import require_namespace
 from jobd.store.callers import Caller
 from jobd.store.clock import now
-from jobd.store.pages import Page, page_of
+from jobd.store.pages import Page
 from jobd.store.tables import Job
 
 TICK = timedelta(microseconds=1)
@@ -100,28 +100,30 @@ def writable(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] =
 
 def listed(caller: Caller, wanted: JobFilter, page: int, page_size: int) -> Page:
     """The caller's jobs, newest first. A foreign namespace is empty."""
-    query = Job.select().where(Job.deleted_at.is_null())
+    conditions: list[tuple[str, Any]] = []
     if caller.namespaces is not None:
-        query = query.where(Job.namespace.in_(sorted(caller.namespaces)))
+        conditions.append((f"namespace IN ({statements.marks(len(caller.namespaces))})", sorted(caller.namespaces)))
     if wanted.namespace is not None:
-        query = query.where(Job.namespace == wanted.namespace)
+        conditions.append(("namespace = ?", [wanted.namespace]))
     if wanted.name is not None:
-        query = query.where(Job.name == wanted.name)
+        conditions.append(("name = ?", [wanted.name]))
     if wanted.region is not None:
-        query = query.where(Job.region_name == wanted.region)
+        conditions.append(("region_name = ?", [wanted.region]))
     if wanted.scheduled is not None:
-        query = query.where(Job.is_schedule_active == wanted.scheduled)
-    for key, value in wanted.labels:
-        query = query.where(_has_label(key, value))
-    return page_of(query.order_by(Job.id.desc()), page, page_size)
+        conditions.append(("is_schedule_active = ?", [wanted.scheduled]))
+    conditions += [(_has_label(), label) for label in wanted.labels]
+    where = " AND ".join(["deleted_at IS NULL", *(text for text, _ in conditions)])
+    values = [value for _, given in conditions for value in given]
+    on_page = f"{where} ORDER BY id DESC LIMIT ? OFFSET ?"
+    found = statements.find_all(Job, on_page, *values, page_size, (page - 1) * page_size)
+    return Page(statements.count(Job, where, *values), found)
 
 
-def _has_label(key: str, value: str) -> Expression | Function:
+def _has_label() -> str:
     """Asked with key and value as parameters: what JSON paths do with quotes and digits differs by database."""
     if not isinstance(Job._meta.database, SqliteDatabase):
-        return fn.jsonb_extract_path_text(Job.labels, key) == value
-    pairs = Select([fn.json_each(Job.labels).alias("label")], [SQL("1")])
-    return fn.EXISTS(pairs.where(SQL("label.key") == key, SQL("label.value") == value))
+        return "jsonb_extract_path_text(labels, ?) = ?"
+    return "EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ? AND label.value = ?)"
 
 
 def update(

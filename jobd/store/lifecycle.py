@@ -13,15 +13,16 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from peewee import SQL, Expression, fn
+from peewee import Expression, fn
 
 from jobd.executor import Handle
 from jobd.logs import Kept
 from jobd.metrics import Metrics
 from jobd.store import execs, secrets, statements
 from jobd.store.clock import now
-from jobd.store.database import after_commit, count
+from jobd.store.database import after_commit, count, one_statement
 from jobd.store.execs import LIVE
+from jobd.store.statements import NOW
 from jobd.store.tables import Daemon, Exec, ExecLog, Job, Region
 
 RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
@@ -49,10 +50,14 @@ def claim(daemon: str, region: str, max_running: int, at_most: int) -> list[Exec
     that `max_running` holds over all daemons.
     """
     _lock_region(region)
-    free = max_running - Exec.select().where(_live_in(region), Exec.holds_slot).count()
-    seqs = [row.seq for row in _next_in_turn(region, min(free, at_most))]
-    waiting = Exec.seq.in_(seqs) & (Exec.status == "W") & Exec.owner.is_null()
-    return _take(waiting, owner=daemon, holds_slot=True)
+    running = "region_name = ? AND status IN ('W', 'R') AND owner IS NOT NULL AND holds_slot"
+    free = max_running - statements.count(Exec, running, region)
+    seqs = _next_in_turn(region, min(free, at_most))
+    if not seqs:
+        return []
+    waiting = f"seq IN ({statements.marks(len(seqs))}) AND status = 'W' AND owner IS NULL"
+    taken = statements.take(Exec, "term = term + 1, holds_slot = true, owner = ?", waiting, daemon, *seqs)
+    return sorted(taken, key=lambda row: row.seq)
 
 
 def take_over(daemon: str, region: str, owners_alive: list[str]) -> list[Exec]:
@@ -90,6 +95,7 @@ def regions_waiting() -> list[str]:
     return [row.name for row in regions]
 
 
+@one_statement
 def give_back_slot(row: Exec) -> bool:
     """The exec goes on without a running slot, while its image is pulled."""
     return _move(row, "W", holds_slot=False)
@@ -112,25 +118,32 @@ def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: boo
     return waits
 
 
-def set_handle(row: Exec, handle: Handle, also: Callable[[], None] = lambda: None) -> bool:
-    """From here on a crash cannot lose the run; only now may it be started. `also` is done with it or not at all."""
-    moved = _move(row, "W", handle=handle.id, image_digest=handle.image_digest)
+@one_statement
+def set_handle(row: Exec, handle: Handle) -> bool:
+    """From here on a crash cannot lose the run; only now may it be started."""
+    return _move(row, "W", handle=handle.id, image_digest=handle.image_digest)
+
+
+def set_handle_and(row: Exec, handle: Handle, also: Callable[[], None]) -> bool:
+    """`set_handle`, and `also` with it or not at all."""
+    moved = set_handle(row, handle)
     if moved:
         also()
     return moved
 
 
+@one_statement
 def set_running(row: Exec, started_at: datetime | None) -> bool:
-    started_at = started_at or now()
-    if not _move(row, "W", status="R", started_at=started_at, message=None):
+    if not _move(row, "W", status="R", started_at=started_at or NOW, message=None):
         return False
     ready_at = row.created_at + (
         _retry_delay(row.retry_delay, row.attempt - 1) if row.trigger_mode == "R" else timedelta()
     )
-    count(lambda metrics: metrics.started(row.region_name, (started_at - ready_at).total_seconds()))
+    count(lambda metrics: metrics.started(row.region_name, (row.started_at - ready_at).total_seconds()))
     return True
 
 
+@one_statement
 def set_message(row: Exec, message: str | None) -> bool:
     """Say why a live exec does not go on."""
     return _move(row, row.status, message=_clean(message))
@@ -148,13 +161,13 @@ def explain_no_more(daemon: str, region: str) -> None:
     Exec.update(message=None).where(_affected(daemon, region), Exec.message.is_null(False)).execute()
 
 
+@one_statement
 def set_timed_out(row: Exec) -> bool:
-    return _move(row, "R", timed_out_at=now())
+    return _move(row, "R", timed_out_at=NOW)
 
 
 def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     """Store result and log, and in the same transaction the retry that follows a failure."""
-    started_at, ended_at = result.started_at or row.started_at, result.ended_at or now()
     is_retried = result.status == "F" and result.reason in RETRIED and row.attempt <= row.max_retries
     if is_retried and Job._meta.database.for_update:
         # Whoever deletes the job locks it first, too: a retry is made before that, and deleted with it, or never.
@@ -166,17 +179,15 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
         reason=result.reason,
         message=_clean(result.message),
         exit_code=result.exit_code,
-        started_at=started_at,
-        ended_at=ended_at,
+        started_at=result.started_at or row.started_at,
+        ended_at=result.ended_at or NOW,
         log_bytes=kept.size if kept else 0,
         owner=None,
         holds_slot=False,
     )
     if not ended:
         return False
-    ran = None if started_at is None else (ended_at - started_at).total_seconds()
-    size = kept.size if kept else 0
-    count(lambda metrics: metrics.ended(row.region_name, result.status, result.reason, ran, size))
+    count(lambda metrics: metrics.ended(row.region_name, result.status, result.reason, _ran(row), row.log_bytes))
     if kept is not None and kept.size:
         statements.insert(ExecLog(exec_seq=row.seq, frames=kept.frames))
     if row.secret_vars:
@@ -245,9 +256,14 @@ def _retry(row: Exec) -> None:
     count(lambda metrics: metrics.created(row.region_name, "R"))
 
 
+def _ran(row: Exec) -> float | None:
+    """Seconds."""
+    return None if row.started_at is None else float((row.ended_at - row.started_at).total_seconds())
+
+
 def _lock_region(region: str) -> None:
     if Region._meta.database.for_update:
-        Region.select().where(Region.name == region).for_update().execute()
+        statements.rows(Region, "SELECT 1 FROM regions WHERE name = ? FOR UPDATE", region)
 
 
 def _affected(daemon: str, region: str) -> Expression:
@@ -266,12 +282,14 @@ def _take(which: Expression, **changes: Any) -> list[Exec]:
     return sorted(taken, key=lambda row: row.seq)
 
 
-def _next_in_turn(region: str, at_most: int) -> list[Exec]:
+def _next_in_turn(region: str, at_most: int) -> list[int]:
     """The execs to take, one of each namespace in turn."""
     if at_most <= 0:
         return []
-    queues = [_waiting(region, namespace, at_most) for namespace in _waiting_namespaces(region)]
-    taken: list[Exec] = []
+    namespaces = _waiting_namespaces(region)
+    at = Exec.not_before.db_value(now()) if namespaces else 0
+    queues = [_waiting(region, namespace, at, at_most) for namespace in namespaces]
+    taken: list[int] = []
     while len(taken) < at_most and any(queues):
         for queue in queues:
             if queue and len(taken) < at_most:
@@ -283,49 +301,43 @@ def _waiting_namespaces(region: str) -> list[str]:
     """Who has something waiting, in one index probe a namespace however long the queues are; shuffled, so that
     with fewer free slots than namespaces each has the same chance.
     """
-    waiting = "region_name = ? AND status = 'W' AND owner IS NULL".replace("?", Exec._meta.database.param)
-    cursor = Exec._meta.database.execute_sql(
+    waiting = "region_name = ? AND status = 'W' AND owner IS NULL"
+    found = statements.rows(
+        Exec,
         f"WITH RECURSIVE ns(name) AS (SELECT min(namespace) FROM execs WHERE {waiting} UNION ALL "  # noqa: S608
         f"SELECT (SELECT min(namespace) FROM execs WHERE {waiting} AND namespace > ns.name) "
         "FROM ns WHERE ns.name IS NOT NULL) SELECT name FROM ns WHERE name IS NOT NULL",
-        (region, region),
+        region,
+        region,
     )
-    names = [name for (name,) in cursor.fetchall()]
+    names = [name for (name,) in found]
     random.shuffle(names)
     return names
 
 
-def _waiting(region: str, namespace: str, at_most: int) -> list[Exec]:
-    at = now()
-    before = Exec.alias()
-    predecessor = before.select(SQL("1")).where(
-        before.job_id == Exec.job_id, before.seq < Exec.seq, before.status.in_(LIVE)
+def _waiting(region: str, namespace: str, at: int, at_most: int) -> list[int]:
+    """What could run now of a namespace's waiting execs, oldest first."""
+    predecessor = "SELECT 1 FROM execs b WHERE b.job_id = e.job_id AND b.seq < e.seq AND b.status IN ('W', 'R')"
+    found = statements.rows(
+        Exec,
+        "SELECT seq FROM execs e WHERE region_name = ? AND namespace = ? AND status = 'W' AND owner IS NULL "  # noqa: S608
+        "AND (not_before IS NULL OR not_before <= ?) AND (start_before IS NULL OR start_before >= ?) "
+        f"AND (NOT replaces OR NOT EXISTS ({predecessor})) ORDER BY seq LIMIT ?",
+        *(region, namespace, at, at, at_most),
     )
-    return list(
-        Exec.select()
-        .where(
-            Exec.region_name == region,
-            Exec.namespace == namespace,
-            Exec.status == "W",
-            Exec.owner.is_null(),
-            Exec.not_before.is_null() | (Exec.not_before <= at),
-            Exec.start_before.is_null() | (Exec.start_before >= at),
-            ~Exec.replaces | ~fn.EXISTS(predecessor),
-        )
-        .order_by(Exec.seq)
-        .limit(at_most)
-    )
+    return [seq for (seq,) in found]
 
 
 def _move(row: Exec, expected: str, **changes: Any) -> bool:
     """The conditional update behind every arrow; the row in hand follows with the commit."""
     fence, owner = ("owner IS NULL", ()) if row.owner is None else ("owner = ?", (row.owner,))
     where = f"seq = ? AND status = ? AND term = ? AND {fence}"
-    if not statements.update(Exec, changes, where, row.seq, expected, row.term, *owner):
+    changed = statements.change(row, changes, where, row.seq, expected, row.term, *owner)
+    if changed is None:
         return False
 
     def follow() -> None:
-        for name, value in changes.items():
+        for name, value in changed.items():
             setattr(row, name, value)
 
     after_commit(follow)

@@ -3,26 +3,53 @@ several times as long as the database takes to run it. Parameters are marked by 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from peewee import Field, JSONField, SqliteDatabase
+from peewee import (
+    BigAutoField,
+    BigIntegerField,
+    BooleanField,
+    CharField,
+    Field,
+    IntegerField,
+    JSONField,
+    SqliteDatabase,
+    TextField,
+)
 
+from jobd.store import clock
 from jobd.store.tables import Table
 
 Row = TypeVar("Row", bound=Table)
 
+NOW: Any = object()
+"""In place of an instant that is set: the database's clock at that statement."""
+
+_AS_THEY_ARE = (BigAutoField, BigIntegerField, CharField, IntegerField, TextField)
+"""Fields whose values come from the database as a row has them; their subclasses are not among them."""
+
 
 def find(model: type[Row], where: str, *parameters: Any) -> Row | None:
     """The first row for which `where` holds; it may end in what else a SELECT can have."""
-    text = f"SELECT {_columns(model)} FROM {model._meta.table_name} WHERE {where}"  # noqa: S608
-    found = _run(model, text, parameters).fetchone()
-    if found is None:
-        return None
-    fields = model._meta.sorted_fields
-    values = {field.name: field.python_value(value) for field, value in zip(fields, found, strict=True)}
-    return model(__no_default__=1, **values)
+    found = _run(model, f"{_select(model, None)} {where}", parameters).fetchone()
+    return None if found is None else _row(model, None, found)
+
+
+def find_all(model: type[Row], where: str, *parameters: Any, only: tuple[str, ...] | None = None) -> list[Row]:
+    """All rows for which `where` holds, as `find` reads it; with `only`, of nothing but these columns."""
+    found = _run(model, f"{_select(model, only)} {where}", parameters).fetchall()
+    return [_row(model, only, values) for values in found]
+
+
+def exists(model: type[Table], where: str, *parameters: Any) -> bool:
+    return _run(model, f"SELECT 1 FROM {model._meta.table_name} WHERE {where}", parameters).fetchone() is not None  # noqa: S608
+
+
+def count(model: type[Table], where: str, *parameters: Any) -> int:
+    (number,) = _run(model, f"SELECT count(*) FROM {model._meta.table_name} WHERE {where}", parameters).fetchone()  # noqa: S608
+    return int(number)
 
 
 def rows(model: type[Table], text: str, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -41,22 +68,50 @@ def locked(query: Any) -> Any:
 
 
 def insert(row: Table) -> None:
-    """Insert a new row; one whose key the database makes has it afterwards."""
-    meta: Any = type(row)._meta
+    """Insert a new row; it has its key afterwards if the database makes it, and its instants where they were NOW."""
+    model = type(row)
+    meta: Any = model._meta
     names = [name for name in row.__data__ if name != meta.primary_key.name or not meta.auto_increment]
-    marks = ", ".join(_mark(meta.fields[name]) for name in names)
-    text = f"INSERT INTO {meta.table_name} ({', '.join(names)}) VALUES ({marks}) RETURNING {meta.primary_key.name}"  # noqa: S608
-    (key,) = _run(type(row), text, [_parameter(meta.fields[name], row.__data__[name]) for name in names]).fetchone()
-    setattr(row, meta.primary_key.name, key)
+    values, nows = _values(model, row.__data__, names)
+    text = (
+        f"INSERT INTO {meta.table_name} ({', '.join(names)}) VALUES ({', '.join(_marks(model, row.__data__, names))}) "  # noqa: S608
+        f"RETURNING {', '.join([meta.primary_key.name, *nows])}"
+    )
+    _note(row, [meta.primary_key.name, *nows], _run(model, text, values).fetchone())
 
 
 def update(model: type[Table], changes: Mapping[str, Any], where: str, *parameters: Any) -> int:
     """Set these columns where `where` holds; how many rows that were."""
-    meta = model._meta
-    setting = ", ".join(f"{name} = {_mark(meta.fields[name])}" for name in changes)
-    values = [_parameter(meta.fields[name], value) for name, value in changes.items()]
-    text = f"UPDATE {meta.table_name} SET {setting} WHERE {where}"  # noqa: S608
-    return int(_run(model, text, [*values, *parameters]).rowcount)
+    return int(_update(model, changes, where, parameters).rowcount)
+
+
+def change(row: Row, changes: Mapping[str, Any], where: str, *parameters: Any) -> dict[str, Any] | None:
+    """Set these columns of one row if `where` holds; what they are now, or None. The row in hand stays as it is."""
+    model = type(row)
+    nows = [name for name, value in changes.items() if value is NOW]
+    if not nows:
+        return dict(changes) if update(model, changes, where, *parameters) else None
+    stored = _update(model, changes, f"{where} RETURNING {', '.join(nows)}", parameters).fetchone()
+    if stored is None:
+        return None
+    return {**changes, **_read(model, tuple(nows), stored)}
+
+
+def take(model: type[Row], setting: str, where: str, *parameters: Any) -> list[Row]:
+    """`UPDATE … SET setting WHERE where`; the rows as they are now."""
+    text = f"UPDATE {model._meta.table_name} SET {setting} WHERE {where} RETURNING {', '.join(_names(model))}"  # noqa: S608
+    return [_row(model, None, values) for values in _run(model, text, parameters).fetchall()]
+
+
+def marks(count: int) -> str:
+    """The inside of an `IN (…)` with so many parameters; SQL has no empty one: NULL, which nothing equals."""
+    return ", ".join("?" * count) or "NULL"
+
+
+def _update(model: type[Table], changes: Mapping[str, Any], where: str, parameters: Sequence[Any]) -> Any:
+    setting = ", ".join(f"{name} = {mark}" for name, mark in zip(changes, _marks(model, changes, changes), strict=True))
+    values, _ = _values(model, changes, changes)
+    return _run(model, f"UPDATE {model._meta.table_name} SET {setting} WHERE {where}", [*values, *parameters])  # noqa: S608
 
 
 def _run(model: type[Table], text: str, parameters: Sequence[Any]) -> Any:
@@ -64,15 +119,64 @@ def _run(model: type[Table], text: str, parameters: Sequence[Any]) -> Any:
     return database.execute_sql(text if database.param == "?" else text.replace("?", database.param), parameters)
 
 
-def _mark(field: Field) -> str:
-    # As peewee does it: SQLite keeps as JSON what comes from this function.
-    return "json(?)" if isinstance(field, JSONField) and isinstance(field.model._meta.database, SqliteDatabase) else "?"
-
-
-def _parameter(field: Field, value: Any) -> Any:
-    return json.dumps(value) if isinstance(field, JSONField) else field.db_value(value)
+@lru_cache(maxsize=64)
+def _names(model: type[Table]) -> tuple[str, ...]:
+    return tuple(field.column_name for field in model._meta.sorted_fields)
 
 
 @lru_cache(maxsize=64)
-def _columns(model: type[Table]) -> str:
-    return ", ".join(field.column_name for field in model._meta.sorted_fields)
+def _select(model: type[Table], only: tuple[str, ...] | None) -> str:
+    return f"SELECT {', '.join(only or _names(model))} FROM {model._meta.table_name} WHERE"  # noqa: S608
+
+
+@lru_cache(maxsize=64)
+def _readers(model: type[Table], names: tuple[str, ...]) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    """How to read each column's values; None: as they are."""
+    fields = [model._meta.fields[name] for name in names]
+    return tuple((field.name, None if type(field) in _AS_THEY_ARE else field.python_value) for field in fields)
+
+
+def _read(model: type[Table], names: tuple[str, ...], values: Sequence[Any]) -> dict[str, Any]:
+    read = zip(_readers(model, names), values, strict=True)
+    return {name: value if reader is None else reader(value) for (name, reader), value in read}
+
+
+def _row(model: type[Row], only: tuple[str, ...] | None, values: Sequence[Any]) -> Row:
+    row = model(__no_default__=1)
+    row.__data__ = _read(model, only or _names(model), values)
+    return row
+
+
+def _note(row: Table, names: Sequence[str], values: Sequence[Any]) -> None:
+    for name, value in _read(type(row), tuple(names), values).items():
+        setattr(row, name, value)
+
+
+def _is_sqlite(model: type[Table]) -> bool:
+    return isinstance(model._meta.database, SqliteDatabase)
+
+
+def _marks(model: type[Table], given: Mapping[str, Any], names: Any) -> list[str]:
+    """The marks of these columns' values. As peewee does it: SQLite keeps as JSON what comes from its function."""
+    fields, is_sqlite = model._meta.fields, _is_sqlite(model)
+    if is_sqlite:
+        return ["json(?)" if isinstance(fields[name], JSONField) else "?" for name in names]
+    return [clock.POSTGRESQL if given[name] is NOW else "?" for name in names]
+
+
+def _values(model: type[Table], given: Mapping[str, Any], names: Any) -> tuple[list[Any], list[str]]:
+    """The values that these columns' marks stand for, and which columns are NOW."""
+    fields, is_sqlite = model._meta.fields, _is_sqlite(model)
+    nows = [name for name in names if given[name] is NOW]
+    at = clock.now() if nows and is_sqlite else None
+    return [
+        _parameter(fields[name], at if given[name] is NOW else given[name])
+        for name in names
+        if is_sqlite or given[name] is not NOW
+    ], nows
+
+
+def _parameter(field: Field, value: Any) -> Any:
+    if isinstance(field, JSONField):
+        return json.dumps(value)
+    return value if type(field) in _AS_THEY_ARE or isinstance(field, BooleanField) else field.db_value(value)

@@ -41,12 +41,14 @@ def examples() -> list[str]:
     return sorted(commands, key=lambda command: ("DELETE" in command, -command.count("/") * ("DELETE" in command)))
 
 
-def test_every_address_and_method_has_a_section(api: Api) -> None:
+def test_every_address_and_method_has_a_section() -> None:
     sections = set(re.findall(r"^### `(\w+ /\S+)`", TEXT, re.MULTILINE))
-    served = set()
-    for address, handler in routes.TABLE.items():
-        made = handler.__new__(handler)
-        served |= {f"{method} {address}" for method in made._methods() if method not in ("HEAD", "OPTIONS")}
+    served = {
+        f"{method} {path}"
+        for path, handler in routes.TABLE.items()
+        for method in handler.methods()
+        if method not in ("HEAD", "OPTIONS")
+    }
     assert sections == served
 
 

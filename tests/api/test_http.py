@@ -281,14 +281,41 @@ class TestWithoutTokens:
     async def test_the_host_may_be_this_machine(self, open_api: Api, host: str) -> None:
         assert (await open_api.call("GET", "/v1/jobs", headers={"Host": host})).status == 200
 
-    @pytest.mark.parametrize("host", ["evil.example", "10.0.0.1", "localhost.evil.example", "127.0.0.1.evil.example"])
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "evil.example",
+            "10.0.0.1",
+            "0.0.0.0",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "2130706433",
+            "[::1].evil.example",
+            "[::1",
+            "[::ffff:10.0.0.1]",
+            "-",
+        ],
+    )
     async def test_any_other_host_is_403(self, open_api: Api, host: str) -> None:
         for path in ("/v1/jobs", "/healthz"):
             answer = await open_api.call("GET", path, headers={"Host": host})
             assert (answer.status, answer.error["code"]) == (403, "permission_denied")
 
     @pytest.mark.parametrize(
-        "headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+        "host",
+        ["localhost@evil.example", "localhost:80@evil.example:80", "localhost,evil.example"],
+    )
+    async def test_what_is_no_host_is_refused_before_that(self, open_api: Api, host: str) -> None:
+        assert (await open_api.call("GET", "/v1/jobs", headers={"Host": host})).status == 400
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Origin": "http://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "http://["},
+            {"Sec-Fetch-Site": "cross-site"},
+        ],
     )
     async def test_a_page_of_another_site_is_403(self, open_api: Api, headers: dict[str, str]) -> None:
         assert (await open_api.call("POST", "/v1/jobs", JOB, headers=headers)).status == 403

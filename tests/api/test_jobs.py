@@ -1,4 +1,5 @@
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -232,6 +233,13 @@ async def test_a_preview_begins_strictly_after_the_time_it_is_given(api: Api) ->
     got = (await api.call("POST", "/v1/schedule/preview", said)).json
     assert [slot["utc"] for slot in got["slots"]] == ["2030-01-01T02:00:00.000000+00:00"]
     assert got["remaining"] is None
+
+
+async def test_a_preview_of_times_before_zones_tells_them_at_an_offset_in_whole_minutes(api: Api) -> None:
+    said = {"schedule_mode": "30 2 * * *", "schedule_timezone": "Asia/Shanghai", "after": "0866-01-27T06:19:20Z"}
+    (slot,) = (await api.call("POST", "/v1/schedule/preview", {**said, "count": 1})).json["slots"]
+    assert slot["local"] == "0866-01-28T02:30:17.000000+08:06"
+    assert datetime.fromisoformat(slot["local"]) == datetime.fromisoformat(slot["utc"])
 
 
 async def test_a_preview_of_a_form_without_a_start_begins_with_the_time_it_is_given(api: Api) -> None:

@@ -235,6 +235,76 @@ async def test_a_cut_is_shown(place: Place) -> None:
         assert b"a\n[jobd: 100 bytes left out here]\nc" in await stream.rest()
 
 
+async def test_followers_who_share_what_is_made_of_it_each_get_all_of_it(place: Place) -> None:
+    forms = [("", "text/event-stream"), ("&stream=stdout", "text/event-stream")]
+    forms += [("", "text/plain"), ("&timestamps=1", "text/plain"), ("&timestamps=1&stream=stderr", "text/plain")]
+    rest: list[tuple[tuple[str, str], asyncio.Task[bytes]]] = []
+
+    async def whole(form: tuple[str, str]) -> bytes:
+        async with place.follow(*form[:1], accept=form[1]) as stream:
+            return await stream.rest()
+
+    wanted = {"stdout": b"", "stderr": b""}
+    for number in range(12):
+        rest += [(form, asyncio.create_task(whole(form))) for form in forms if number in (0, 5)]
+        for stream, text in (("stdout", f"{number} 团队 line"), ("stderr", f"!{number}\n")):
+            # characters and lines end in the next piece
+            data = text.encode()
+            wanted[stream] += data
+            place.write(data[: number + 1], stream)
+            await asyncio.sleep(0.02 if number % 3 else 0)
+            place.write(data[number + 1 :], stream)
+    await place.end()
+    got = {form: [await task for of, task in rest if of == form] for form in forms}
+    plain = got["", "text/plain"]
+    assert plain[0] == plain[1] and len(plain[0]) == sum(map(len, wanted.values()))
+    for form in forms[3:]:
+        lines = [re.sub(rb"(?m)^\S+ ", b"", text) for text in got[form]]
+        assert lines[0] == lines[1]
+    assert re.sub(rb"(?m)^\S+ ", b"", got["&timestamps=1&stream=stderr", "text/plain"][0]) == wanted["stderr"]
+    for form in forms[:2]:
+        for text in got[form]:
+            events = [json.loads(line[6:]) for line in text.split(b"\n") if line.startswith(b"data: ")]
+            said = "".join(event["message"] for event in events if event.get("stream") == "stdout")
+            assert said == wanted["stdout"].decode()
+
+
+async def test_the_last_lines_are_read_once_for_all_who_come_together(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(b"one\ntwo\nthree\n")
+    engine, reads, gate = place.bench.engines[0], [], asyncio.Event()
+    running_log = engine.running_log
+
+    async def counted(row: Exec) -> bytes | None:
+        so_far = await running_log(row)
+        reads.append(row.id)
+        await gate.wait()
+        return so_far
+
+    async def told_tail(tail: int) -> bytes:
+        async with place.follow(f"&tail={tail}") as stream:
+            return told(await stream.events())
+
+    came: list[Any] = []
+    last_lines = logs_api.Logs._last_lines
+
+    def noted(handler: logs_api.Logs, *args: Any) -> Any:
+        came.append(handler)
+        return last_lines(handler, *args)
+
+    monkeypatch.setattr(logs_api.Logs, "_last_lines", noted)
+    monkeypatch.setattr(engine, "running_log", counted)
+    following = [asyncio.create_task(told_tail(tail)) for tail in (1, 1, 1, 2)]
+    await place.bench.eventually(lambda: (len(came), len(reads)) == (4, 2))
+    gate.set()
+    place.write(b"four\n")
+    await place.end()
+    texts = [await task for task in following]
+    assert len(reads) == 2
+    assert texts == [b"three\nfour\n"] * 3 + [b"two\nthree\nfour\n"]
+
+
 async def test_a_client_that_goes_away_frees_the_reader_at_once(place: Place) -> None:
     async with place.follow() as stream:
         place.write(b"x")

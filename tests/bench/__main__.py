@@ -1,6 +1,7 @@
 """`python -m tests.bench [NAME…]`: run benches, all of them without a name. `script/bench` brings the services."""
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,8 @@ def main() -> int:
     unknown = [name for name in given.names if name not in BENCHES]
     if unknown:
         parser.error(f"no bench is called {', '.join(unknown)}; there are {', '.join(BENCHES)}")
+    # As Ctrl-C: what was made is cleared away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     world = World(QUICK if given.quick else FULL)
     figures: list[Figure] = []
     skipped: dict[str, str] = {}

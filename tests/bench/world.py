@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -27,6 +29,8 @@ from tests.services import fresh_postgres, imported_busybox, require
 
 DATABASES = ("SQLite", "PostgreSQL")
 DRY_RUN = "executor = dry-run\nmax_running = 2000"
+OWNER = "jobd.bench"
+"""Label of a bench's network: the process whose it is."""
 
 
 @dataclass
@@ -38,8 +42,11 @@ class World:
     _open: ExitStack = field(default_factory=ExitStack)
 
     def close(self) -> None:
-        self._open.close()
-        shutil.rmtree(self.folder)
+        """Whatever a bench that was stopped half-way has left goes, too: its containers with its network."""
+        try:
+            self._open.close()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @cached_property
     def docker_socket(self) -> str:
@@ -61,8 +68,9 @@ class World:
         """A network as jobd makes its own, under a name that nobody else uses."""
         name = f"jobd-bench-{uuid.uuid4().hex[:12]}"
         quiet = {"com.docker.network.bridge.enable_icc": "false"}
-        self.engine.create_network(name, driver="bridge", options=quiet)
-        self._open.callback(self.engine.remove_network, name)
+        _clear_networks(self.engine)
+        self.engine.create_network(name, driver="bridge", options=quiet, labels={OWNER: str(os.getpid())})
+        self._open.callback(_clear_network, self.engine, name)
         return name
 
     @contextmanager
@@ -142,6 +150,34 @@ async def running_engine(
         yield engine, settings
     finally:
         await engine.stop()
+
+
+def _clear_networks(engine: docker.APIClient) -> None:
+    """Remove what killed benches have left."""
+    for network in engine.networks(filters={"label": OWNER}):
+        if not Path("/proc", network["Labels"][OWNER]).exists():
+            _clear_network(engine, network["Name"])
+
+
+def _clear_network(engine: docker.APIClient, network: str, patience: float = 30.0) -> None:
+    """Remove a network and the containers in it, also those that are still being started; by its name, since what was
+    never started does not know its id.
+    """
+    until = time.monotonic() + patience
+    while True:
+        for container in engine.containers(all=True, filters={"network": network}):
+            with contextlib.suppress(docker.errors.APIError):  # its own daemon may be about to remove it
+                engine.remove_container(container["Id"], force=True, v=True)
+        try:
+            engine.remove_network(network)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def new_caller(database: Database, name: str = "bench") -> Caller:

@@ -34,6 +34,7 @@ class BreakingDatabase(Database):
     """Goes away at one call: before the statement is sent, at COMMIT, or after it, so that the answer is lost."""
 
     fault: Fault | None = None
+    most_together = 1
 
     def read_sync(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self.fault is not None and self.fault.strikes(_name(fn)):

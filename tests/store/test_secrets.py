@@ -170,7 +170,7 @@ def test_an_exec_keeps_what_it_was_started_with_until_it_ends(
     make_exec(database, caller, job)
     (row,) = database.write_sync(lifecycle.claim, "daemon", REGION, 32, 1)
     values = database.read_sync(secrets.for_start, keyring, row)
-    assert database.write_sync(lifecycle.set_handle, row, Handle("c"), lambda: secrets.keep(keyring, row, values))
+    assert database.write_sync(lifecycle.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, values))
     database.write_sync(
         jobs.update, caller, job.id, {"secret_vars": {"PASSWORD": SecretStr("another")}}, keyring=keyring
     )
@@ -190,7 +190,9 @@ def test_what_an_exec_kept_that_was_ended_by_force_is_dropped(
     job = secret_job(database, caller, keyring)
     made = make_exec(database, caller, job)
     (row,) = database.write_sync(lifecycle.claim, "daemon", REGION, 32, 1)
-    database.write_sync(lifecycle.set_handle, row, Handle("c"), lambda: secrets.keep(keyring, row, {"PASSWORD": VALUE}))
+    database.write_sync(
+        lifecycle.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, {"PASSWORD": VALUE})
+    )
     database.write_sync(execs.force_end, caller, job.id, made.id)
     database.write_sync(secrets.drop_left)
     assert [row.exec_seq for row in database.read_sync(lambda: list(Secret.select()))] == [None]
@@ -201,7 +203,9 @@ def test_a_retry_and_a_rerun_have_the_names(database: Database, caller: Caller, 
     database.write_sync(jobs.update, caller, job.id, {"max_retries": 1})
     made = make_exec(database, caller, job)
     (row,) = database.write_sync(lifecycle.claim, "daemon", REGION, 32, 1)
-    database.write_sync(lifecycle.set_handle, row, Handle("c"), lambda: secrets.keep(keyring, row, {"PASSWORD": VALUE}))
+    database.write_sync(
+        lifecycle.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, {"PASSWORD": VALUE})
+    )
     database.write_sync(lifecycle.end, row, Result("F", "exit_code"), None)
     database.write_sync(execs.rerun, caller, job.id, made.id, 100)
     found = database.read_sync(lambda: list(Exec.select()))

@@ -1,6 +1,8 @@
 """Statements that are written out give what peewee's own would."""
 
-from jobd.store import statements
+from datetime import timedelta
+
+from jobd.store import clock, statements
 from jobd.store.accounts import Caller
 from jobd.store.database import Database
 from jobd.store.tables import Exec, Job
@@ -25,3 +27,34 @@ def test_an_update_counts_the_rows_for_which_its_condition_holds(database: Datab
     assert database.write_sync(statements.update, Exec, changes, "id = ? AND status = ?", row.id, "W") == 1
     stored = database.read_sync(Exec.get_by_id, row.seq)
     assert {name: getattr(stored, name) for name in changes} == changes
+
+
+def test_all_rows_found_are_those_that_peewee_finds(database: Database, caller: Caller) -> None:
+    jobs = [make_job(database, caller, name=f"job {n}") for n in range(3)]
+    wanted = [job.id for job in jobs[1:]]
+    where = f"id IN ({statements.marks(2)}) ORDER BY id"
+    found = database.read_sync(statements.find_all, Job, where, *wanted)
+    assert [row.__data__ for row in found] == [database.read_sync(Job.get_by_id, id).__data__ for id in wanted]
+    names = database.read_sync(statements.find_all, Job, where, *wanted, only=("name",))
+    assert [row.__data__ for row in names] == [{"name": "job 1"}, {"name": "job 2"}]
+    assert database.read_sync(statements.count, Job, f"id IN ({statements.marks(2)})", *wanted) == 2
+    assert database.read_sync(statements.count, Job, f"id IN ({statements.marks(0)})") == 0
+
+
+def test_now_is_the_databases_clock_in_the_row_and_in_hand(database: Database, caller: Caller) -> None:
+    row = make_exec(database, caller)
+    changed = database.write_sync(
+        statements.change, row, {"message": "said", "started_at": statements.NOW}, "seq = ?", row.seq
+    )
+    assert changed is not None
+    stored = database.read_sync(Exec.get_by_id, row.seq)
+    assert (stored.message, stored.started_at) == ("said", changed["started_at"])
+    assert abs(database.read_sync(clock.now) - stored.started_at) < timedelta(minutes=1)
+    assert database.write_sync(statements.change, row, {"started_at": statements.NOW}, "seq = ?", 0) is None
+
+
+def test_a_taken_row_is_as_it_is_now(database: Database, caller: Caller) -> None:
+    row = make_exec(database, caller)
+    (taken,) = database.write_sync(statements.take, Exec, "term = term + 1, owner = ?", "seq = ?", "me", row.seq)
+    assert (taken.term, taken.owner) == (1, "me")
+    assert taken.__data__ == database.read_sync(Exec.get_by_id, row.seq).__data__

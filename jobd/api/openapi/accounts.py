@@ -1,0 +1,204 @@
+"""The calls of users, organizations and tokens, and of what they changed."""
+
+from jobd.api import shapes
+from jobd.api.openapi.calls import Body, Call, Calls, answer, empty, page
+from jobd.api.schemas import (
+    Credentials,
+    MemberChange,
+    MemberCreate,
+    OrganizationCreate,
+    ProfileChange,
+    TokenCreate,
+    UserChange,
+    UserCreate,
+)
+
+_AT = "2025-12-28T14:31:07.639255+00:00"
+_SECRET = "jobd_w3dyl2cqn5cq4q5ndh5ugl7u3cvxdzlx5fkxoxq"  # noqa: S105
+_PROFILE = {
+    "username": "chennanfei",
+    "is_admin": False,
+    "namespaces": {"chennanfei": "admin", "team": "writer"},
+    "access": "write",
+}
+_NEW_TOKEN = {"name": "ci", "namespace": "chennanfei", "access": "read", "expires_at": "2099-01-01T00:00:00Z"}
+_TOKEN = {
+    **_NEW_TOKEN,
+    "id": 3,
+    "username": "chennanfei",
+    "created_at": _AT,
+    "expires_at": "2099-01-01T00:00:00.000000+00:00",
+    "last_used_at": None,
+}
+_USER = {"username": "lihua", "is_admin": False, "is_active": True, "has_password": True, "created_at": _AT}
+_ORGANIZATION = {"name": "team", "role": "admin", "created_by": "chennanfei", "created_at": _AT}
+_MEMBER = {"username": "lihua", "role": "writer", "created_at": _AT}
+_RECORD = {
+    "id": 7,
+    "at": _AT,
+    "namespace": "chennanfei",
+    "actor": "chennanfei",
+    "token": 1,
+    "address": "127.0.0.1",
+    "request_id": "7f9c2ba4e88f827d616045507605853e",
+    "action": "job.update",
+    "subject": "146",
+    "before": {"timeout": 60},
+    "after": {"timeout": None},
+}
+_LOCATION = {"Location": "Its address."}
+_ADMINISTRATORS = "For administrators of the installation."
+
+_OWN: Calls = {
+    ("POST", "/v1/generate-api-token"): Call(
+        "Accounts",
+        "Sign in",
+        {200: answer("A new token.", shapes.SignedIn, {"username": "chennanfei", "token": _SECRET})},
+        "As JSON or as a form. The newest 50 tokens made like this work. After 10 wrong passwords for a username from "
+        "one address within a minute it is 429.",
+        Body(Credentials, {"A user": {"username": "chennanfei", "password": "correct horse battery staple"}}),
+        refusals=(401,),
+    ),
+    ("GET", "/v1/auth/profile"): Call(
+        "Accounts", "Show who asks", {200: answer("The caller.", shapes.Profile, _PROFILE)}
+    ),
+    ("PUT", "/v1/auth/profile"): Call(
+        "Accounts",
+        "Change one's own password",
+        {200: answer("The caller.", shapes.Profile, _PROFILE)},
+        "Tokens stay valid. An administrator sets the first password of who has none (else it is 409).",
+        Body(
+            ProfileChange,
+            {"Another one": {"current_password": "correct horse battery staple", "password": "a longer one, 更长的"}},
+        ),
+        refusals=(409,),
+    ),
+    ("GET", "/v1/tokens"): Call(
+        "Accounts",
+        "List one's own tokens",
+        {200: answer("One page, newest first.", shapes.TokenPage, page([_TOKEN]))},
+        refusals=(404,),
+    ),
+    ("POST", "/v1/tokens"): Call(
+        "Accounts",
+        "Create a token for oneself",
+        {201: answer("The token.", shapes.NewToken, {**_TOKEN, "token": _SECRET}, _LOCATION)},
+        body=Body(TokenCreate, {"One that reads": _NEW_TOKEN, "The least": {"name": "laptop"}}),
+    ),
+    ("GET", "/v1/tokens/{token_id}"): Call(
+        "Accounts", "Show a token", {200: answer("The token.", shapes.Token, _TOKEN)}, refusals=(404,)
+    ),
+    ("DELETE", "/v1/tokens/{token_id}"): Call(
+        "Accounts",
+        "Revoke a token",
+        {204: empty("It works no longer.")},
+        "An administrator may revoke anybody's.",
+        refusals=(404,),
+    ),
+}
+_USERS: Calls = {
+    ("GET", "/v1/users"): Call(
+        "Users",
+        "List users",
+        {200: answer("One page, newest first.", shapes.UserPage, page([_USER]))},
+        _ADMINISTRATORS,
+    ),
+    ("POST", "/v1/users"): Call(
+        "Users",
+        "Create a user",
+        {201: answer("The user.", shapes.User, _USER, _LOCATION)},
+        _ADMINISTRATORS,
+        Body(UserCreate, {"With a password": {"username": "lihua", "password": "correct horse battery staple"}}),
+        refusals=(409,),
+    ),
+    ("GET", "/v1/users/{username}"): Call(
+        "Users", "Show a user", {200: answer("The user.", shapes.User, _USER)}, _ADMINISTRATORS, refusals=(404,)
+    ),
+    ("PUT", "/v1/users/{username}"): Call(
+        "Users",
+        "Change a user",
+        {200: answer("The user.", shapes.User, _USER)},
+        f"{_ADMINISTRATORS} The last administrator, and the last admin of an organization, cannot be disabled: 409.",
+        Body(UserChange, {"A new password": {"password": "a longer one, 更长的"}}, required=False),
+        refusals=(404, 409),
+    ),
+    ("DELETE", "/v1/users/{username}"): Call(
+        "Users",
+        "Delete a user",
+        {204: empty("The user is gone, with tokens and memberships.")},
+        f"{_ADMINISTRATORS} 409 for one who has jobs, for the last administrator, and for the last admin of an "
+        "organization.",
+        refusals=(404, 409),
+    ),
+}
+_ORGANIZATIONS: Calls = {
+    ("GET", "/v1/orgs"): Call(
+        "Organizations",
+        "List organizations",
+        {200: answer("One page, newest first.", shapes.OrganizationPage, page([_ORGANIZATION]))},
+        "Those that the caller is a member of; an administrator of the installation sees all.",
+    ),
+    ("POST", "/v1/orgs"): Call(
+        "Organizations",
+        "Create an organization",
+        {201: answer("The organization.", shapes.Organization, _ORGANIZATION, _LOCATION)},
+        _ADMINISTRATORS,
+        Body(OrganizationCreate, {"One's own": {"name": "team"}}),
+        refusals=(409,),
+    ),
+    ("GET", "/v1/orgs/{name}"): Call(
+        "Organizations",
+        "Show an organization",
+        {200: answer("The organization.", shapes.Organization, _ORGANIZATION)},
+        refusals=(404,),
+    ),
+    ("DELETE", "/v1/orgs/{name}"): Call(
+        "Organizations",
+        "Delete an organization",
+        {204: empty("It is gone.")},
+        "409 while it has jobs.",
+        refusals=(404, 409),
+    ),
+    ("GET", "/v1/orgs/{name}/members"): Call(
+        "Organizations",
+        "List an organization's members",
+        {200: answer("One page, newest first.", shapes.MemberPage, page([_MEMBER]))},
+        refusals=(404,),
+    ),
+    ("POST", "/v1/orgs/{name}/members"): Call(
+        "Organizations",
+        "Add a member",
+        {201: answer("The member.", shapes.Member, _MEMBER, _LOCATION)},
+        body=Body(MemberCreate, {"A writer": {"username": "lihua", "role": "writer"}}),
+        refusals=(404, 409),
+    ),
+    ("GET", "/v1/orgs/{name}/members/{username}"): Call(
+        "Organizations", "Show a member", {200: answer("The member.", shapes.Member, _MEMBER)}, refusals=(404,)
+    ),
+    ("PUT", "/v1/orgs/{name}/members/{username}"): Call(
+        "Organizations",
+        "Change a member's role",
+        {200: answer("The member.", shapes.Member, _MEMBER)},
+        "The last admin who can sign in keeps it: 409.",
+        Body(MemberChange, {"A reader": {"role": "reader"}}),
+        refusals=(404, 409),
+    ),
+    ("DELETE", "/v1/orgs/{name}/members/{username}"): Call(
+        "Organizations",
+        "Remove a member",
+        {204: empty("The user is no member any more.")},
+        "409 for the last admin who can sign in.",
+        refusals=(404, 409),
+    ),
+}
+CALLS: Calls = {
+    **_OWN,
+    **_USERS,
+    **_ORGANIZATIONS,
+    ("GET", "/v1/audit"): Call(
+        "Audit",
+        "List changes",
+        {200: answer("One page, newest first.", shapes.AuditPage, page([_RECORD]))},
+        "Who changed what in the namespaces that the caller is admin of.",
+    ),
+}

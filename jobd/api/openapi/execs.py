@@ -1,0 +1,155 @@
+"""The calls of execs and their logs."""
+
+from typing import Any
+
+from jobd.api import shapes
+from jobd.api.openapi.calls import JSON, Answer, Body, Call, Calls, Content, Header, answer, empty, page
+from jobd.api.openapi.jobs import JOB
+from jobd.api.schemas import ExecCreate, Nothing
+
+_EXEC: dict[str, Any] = {
+    "id": "64b2d045-2881-4293-9bcd-bdc04b953115",
+    "job": 146,
+    "status": "W",
+    "trigger_mode": "M",
+    "attempt": 1,
+    "retry_of": None,
+    "scheduled_for": None,
+    "command": "python report.py --day yesterday",
+    "docker_image_repo": "index.example.com/team/report",
+    "docker_image_tag": "v3",
+    "image_digest": None,
+    "resource_size": "XS",
+    "region_name": "BEIJING1",
+    "runtime_vars": {"DB_HOST": "10.0.0.5"},
+    "secret_vars": {"DB_PASSWORD": "******"},
+    "created_by": "chennanfei",
+    "created_at": "2025-12-28T14:51:53.074169+00:00",
+    "started_at": None,
+    "ended_at": None,
+    "duration": None,
+    "stop_requested_at": None,
+    "exit_code": None,
+    "reason": None,
+    "message": None,
+    "log_bytes": 0,
+}
+_ENDED = {
+    **_EXEC,
+    "status": "F",
+    "started_at": "2025-12-28T14:52:02.952491+00:00",
+    "ended_at": "2025-12-28T14:52:12.952491+00:00",
+    "duration": {"hours": 0, "minutes": 0, "seconds": 10},
+    "exit_code": 3,
+    "reason": "exit_code",
+    "message": "the program ended with exit code 3",
+    "log_bytes": 14,
+}
+_CANCELLED = {**_EXEC, "status": "C", "reason": "cancelled", "ended_at": "2025-12-28T14:51:54.000000+00:00"}
+_JOB_NOW = {
+    **{name: value for name, value in JOB.items() if name != "last_exec"},
+    "email_enabled": False,
+    "runtime_vars": '{"DB_HOST": "10.0.0.5"}',
+}
+_LINE = {"time": "2025-12-28T14:52:03.100000+00:00", "stream": "stderr", "message": "no such table\n"}
+_EVENTS = (
+    'retry: 1000\n\nid: 14\nevent: log\ndata: {"time":"2025-12-28T14:52:03.100000+00:00","stream":"stderr",'
+    '"message":"no such table\\n"}\n\nid: 14\nevent: end\ndata: {"status":"F","exit_code":3,"reason":"exit_code"}\n\n'
+)
+_TEXT = {"type": "string"}
+_KEY = Header(
+    "The same caller, job, key and body within 24 hours answer with the exec that was made the first time.",
+    {"type": "string", "pattern": "^[!-~]{1,255}$"},
+)
+_NO_BODY = Body(Nothing, {"Nothing": {}}, required=False)
+_CREATED = answer("The exec.", shapes.Exec, _EXEC, {"Location": "Its address."})
+
+CALLS: Calls = {
+    ("POST", "/v1/jobs/{id}/execs"): Call(
+        "Execs",
+        "Run a job now",
+        {201: _CREATED},
+        "The body may be empty, or name what holds for this run alone. 429 when the namespace has as many execs "
+        "waiting as the server allows.",
+        Body(
+            ExecCreate,
+            {
+                "As the job is": {},
+                "Another day": {"command": "python report.py --day 2026-01-01", "runtime_vars": {"DRY": "1"}},
+            },
+            required=False,
+        ),
+        {"Idempotency-Key": _KEY},
+        (404, 409, 422),
+    ),
+    ("GET", "/v1/jobs/{id}/execs"): Call(
+        "Execs",
+        "List a job's execs",
+        {200: answer("One page, newest first.", shapes.ExecPage, page([_ENDED]))},
+        refusals=(404,),
+    ),
+    ("GET", "/v1/execs"): Call(
+        "Execs",
+        "List execs of all jobs",
+        {200: answer("One page, newest first.", shapes.ExecPage, page([_ENDED]))},
+        "All that the caller may see, or those that match every filter. 404 when `job` names none.",
+        refusals=(404,),
+    ),
+    ("GET", "/v1/jobs/{id}/execs/{exec_id}"): Call(
+        "Execs",
+        "Show an exec",
+        {200: answer("The exec, with its job as it is now.", shapes.ExecDetail, {**_ENDED, "job": _JOB_NOW})},
+        refusals=(404,),
+    ),
+    ("DELETE", "/v1/jobs/{id}/execs/{exec_id}"): Call(
+        "Execs",
+        "Delete an exec",
+        {204: empty("It is gone; one that runs is stopped behind it.")},
+        refusals=(404,),
+    ),
+    ("POST", "/v1/jobs/{id}/execs/{exec_id}/stop"): Call(
+        "Execs",
+        "Stop an exec",
+        {202: answer("The exec as it is now.", shapes.Exec, _CANCELLED)},
+        "One that waits is cancelled at once; one that runs gets SIGTERM, and SIGKILL after a grace. It may be asked "
+        "again; of one that has ended it is 409.",
+        _NO_BODY,
+        refusals=(404, 409),
+    ),
+    ("POST", "/v1/jobs/{id}/execs/{exec_id}/rerun"): Call(
+        "Execs",
+        "Run an exec again",
+        {201: _CREATED},
+        "The same as it was then, whatever the job says now.",
+        _NO_BODY,
+        refusals=(404, 409),
+    ),
+    ("GET", "/v1/jobs/{id}/execs/{exec_id}/logs"): Call(
+        "Logs",
+        "Read or follow an exec's output",
+        {
+            200: Answer(
+                "What there is; with `follow` all until the exec ends.",
+                {
+                    "text/plain": Content(_TEXT, "no such table\n"),
+                    JSON: Content({"type": "array", "items": shapes.LogLine}, [_LINE]),
+                    "text/event-stream": Content(_TEXT, _EVENTS),
+                },
+                {"Accept-Ranges": "`bytes`, of text that is not followed."},
+            ),
+            206: Answer(
+                "The range of the text that `Range` asks for.",
+                {"text/plain": Content(_TEXT, "table\n")},
+                {"Content-Range": "Which bytes, and of how many."},
+            ),
+        },
+        "`Accept` chooses: text as the program wrote it, a list of lines in JSON, or, with `follow`, server-sent "
+        "events: `log` with a line's `time`, `stream` and `message`, and `end` with the exec's `status`, `exit_code` "
+        "and `reason`. A log that is not followed is never sent as events, one that is followed never as JSON.",
+        headers={
+            "Range": Header("One range of bytes of the text: `bytes=FIRST-LAST`.", _TEXT, "bytes=8-"),
+            "Last-Event-ID": Header("The id of the last event that came: go on behind it.", _TEXT),
+        },
+        refusals=(404, 416),
+    ),
+}

@@ -1,0 +1,116 @@
+"""The calls of jobs and their schedules."""
+
+from jobd.api import shapes
+from jobd.api.openapi.calls import Body, Call, Calls, Header, answer, empty, page
+from jobd.api.schemas import JobCreate, JobFields, Preview
+
+_NEW = {
+    "name": "每日报表",
+    "command": "python report.py --day yesterday",
+    "docker_image_repo": "index.example.com/team/report",
+    "docker_image_tag": "v3",
+    "resource_size": "XS",
+    "is_schedule_active": True,
+    "schedule_mode": "30 2 * * *",
+    "schedule_timezone": "Asia/Shanghai",
+    "runtime_vars": {"DB_HOST": "10.0.0.5"},
+    "secret_vars": {"DB_PASSWORD": "correct horse"},
+    "labels": {"team": "data"},
+}
+_SMALLEST = {"name": "test", "docker_image_repo": "busybox"}
+JOB = {
+    "id": 146,
+    "namespace": "chennanfei",
+    "region_name": "BEIJING1",
+    "pull_policy": "if_not_present",
+    "mounts": [],
+    "timeout": None,
+    "max_retries": 0,
+    "retry_delay": 10,
+    "execs_kept": None,
+    "missed_run_policy": "run_once",
+    "starting_deadline": None,
+    "concurrency_policy": "allow",
+    "schedule_error": None,
+    "next_fire_at": "2026-01-01T18:30:00.000000+00:00",
+    "created_by": "chennanfei",
+    "created_at": "2025-12-28T14:31:07.639255+00:00",
+    "updated_at": "2025-12-28T14:31:07.639255+00:00",
+    "last_exec": None,
+    **_NEW,
+    "secret_vars": {"DB_PASSWORD": "******"},
+}
+_SLOTS = {
+    "slots": [
+        {
+            "utc": "2028-02-29T00:00:00.000000+00:00",
+            "local": "2028-02-29T00:00:00.000000+00:00",
+            "notes": ["day 31 does not exist in this month: the last day is taken"],
+        }
+    ],
+    "remaining": None,
+    "words": {"en": "every month, from 2028-01-31 00:00:00 UTC", "zh": "从 2028-01-31 00:00:00 UTC 起，每月一次"},
+}
+_ETAG = {"ETag": "Over what a user may say of the job; for `If-Match`."}
+_IF_MATCH = Header("Change the job only if it still has this `ETag`; else 412.", {"type": "string"})
+
+CALLS: Calls = {
+    ("GET", "/v1/jobs"): Call(
+        "Jobs",
+        "List jobs",
+        {200: answer("One page, newest first.", shapes.JobPage, page([JOB]))},
+        "All that the caller may see, or those that match every filter.",
+    ),
+    ("POST", "/v1/jobs"): Call(
+        "Jobs",
+        "Create a job",
+        {201: answer("The job.", shapes.Job, JOB, {"Location": "Its address.", **_ETAG})},
+        "Null is a field's default. Fields that cannot be set are ignored.",
+        Body(JobCreate, {"A daily report": _NEW, "The least": _SMALLEST}),
+        refusals=(403,),
+    ),
+    ("GET", "/v1/jobs/{id}"): Call(
+        "Jobs", "Show a job", {200: answer("The job.", shapes.Job, JOB, _ETAG)}, refusals=(404,)
+    ),
+    ("PUT", "/v1/jobs/{id}"): Call(
+        "Jobs",
+        "Change a job",
+        {200: answer("The job.", shapes.Job, JOB, _ETAG)},
+        "Changes what it names and leaves the rest; objects are replaced whole; null puts a default back. Execs that "
+        "exist stay as they are.",
+        Body(JobFields, {"Another version": {"docker_image_tag": "v4", "timeout": None}}, required=False),
+        {"If-Match": _IF_MATCH},
+        (404, 412),
+    ),
+    ("DELETE", "/v1/jobs/{id}"): Call(
+        "Jobs",
+        "Delete a job",
+        {204: empty("It is gone, with all its execs; those that run are stopped behind it.")},
+        refusals=(404,),
+    ),
+    ("GET", "/v1/jobs/{id}/schedule"): Call(
+        "Schedules",
+        "Show when a job is due",
+        {200: answer("The next slots.", shapes.Slots, _SLOTS)},
+        "A job without a schedule has no slots. A form without a start that is switched off is shown as if it were "
+        "switched on now.",
+        refusals=(404,),
+    ),
+    ("POST", "/v1/schedule/preview"): Call(
+        "Schedules",
+        "Show when a schedule would be due",
+        {200: answer("The next slots.", shapes.Slots, _SLOTS)},
+        "Of a schedule that no job has.",
+        Body(
+            Preview,
+            {
+                "The ends of months": {
+                    "schedule_mode": "R/2028-01-31T00:00:00Z/P1M",
+                    "after": "2028-01-31T00:00:00Z",
+                    "count": 1,
+                },
+                "A cron expression": {"schedule_mode": "30 2 * * *", "schedule_timezone": "Asia/Shanghai"},
+            },
+        ),
+    ),
+}

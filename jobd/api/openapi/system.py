@@ -1,0 +1,73 @@
+"""The calls about what may be chosen, about this daemon, and about the API itself."""
+
+from jobd.api import shapes
+from jobd.api.openapi.calls import Answer, Call, Calls, Content, Header, answer, empty, page
+
+_REGION = {
+    "name": "BEIJING1",
+    "executor": "docker",
+    "is_default": True,
+    "max_running": 32,
+    "images": ["*"],
+    "ok": True,
+    "engine": "docker 27.3.1 on node-1",
+    "message": "",
+}
+_SIZE = {"name": "XXS", "cpus": 0.15, "memory": 67108864, "is_default": True}
+_METRICS = (
+    '# HELP jobd_build_info The version that runs.\n# TYPE jobd_build_info gauge\njobd_build_info{version="1"} 1.0\n'
+)
+_ETAG = {"ETag": "For `If-None-Match`."}
+_IF_NONE_MATCH = {"If-None-Match": Header("What one has: 304 if it is still the same.", {"type": "string"})}
+_UNCHANGED = empty("It is still the same.")
+
+CALLS: Calls = {
+    ("GET", "/v1/regions"): Call(
+        "Choices",
+        "List regions",
+        {200: answer("All of them, and how each is.", shapes.RegionPage, page([_REGION]))},
+    ),
+    ("GET", "/v1/sizes"): Call("Choices", "List sizes", {200: answer("All of them.", shapes.SizePage, page([_SIZE]))}),
+    ("GET", "/healthz"): Call(
+        "Health", "Is the process there?", {200: answer("It is.", shapes.Health, {"status": "ok"})}
+    ),
+    ("GET", "/readyz"): Call(
+        "Health",
+        "Is the database there?",
+        {200: answer("It is, with this version's schema.", shapes.Readiness, {"status": "ready"})},
+    ),
+    ("GET", "/metrics"): Call(
+        "Health",
+        "Read the metrics",
+        {
+            200: Answer(
+                "For Prometheus, in its text format or, by `Accept`, as OpenMetrics.",
+                {
+                    "text/plain": Content({"type": "string"}, _METRICS),
+                    "application/openmetrics-text": Content({"type": "string"}, f"{_METRICS}# EOF\n"),
+                },
+                {},
+            )
+        },
+        "A program on the daemon's own machine, without a proxy in between, needs no token.",
+    ),
+    ("GET", "/openapi.json"): Call(
+        "This API",
+        "Read this document",
+        {200: answer("OpenAPI 3.1.", {"type": "object"}, {"openapi": "3.1.0"}, _ETAG), 304: _UNCHANGED},
+        headers=_IF_NONE_MATCH,
+    ),
+    ("GET", "/docs"): Call(
+        "This API",
+        "Read this document as a page",
+        {
+            200: Answer(
+                "A page that needs nothing from elsewhere.",
+                {"text/html": Content({"type": "string"}, "<!doctype html>")},
+                _ETAG,
+            ),
+            304: _UNCHANGED,
+        },
+        headers=_IF_NONE_MATCH,
+    ),
+}

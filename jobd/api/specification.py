@@ -1,0 +1,64 @@
+"""/openapi.json and /docs"""
+
+import asyncio
+import hashlib
+import json
+from functools import cached_property
+
+from jobd.api import compression
+from jobd.api.base import JSON, Handler, Services
+from jobd.api.openapi import document, page
+from jobd.api.openapi.document import Table
+from jobd.api.rules import Rules
+
+
+class Specification:
+    """The document and its page, made when the first asks for them: nobody else waits for that."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    @cached_property
+    def as_json(self) -> bytes:
+        return json.dumps(document.build(self._table), ensure_ascii=False, separators=(",", ":")).encode()
+
+    @cached_property
+    def as_page(self) -> tuple[bytes, str]:
+        """HTML, and the policy that it is served under."""
+        return page.render(json.loads(self.as_json))
+
+
+class _Unchanging(Handler):
+    """What stays the same while this program runs, for everybody: it may be kept, and is asked for again by its tag."""
+
+    def initialize(  # type: ignore[override]
+        self, services: Services, rules: Rules, specification: Specification
+    ) -> None:
+        super().initialize(services, rules)
+        self.specification = specification
+
+    async def reply_unchanging(self, data: bytes, media_type: str) -> None:
+        self.add_header("Vary", "Accept-Encoding")
+        if compression.is_liked(self.request.headers.get("Accept-Encoding", "")):
+            self.set_header("Content-Encoding", "gzip")
+            data = await asyncio.to_thread(compression.packed, data)
+        self.set_header("Content-Type", media_type)
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Etag", f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+        if self.check_etag_header():
+            self.set_status(304)
+            self.finish()
+        else:
+            self.finish(data)
+
+
+class Document(_Unchanging):
+    async def get(self) -> None:
+        await self.reply_unchanging(await asyncio.to_thread(lambda: self.specification.as_json), JSON)
+
+
+class Docs(_Unchanging):
+    async def get(self) -> None:
+        html, policy = await asyncio.to_thread(lambda: self.specification.as_page)
+        self.set_header("Content-Security-Policy", policy)
+        await self.reply_unchanging(html, "text/html; charset=utf-8")
