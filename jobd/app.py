@@ -20,6 +20,7 @@ from jobd.api.base import Services
 from jobd.api.routes import application
 from jobd.config import Settings
 from jobd.engine.daemon import Engine
+from jobd.engine.deliveries import Deliveries
 from jobd.engine.leases import FileLock, Lease, daemon_id
 from jobd.errors import ConfigError
 from jobd.keyring import Keyring
@@ -34,6 +35,8 @@ IDLE_TIMEOUT = 300.0
 """Seconds that a client has for a body, and that a connection may lie idle between requests."""
 REQUEST_PATIENCE = 10.0
 """Seconds that requests under way have to finish at a stop."""
+DELIVERY_PATIENCE = 5.0
+"""The same for webhooks and mails; what is cut off then is sent again by whoever serves the database next."""
 
 
 def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
@@ -92,7 +95,9 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._over.set)
+        deliveries = Deliveries(self._database, self._settings, daemon_id(self._settings.jobd.data_dir))
         await engine.start()
+        await deliveries.start()
         server.add_sockets(sockets)
         vitals = Vitals(engine, self._database, self._settings.scheduler.tick, str(self._settings.jobd.listen))
         vitals.start()
@@ -107,6 +112,7 @@ class Daemon:
         await services.requests.finished(REQUEST_PATIENCE)
         await server.close_all_connections()
         services.sign_ins.close()
+        await deliveries.stop(DELIVERY_PATIENCE)
         await engine.stop()
         return self._exit_code
 

@@ -22,6 +22,7 @@ from jobd.settings import (
     Limits,
     Listen,
     Log,
+    Mail,
     MountSettings,
     RegionKeys,
     RegionSettings,
@@ -30,11 +31,12 @@ from jobd.settings import (
     Scheduler,
     Settings,
     Size,
+    Webhooks,
     absolute,
     parse_size,
 )
 
-__all__ = ["Listen", "MountSettings", "RegionSettings", "Registry", "Settings", "Size", "load"]
+__all__ = ["Listen", "MountSettings", "RegionSettings", "Registry", "Settings", "Size", "load", "read_password"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -54,6 +56,8 @@ FIXED: dict[str, type[BaseModel]] = {
     "scheduler": Scheduler,
     "execs": Execs,
     "limits": Limits,
+    "webhooks": Webhooks,
+    "mail": Mail,
     "audit": Audit,
     "log": Log,
 }
@@ -89,6 +93,7 @@ def load(
         "regions": reading.regions(),
     }
     reading.check_rules(fixed["jobd"], fixed["auth"])
+    reading.check_mail(fixed["mail"])
     if faults:
         raise faults.error()
     return Settings.model_validate(settings)
@@ -160,7 +165,7 @@ class _Reading:
             if keys is None:
                 continue
             try:
-                password = _password(keys.password_file)
+                password = read_password(keys.password_file)
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
                 text = f"[{section.name}] password_file: {keys.password_file}: {reason}"
@@ -218,6 +223,27 @@ class _Reading:
             place = self._sections["auth"].entries["mode"].place
             text = f"[auth] mode: without tokens, {jobd.listen} would serve anybody"
             self._faults.add(place, text, "mode = token, or [jobd] listen on 127.0.0.1")
+
+    def check_mail(self, mail: Mail | None) -> None:
+        """What the keys of `[mail]` need of each other."""
+        if mail is None or mail.smtp is None:
+            return
+        section = self._sections["mail"]
+        place = section.entries["smtp"].place
+        if mail.sender is None:
+            self._faults.add(place, "[mail] sender: is missing", "a line sender = jobd@example.com")
+        if (mail.username is None) != (mail.password_file is None):
+            self._faults.add(place, "[mail] username and password_file go together", "both or none")
+        if mail.username is not None and mail.security == "none":
+            text = "[mail] security: without TLS, the password would cross the network in the clear"
+            self._faults.add(place, text, "starttls or tls")
+        if mail.password_file is not None:
+            try:
+                read_password(mail.password_file)
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                text = f"[mail] password_file: {mail.password_file}: {reason}"
+                self._faults.add(section.entries["password_file"].place, text, "a file that holds the password alone")
 
     def model(
         self, section: Section, model: type[M], entries: Mapping[str, Entry] | None = None, also: Mapping[str, Any] = {}
@@ -286,7 +312,8 @@ def _value(field: FieldInfo, key: str, text: str) -> dict[str, Any]:
     return {key: text} if text else {}
 
 
-def _password(path: Path) -> SecretStr:
+def read_password(path: Path) -> SecretStr:
+    """The password that stands alone in a file. Raises OSError, ValueError."""
     if not path.exists():
         raise ValueError("no such file")
     if not path.is_file():

@@ -17,6 +17,7 @@ JobdError                      unknown_issue
 ├── TooManyRequests            too_many_requests
 ├── ServiceUnavailable         service_unavailable      the database is away
 ├── ConfigError                                         the start stops
+├── DeliveryFailed                                      nothing was answered to a webhook, or no mail taken
 ├── RunRefused                                          a `jobd_prepare_run` hook says no
 └── ExecutorError                                       what an executor plugin may raise
     ├── RegionUnavailable                               the exec waits until the region is back
@@ -121,6 +122,10 @@ class ServiceUnavailable(JobdError):
 
 class ConfigError(JobdError):
     """The configuration is wrong; the message names file, line, key and what would be right."""
+
+
+class DeliveryFailed(JobdError):
+    """An attempt to deliver a webhook or a mail came to nothing; the message is kept with the attempt."""
 
 
 class RunRefused(JobdError):

@@ -41,7 +41,7 @@ class Census:
     """When the next slot of any job comes due; in the past: it is overdue."""
     daemons: int = 0
     deliveries_waiting: int | None = None
-    """None: this database keeps no deliveries."""
+    """None: not known."""
 
 
 class Metrics:

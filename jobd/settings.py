@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 
 DURATION_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTE_UNITS = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
@@ -214,6 +214,52 @@ class Limits(_Frozen):
     requests_per_minute: int = Field(default=0, ge=0, le=1_000_000)
 
 
+def parse_network(value: Any) -> Any:
+    """`10.0.0.0/8`, `fd00::/8`, one address. What is no text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"`{value}` is no network ({error}); right: 10.0.0.0/8 or fd00::/8") from None
+
+
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(parse_network)]
+
+
+class Webhooks(_Frozen):
+    allow_networks: tuple[Network, ...] = ()
+    max_age: Annotated[int, BeforeValidator(parse_duration), Field(ge=86400, le=LONGEST)] = 7 * 86400
+
+
+MAIL_ADDRESS = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*",
+    re.ASCII,
+)
+
+
+def is_mail_address(text: str) -> bool:
+    """`local@domain` in ASCII, without quotes, comments or a name in front (RFC 5321's usual form and lengths)."""
+    return len(text) <= 254 and text.find("@") <= 64 and MAIL_ADDRESS.fullmatch(text) is not None
+
+
+def _check_sender(text: str) -> str:
+    if not is_mail_address(text):
+        raise ValueError(f"`{text}` is no address; right: jobd@example.com")
+    return text
+
+
+class Mail(_Frozen):
+    """`smtp` None: no mail is sent. `security` none is for a server on this machine or a network that is trusted."""
+
+    smtp: Annotated[Listen | None, BeforeValidator(parse_listen)] = None
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    username: str | None = None
+    password_file: Path | None = None
+    sender: Annotated[str, AfterValidator(_check_sender)] | None = None
+
+
 class Audit(_Frozen):
     max_age: Seconds = 400 * 86400
 
@@ -276,6 +322,8 @@ class Settings(_Frozen):
     execs: Execs = Execs()
     sizes: dict[str, Size]
     limits: Limits = Limits()
+    webhooks: Webhooks = Webhooks()
+    mail: Mail = Mail()
     audit: Audit = Audit()
     log: Log = Log()
     registries: dict[str, Registry] = {}

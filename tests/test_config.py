@@ -569,3 +569,48 @@ class TestMounts:
         (told,) = faults(f"{self.REGIONS}[mount:data]\nsource = /srv\nregions = BEIJING2\n")
         assert "there is no [region:BEIJING2]" in told
         assert "BEIJING1" in told
+
+
+class TestWebhooksAndMail:
+    def test_networks_are_read(self, read):
+        settings = read("[webhooks]\nallow_networks = 10.0.0.0/8, fd00::/8 127.0.0.1\nmax_age = 2d\n").webhooks
+        assert [str(network) for network in settings.allow_networks] == ["10.0.0.0/8", "fd00::/8", "127.0.0.1/32"]
+        assert settings.max_age == 2 * 86400
+
+    @pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0.0/33", "example.com", "10.0.0.*", "fd00::/129"])
+    def test_what_is_no_network_is_told(self, faults, text):
+        (fault,) = faults(f"[webhooks]\nallow_networks = {text}\n")
+        assert fault.startswith(f"jobd.ini:2: [webhooks] allow_networks: `{text}` is no network")
+
+    def test_mail_is_off_unless_a_server_is_named(self, read):
+        assert read("[mail]\nsecurity = tls\n").mail.smtp is None
+
+    def test_a_mail_server_with_sign_in(self, read, folder):
+        (folder / "mail.password").write_text("secret\n")
+        text = "[mail]\nsmtp = [::1]:587\nsender = jobd@example.com\nusername = jobd\npassword_file = mail.password\n"
+        mail = read(text).mail
+        assert (str(mail.smtp), mail.security, mail.username) == ("[::1]:587", "starttls", "jobd")
+        assert mail.password_file == folder / "mail.password"
+
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            ("smtp = mail.example.com\n", ":2: [mail] smtp: `mail.example.com` is no address"),
+            ("smtp = mail.example.com:25\n", ":2: [mail] sender: is missing"),
+            ("smtp = m:25\nsender = jobd\n", ":3: [mail] sender: `jobd` is no address"),
+            ("smtp = m:25\nsender = a@b.c\nusername = x\n", ":2: [mail] username and password_file go together"),
+            ("smtp = m:25\nsender = a@b.c\npassword_file = jobd.ini\n", ":2: [mail] username and password_file"),
+            (
+                "smtp = m:25\nsender = a@b.c\nusername = x\npassword_file = nowhere\n",
+                ":5: [mail] password_file: ",
+            ),
+            (
+                "smtp = m:25\nsender = a@b.c\nusername = x\npassword_file = jobd.ini\nsecurity = none\n",
+                ":2: [mail] security: without TLS",
+            ),
+            ("security = ssl\n", ":2: [mail] security: should be"),
+        ],
+    )
+    def test_what_does_not_go_together_is_told(self, faults, text, fault):
+        (told,) = faults(f"[mail]\n{text}")
+        assert told.startswith(f"jobd.ini{fault}")

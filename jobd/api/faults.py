@@ -14,6 +14,7 @@ PLAIN = {
     "int_type": "must be a whole number",
     "bool_type": "must be true or false",
     "dict_type": "must be an object",
+    "list_type": "must be a list",
     "missing": "is required",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",

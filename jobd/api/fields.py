@@ -5,11 +5,15 @@ import re
 import shlex
 import unicodedata
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from jobd.api.faults import shown
+from jobd.settings import is_mail_address
+from jobd.store.hooks import secret_bytes
 from jobd.store.namespaces import USERNAME
+from jobd.store.outbox import EVENTS
 
 COMMAND_LENGTH = 32 * 2**10
 """Bytes."""
@@ -22,6 +26,9 @@ SECRETS_LENGTH = 32 * 2**10
 """Bytes of all values of a job: they are looked for in each of its logs."""
 MOST_LABELS = 64
 MOST_MOUNTS = 32
+MOST_RECIPIENTS = 20
+URL_LENGTH = 2048
+SECRET_LENGTH = 255
 LONGEST_TIMEOUT = 3650 * 86400
 """Seconds."""
 LARGEST_ID = 2**63 - 1
@@ -55,7 +62,7 @@ def _name(text: str) -> str:
 
 
 def _namespace(text: str) -> str:
-    if not USERNAME.fullmatch(text):
+    if not is_namespace(text):
         raise ValueError("must be 1 to 63 of A-Z a-z 0-9 . _ -, the first and the last a letter or digit")
     return text
 
@@ -159,6 +166,63 @@ def _mounts(values: list[dict[str, str]]) -> list[dict[str, str]]:
     return values
 
 
+def _recipients(values: list[str]) -> list[str]:
+    if len(values) > MOST_RECIPIENTS:
+        raise ValueError(f"must be at most {MOST_RECIPIENTS} addresses")
+    for value in values:
+        if not is_mail_address(value):
+            raise ValueError(f"{shown(value)!r} is no mail address; right: name@example.com, in ASCII")
+    if len({value.lower() for value in values}) < len(values):
+        raise ValueError("no two can be the same")
+    return values
+
+
+def _url(text: str) -> str:
+    """The rules of RFC 3986 that matter here, and none of its odder freedoms."""
+    if len(text) > URL_LENGTH:
+        raise ValueError(f"must be at most {URL_LENGTH} characters")
+    if not re.fullmatch(r"https?://[\x21-\x7e]+", text) or set(text) & set('\\"<>^`{|}'):
+        raise ValueError("must be an http:// or https:// URL in ASCII, without blanks; other hosts as xn--…")
+    try:
+        parts = urlsplit(text)
+        right = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if not right or not re.fullmatch(r"[A-Za-z0-9._-]{1,253}|[0-9a-f:.]{2,45}", parts.hostname or ""):
+        raise ValueError("names no host, or no port that there is; right: https://example.com/hook")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or a password: deliveries are signed with the secret instead")
+    if "#" in text:
+        raise ValueError("must be without a fragment (#…), which no server sees")
+    return text
+
+
+def _events(values: list[str]) -> list[str]:
+    if not values:
+        raise ValueError(f"must name at least one of {', '.join(EVENTS.values())}")
+    for value in values:
+        if value not in EVENTS.values():
+            right = f"; right: {', '.join(EVENTS.values())}"
+            raise ValueError(f"there is no event {shown(value)!r}{right}")
+    return [event for event in EVENTS.values() if event in values]
+
+
+def _secret(text: str) -> str:
+    if not 1 <= len(text) <= SECRET_LENGTH:
+        raise ValueError(f"must be 1 to {SECRET_LENGTH} characters")
+    if not secret_bytes(text):
+        raise ValueError("is empty behind whsec_")
+    return text
+
+
+def _subject_type(text: str) -> str:
+    if text in ("build_repo", "image_repo"):
+        raise ValueError("there are no image repositories here; right: job or namespace")
+    if text not in ("job", "namespace"):
+        raise ValueError("must be job or namespace")
+    return text
+
+
 Name = Annotated[str, AfterValidator(_name), _shown_as(minLength=1, maxLength=255)]
 Namespace = Annotated[str, AfterValidator(_namespace), _shown_as(pattern=f"^{USERNAME.pattern}$")]
 Command = Annotated[str, AfterValidator(_command), _shown_as(minLength=1, maxLength=COMMAND_LENGTH)]
@@ -188,6 +252,11 @@ Timeout = Annotated[int, Field(ge=1, le=LONGEST_TIMEOUT)]
 Retries = Annotated[int, Field(ge=0, le=100)]
 RetryDelay = Annotated[int, Field(ge=0, le=3600)]
 ExecsKept = Annotated[int, Field(ge=1, le=1_000_000)]
+Recipients = Annotated[list[str], AfterValidator(_recipients)]
+Url = Annotated[str, AfterValidator(_url)]
+Events = Annotated[list[str], AfterValidator(_events)]
+Secret = Annotated[str, AfterValidator(_secret)]
+SubjectType = Annotated[str, AfterValidator(_subject_type)]
 PullPolicy = Literal["always", "if_not_present", "never"]
 MissedRunPolicy = Literal["skip", "run_once", "run_all"]
 ConcurrencyPolicy = Literal["allow", "forbid", "replace"]
@@ -195,6 +264,10 @@ Password = Annotated[str, _shown_as(minLength=8, maxLength=1024)]
 Access = Literal["read", "write"]
 Role = Literal["reader", "writer", "admin"]
 Status = Literal["W", "R", "S", "F", "C", "N"]
+
+
+def is_namespace(text: str) -> bool:
+    return USERNAME.fullmatch(text) is not None
 
 
 def image(repository: str, tag: str) -> str:

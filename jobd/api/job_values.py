@@ -74,6 +74,8 @@ def defaults(settings: Settings) -> dict[str, Any]:
         "is_schedule_active": False,
         "missed_run_policy": "run_once",
         "concurrency_policy": "allow",
+        "email_enabled": False,
+        "email_recipients": [],
     }
 
 

@@ -2,29 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
 
 from jobd.masking import MASK
+from jobd.store import shapes
 from jobd.store.callers import Caller
 from jobd.store.organizations import Membership
-from jobd.store.tables import Audit, Exec, Job, Organization, User
+from jobd.store.shapes import Shape, duration, instant
+from jobd.store.tables import Audit, Delivery, DeliveryAttempt, Exec, Hook, Job, Organization, User
 from jobd.store.tokens import Owned
 
-Shape = dict[str, Any]
-
-
-def instant(at: datetime | None) -> str | None:
-    """RFC 3339 in UTC, always with microseconds: `2015-12-28T14:31:07.639255+00:00`."""
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def duration(started_at: datetime | None, ended_at: datetime | None) -> Shape | None:
-    """Whole seconds, rounded down; None for an exec that has not ended or never started."""
-    if started_at is None or ended_at is None:
-        return None
-    seconds = max(int((ended_at - started_at).total_seconds()), 0)
-    return {"hours": seconds // 3600, "minutes": seconds // 60 % 60, "seconds": seconds % 60}
+__all__ = ["Shape", "duration", "instant"]
 
 
 def job(row: Job, last_exec: Exec | None) -> Shape:
@@ -33,13 +20,56 @@ def job(row: Job, last_exec: Exec | None) -> Shape:
 
 def exec(row: Exec) -> Shape:
     """An exec as lists and answers to a trigger show it: with its job's id."""
-    return _exec(row, row.job_id)
+    return shapes.exec(row, row.job_id)
 
 
 def exec_detail(row: Exec, its_job: Job) -> Shape:
     """An exec with its job as it is now; the seed shows that job with `runtime_vars` as a text."""
     variables = json.dumps(its_job.runtime_vars, ensure_ascii=False)
-    return _exec(row, {**_job(its_job), "email_enabled": False, "runtime_vars": variables})
+    return shapes.exec(row, {**_job(its_job), "runtime_vars": variables})
+
+
+def hook(row: Hook) -> Shape:
+    """A hook without its secret: whether there is one is all that is told."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "subject_type": "namespace" if row.job_id is None else "job",
+        "subject": row.namespace if row.job_id is None else row.job_id,
+        "namespace": row.namespace,
+        "url": row.url,
+        "events": row.events,
+        "secret": None if row.secret is None else MASK,
+        "is_active": row.is_active,
+        "created_by": row.created_by,
+        "created_at": instant(row.created_at),
+        "updated_at": instant(row.updated_at),
+    }
+
+
+def delivery(row: Delivery, attempts: Sequence[DeliveryAttempt]) -> Shape:
+    return {
+        "id": row.id,
+        "webhook_id": row.message_id,
+        "hook": row.hook_id,
+        "event": row.event,
+        "event_at": instant(row.event_at),
+        "job": row.job_id,
+        "exec": row.exec_id,
+        "status": row.status,
+        "created_at": instant(row.created_at),
+        "next_attempt_at": None if row.claimed_by else instant(row.next_at),
+        "attempts": [
+            {
+                "at": instant(attempt.at),
+                "duration_ms": attempt.duration,
+                "status_code": attempt.status_code,
+                "error": attempt.error,
+                "answer": attempt.answer,
+            }
+            for attempt in attempts
+        ],
+    }
 
 
 def _job(row: Job) -> Shape:
@@ -53,7 +83,7 @@ def _job(row: Job) -> Shape:
         "resource_size": row.resource_size,
         "region_name": row.region_name,
         "runtime_vars": row.runtime_vars,
-        "secret_vars": _hidden(row),
+        "secret_vars": shapes.hidden(row),
         "pull_policy": row.pull_policy,
         "labels": row.labels,
         "mounts": row.mounts,
@@ -67,6 +97,8 @@ def _job(row: Job) -> Shape:
         "missed_run_policy": row.missed_run_policy,
         "starting_deadline": row.starting_deadline,
         "concurrency_policy": row.concurrency_policy,
+        "email_enabled": row.email_enabled,
+        "email_recipients": row.email_recipients,
         "schedule_error": row.schedule_error,
         "next_fire_at": instant(row.next_fire_at),
         "created_by": row.created_by,
@@ -75,47 +107,8 @@ def _job(row: Job) -> Shape:
     }
 
 
-def _hidden(row: Job | Exec) -> Shape:
-    return dict.fromkeys(row.secret_vars, MASK)
-
-
 def _last_exec(row: Exec) -> Shape:
     return {"id": row.id, "status": row.status, "ended_at": instant(row.ended_at)}
-
-
-def _exec(row: Exec, its_job: int | Shape) -> Shape:
-    shape = {
-        "id": row.id,
-        "job": its_job,
-        "status": row.status,
-        "trigger_mode": row.trigger_mode,
-        "attempt": row.attempt,
-        "retry_of": row.retry_of,
-        "scheduled_for": instant(row.scheduled_for),
-        "command": row.command,
-        "docker_image_repo": row.docker_image_repo,
-        "docker_image_tag": row.docker_image_tag,
-        "image_digest": row.image_digest,
-        "resource_size": row.resource_size,
-        "region_name": row.region_name,
-        "runtime_vars": row.runtime_vars,
-        "secret_vars": _hidden(row),
-        "created_by": row.created_by,
-        "created_at": instant(row.created_at),
-        "started_at": instant(row.started_at),
-        "ended_at": instant(row.ended_at),
-        "duration": duration(row.started_at, row.ended_at),
-        "stop_requested_at": instant(row.stop_requested_at),
-        "exit_code": row.exit_code,
-        "reason": row.reason,
-        "message": row.message,
-        "log_bytes": row.log_bytes,
-    }
-    if row.status == "N":
-        shape["missed_count"] = row.missed_count
-        shape["missed_from"] = instant(row.missed_from)
-        shape["missed_to"] = instant(row.missed_to)
-    return shape
 
 
 def user(row: User) -> Shape:

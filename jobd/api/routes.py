@@ -10,6 +10,7 @@ from jobd.api import (
     accounts,
     audit,
     execs,
+    hooks,
     jobs,
     logs,
     metrics,
@@ -26,6 +27,7 @@ from jobd.api.rules import RULES
 
 JOB = "/v1/jobs/{id}"
 EXEC = f"{JOB}/execs/{{exec_id}}"
+HOOK = "/v1/hooks/{id}"
 ORG = "/v1/orgs/{name}"
 
 Route = tuple[str, type[Handler], dict[str, Any]]
@@ -40,6 +42,10 @@ TABLE: dict[str, type[Handler]] = {
     f"{EXEC}/rerun": execs.Rerun,
     f"{EXEC}/logs": logs.Logs,
     "/v1/execs": execs.AllExecs,
+    "/v1/hooks": hooks.Hooks,
+    HOOK: hooks.OneHook,
+    f"{HOOK}/deliveries": hooks.Deliveries,
+    f"{HOOK}/deliveries/{{delivery_id}}/redeliver": hooks.Redeliver,
     "/v1/schedule/preview": schedules.SchedulePreview,
     "/v1/regions": system.Regions,
     "/v1/sizes": system.Sizes,

@@ -75,6 +75,10 @@ class JobFields(Body):
     """Seconds after its time when a slot is no longer worth starting; null: it always is."""
     concurrency_policy: fields.ConcurrencyPolicy | None = None
     """What happens when a slot comes due while an exec of the job waits or runs; `allow` by default."""
+    email_enabled: bool | None = None
+    """Whether a mail is sent when an exec ends badly, after its last retry; false by default."""
+    email_recipients: fields.Recipients | None = None
+    """Who gets it."""
 
 
 class JobCreate(JobFields):
@@ -89,6 +93,31 @@ class ExecCreate(Body):
     docker_image_tag: fields.Tag | None = None
     runtime_vars: fields.Variables | None = None
     resource_size: str | None = None
+
+
+def _subject(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Subject = Annotated[str, BeforeValidator(_subject)]
+"""A job's id may come as the number that it is."""
+
+
+class HookFields(Body):
+    """What may be said of a hook at any time; None puts a default back where there is one."""
+
+    name: fields.Name | None = None
+    url: fields.Url | None = None
+    events: fields.Events | None = None
+    secret: fields.Secret | None = None
+    is_active: bool | None = None
+
+
+class HookCreate(HookFields):
+    subject_type: fields.SubjectType
+    subject: Subject
+    url: fields.Url
+    events: fields.Events
 
 
 class Nothing(Body):
@@ -250,6 +279,11 @@ class ExecQuery(PageQuery):
     """Those created then or later."""
     until: Instant | None = None
     """Those created before then."""
+
+
+class HookQuery(Query):
+    subject_type: fields.SubjectType
+    subject: str
 
 
 class TokenQuery(PageQuery):

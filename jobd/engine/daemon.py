@@ -27,7 +27,7 @@ from jobd.engine.sweep import Sweep
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor, Handle
 from jobd.keyring import Keyring
-from jobd.store import audit, daemons, deletion, execs, lifecycle, retention, secrets
+from jobd.store import audit, daemons, deletion, execs, lifecycle, outbox, retention, secrets
 from jobd.store.database import Database
 from jobd.store.slots import Rules
 from jobd.store.tables import Exec
@@ -345,6 +345,8 @@ class Engine:
         """Drop what is deleted, too old, or beyond what is kept of each job; one short transaction after another."""
         await self._database.write(deletion.purge_all)
         await self._database.write(execs.drop_old_keys)
+        while await self._database.write(outbox.drop_old, self._settings.webhooks.max_age):
+            pass
         await self._database.write(secrets.drop_left)
         while await self._database.write(retention.drop_old, self._settings.execs.max_age):
             pass

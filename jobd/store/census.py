@@ -1,7 +1,7 @@
 """How much there is in the database, for who watches it: cheap enough to be asked every few seconds."""
 
 from jobd.metrics import STATUS_WORDS, Census
-from jobd.store import daemons
+from jobd.store import daemons, outbox
 from jobd.store.clock import now
 from jobd.store.slots import first_due
 from jobd.store.tables import Exec
@@ -25,4 +25,5 @@ def take(lease: float) -> Census:
         if since is not None:
             oldest[region] = since / 1e6
     due = first_due()
-    return Census(execs, oldest, None if due is None else due.timestamp(), len(daemons.alive(lease)))
+    next_slot = None if due is None else due.timestamp()
+    return Census(execs, oldest, next_slot, len(daemons.alive(lease)), outbox.waiting())

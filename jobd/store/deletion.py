@@ -2,7 +2,7 @@
 
 from peewee import Expression, fn
 
-from jobd.store import audit, execs, jobs, secrets
+from jobd.store import audit, execs, hooks, jobs, secrets
 from jobd.store.callers import Caller
 from jobd.store.clock import now
 from jobd.store.execs import LIVE
@@ -19,10 +19,14 @@ def delete_exec(caller: Caller, job_id: int, exec_id: str) -> None:
 
 
 def delete_job(caller: Caller, job_id: int) -> None:
-    """Hide a job and its execs, stop the live ones, purge the others. Raises NotFound, PermissionDenied."""
+    """Hide a job and its execs, stop the live ones, purge the others; its hooks go at once.
+
+    Raises NotFound, PermissionDenied.
+    """
     job = jobs.writable(caller, job_id, lock="UPDATE")
     audit.record(caller, "job.delete", job.namespace, job.id, before=jobs.audited(job))
     Job.update(deleted_at=now(), next_fire_at=None).where(Job.id == job.id).execute()
+    hooks.delete_of_job(job.id)
     secrets.drop_of_job(job.id)
     _delete(Exec.job_id == job.id, caller)
     _purge_empty_jobs(Job.id == job.id)

@@ -13,7 +13,7 @@ from peewee import Expression
 
 from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
 from jobd.metrics import Metrics
-from jobd.store import audit, jobs, statements
+from jobd.store import audit, jobs, outbox, statements
 from jobd.store.callers import Caller
 from jobd.store.clock import now
 from jobd.store.database import count
@@ -184,7 +184,7 @@ def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
         words = f"ended by {caller.username} by force while its region could not be reached"
         changes = {"status": "F", "reason": "lost", "message": words, "ended_at": now(), "owner": None}
         forced = Exec.update(**changes, holds_slot=False, term=Exec.term + 1)
-        count_ended(forced.where(Exec.seq == found.seq, Exec.status.in_(LIVE)))
+        end_all(forced.where(Exec.seq == found.seq, Exec.status.in_(LIVE)))
         audit.record(caller, "exec.stop", found.namespace, subject(found), after={"force": True})
     return get(caller, job_id, exec_id)
 
@@ -223,13 +223,16 @@ def request_stop(which: Expression, by: str, reason: str) -> None:
 def cancel_unowned(which: Expression) -> None:
     """End those of these execs whose end was asked for and that nobody owns."""
     asked = (Exec.status == "W") & Exec.owner.is_null() & Exec.stop_requested_at.is_null(False)
-    count_ended(Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked))
+    end_all(Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked))
 
 
-def count_ended(update: Any) -> None:
-    """Run an UPDATE that ends execs of which nobody has the rows, and count them as ended."""
-    for row in update.returning(Exec.region_name, Exec.status, Exec.reason, Exec.started_at, Exec.ended_at).execute():
+def end_all(update: Any) -> None:
+    """Run an UPDATE that ends execs of which nobody has the rows, count them as ended, and tell of them."""
+    shown = (Exec.seq, Exec.region_name, Exec.status, Exec.reason, Exec.started_at, Exec.ended_at)
+    rows = list(update.returning(*shown, outbox.AWAITED).execute())
+    for row in rows:
         count(partial(_tell_ended, row))
+    outbox.tell(row.seq for row in rows if row.is_awaited)
 
 
 def _tell_ended(row: Exec, metrics: Metrics) -> None:

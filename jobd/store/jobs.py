@@ -41,6 +41,8 @@ AUDITED = (
     "missed_run_policy",
     "starting_deadline",
     "concurrency_policy",
+    "email_enabled",
+    "email_recipients",
 )
 """What users say of a job, as far as the audit may have it."""
 

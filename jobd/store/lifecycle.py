@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from peewee import Expression, fn
 from jobd.executor import Handle
 from jobd.logs import Kept
 from jobd.metrics import Metrics
-from jobd.store import execs, secrets, statements
+from jobd.store import execs, outbox, secrets, statements
 from jobd.store.clock import now
 from jobd.store.database import after_commit, count, one_statement
 from jobd.store.execs import LIVE
@@ -41,6 +42,14 @@ class Result:
     exit_code: int | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+
+
+class Moved(Enum):
+    """What became of an arrow: somebody else was quicker; done; done, and somebody may want to be told of it."""
+
+    NOT = auto()
+    QUIETLY = auto()
+    AWAITED = auto()
 
 
 def claim(daemon: str, region: str, max_running: int, at_most: int) -> list[Exec]:
@@ -132,10 +141,12 @@ def set_handle_and(row: Exec, handle: Handle, also: Callable[[], None]) -> bool:
     return moved
 
 
-@one_statement
 def set_running(row: Exec, started_at: datetime | None) -> bool:
-    if not _move(row, "W", status="R", started_at=started_at or NOW, message=None):
+    moved = _change(row, "W", {"status": "R", "started_at": started_at or NOW, "message": None})
+    if moved is Moved.NOT:
         return False
+    if moved is Moved.AWAITED:
+        outbox.tell([row.seq])
     ready_at = row.created_at + (
         _retry_delay(row.retry_delay, row.attempt - 1) if row.trigger_mode == "R" else timedelta()
     )
@@ -167,33 +178,35 @@ def set_timed_out(row: Exec) -> bool:
 
 
 def end(row: Exec, result: Result, kept: Kept | None) -> bool:
-    """Store result and log, and in the same transaction the retry that follows a failure."""
+    """Store result and log, and in the same transaction the retry that follows a failure, or what is to be told of it
+    to others.
+    """
     is_retried = result.status == "F" and result.reason in RETRIED and row.attempt <= row.max_retries
     if is_retried and Job._meta.database.for_update:
         # Whoever deletes the job locks it first, too: a retry is made before that, and deleted with it, or never.
         Job.select(Job.id).where(Job.id == row.job_id).for_update().execute()
-    ended = _move(
-        row,
-        row.status,
-        status=result.status,
-        reason=result.reason,
-        message=_clean(result.message),
-        exit_code=result.exit_code,
-        started_at=result.started_at or row.started_at,
-        ended_at=result.ended_at or NOW,
-        log_bytes=kept.size if kept else 0,
-        owner=None,
-        holds_slot=False,
-    )
-    if not ended:
+    changes = {
+        "status": result.status,
+        "reason": result.reason,
+        "message": _clean(result.message),
+        "exit_code": result.exit_code,
+        "started_at": result.started_at or row.started_at,
+        "ended_at": result.ended_at or NOW,
+        "log_bytes": kept.size if kept else 0,
+        "owner": None,
+        "holds_slot": False,
+    }
+    moved = _change(row, row.status, changes)
+    if moved is Moved.NOT:
         return False
     count(lambda metrics: metrics.ended(row.region_name, result.status, result.reason, _ran(row), row.log_bytes))
     if kept is not None and kept.size:
         statements.insert(ExecLog(exec_seq=row.seq, frames=kept.frames))
     if row.secret_vars:
         secrets.drop(row.seq)
-    if is_retried:
-        _retry(row)
+    goes_on = is_retried and _retry(row)
+    if moved is Moved.AWAITED and not goes_on:
+        outbox.tell([row.seq])
     return True
 
 
@@ -206,14 +219,20 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
     is_late = (Exec.created_at < ready_before) & (Exec.not_before.is_null() | (Exec.not_before < ready_before))
     served = {name for daemon in Daemon.select().where(Daemon.heartbeat_at >= ready_before) for name in daemon.regions}
     is_left = Exec.owner.is_null() | Exec.region_name.not_in(sorted(served))
-    ended = []
+    ended: list[Exec] = []
+    awaited: list[int] = []
     for row in list(Exec.select().where(Exec.status == "W", is_late, is_left).limit(limit)):
         message = _clean(row.message) or f"the region {row.region_name} could not run it in time"
         # With a handle it may have been started.
         reason = "region_unavailable" if row.handle is None else "lost"
-        if _move(row, "W", status="F", reason=reason, message=message, ended_at=at, owner=None, holds_slot=False):
+        changes = {"status": "F", "reason": reason, "message": message, "ended_at": at}
+        moved = _change(row, "W", {**changes, "owner": None, "holds_slot": False})
+        if moved is not Moved.NOT:
             count(partial(_tell_overdue, row.region_name, reason))
             ended.append(row)
+        if moved is Moved.AWAITED:
+            awaited.append(row.seq)
+    outbox.tell(awaited)
     return ended
 
 
@@ -222,7 +241,7 @@ def expire_slots() -> None:
     at = now()
     late = (Exec.status == "W") & Exec.owner.is_null() & (Exec.start_before < at)
     slot = {"missed_count": 1, "missed_from": Exec.scheduled_for, "missed_to": Exec.scheduled_for}
-    execs.count_ended(Exec.update(status="N", reason="missed", ended_at=at, **slot).where(late))
+    execs.end_all(Exec.update(status="N", reason="missed", ended_at=at, **slot).where(late))
 
 
 def by_id(exec_ids: list[str]) -> dict[str, Exec]:
@@ -239,11 +258,12 @@ def _retry_delay(base: int, attempt: int) -> timedelta:
     return timedelta(seconds=min(base * 2 ** (attempt - 1), LONGEST_RETRY_DELAY))
 
 
-def _retry(row: Exec) -> None:
+def _retry(row: Exec) -> bool:
+    """Queue the next attempt; False when it is not wanted any more."""
     # The row in hand is as old as its claim: since then somebody may have asked for its end.
     wanted = Exec.stop_requested_at.is_null() & Exec.deleted_at.is_null()
     if not Exec.select(Exec.seq).where(Exec.seq == row.seq, wanted).exists():
-        return
+        return False
     at = now()
     values = {**execs.fresh(row.job_id, "R", row.created_by, at), **execs.snapshot(row)}
     Exec.create(
@@ -254,6 +274,7 @@ def _retry(row: Exec) -> None:
         not_before=at + _retry_delay(row.retry_delay, row.attempt),
     )
     count(lambda metrics: metrics.created(row.region_name, "R"))
+    return True
 
 
 def _ran(row: Exec) -> float | None:
@@ -329,19 +350,25 @@ def _waiting(region: str, namespace: str, at: int, at_most: int) -> list[int]:
 
 
 def _move(row: Exec, expected: str, **changes: Any) -> bool:
+    """An arrow of which nobody is told."""
+    return _change(row, expected, changes, "") is not Moved.NOT
+
+
+def _change(row: Exec, expected: str, changes: dict[str, Any], is_awaited: str = outbox.IS_AWAITED) -> Moved:
     """The conditional update behind every arrow; the row in hand follows with the commit."""
     fence, owner = ("owner IS NULL", ()) if row.owner is None else ("owner = ?", (row.owner,))
     where = f"seq = ? AND status = ? AND term = ? AND {fence}"
-    changed = statements.change(row, changes, where, row.seq, expected, row.term, *owner)
-    if changed is None:
-        return False
+    found = statements.change(row, changes, where, row.seq, expected, row.term, *owner, telling=is_awaited)
+    if found is None:
+        return Moved.NOT
+    changed, is_told = found
 
     def follow() -> None:
         for name, value in changed.items():
             setattr(row, name, value)
 
     after_commit(follow)
-    return True
+    return Moved.AWAITED if is_told else Moved.QUIETLY
 
 
 def _clean(message: str | None) -> str | None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from jobd.errors import InvalidArgs, NotFound, StateConflict
-from jobd.store import accounts, audit, namespaces, statements
+from jobd.store import accounts, audit, hooks, namespaces, statements
 from jobd.store.callers import Caller, Role
 from jobd.store.clock import now
 from jobd.store.pages import Page, page_of
@@ -50,6 +50,7 @@ def delete(caller: Caller, name: str) -> None:
     """Raises NotFound, PermissionDenied, StateConflict while it has jobs."""
     _administered(caller, name)
     namespaces.drop(name)
+    hooks.delete_of_namespace(name)
     Member.delete().where(Member.organization == name).execute()
     Organization.delete().where(Organization.name == name).execute()
     audit.record(caller, "org.delete", name, name)

@@ -16,7 +16,7 @@ from peewee import PeeweeException, fn
 from jobd import schedule
 from jobd.metrics import Metrics
 from jobd.schedule import Schedule, Slot
-from jobd.store import execs
+from jobd.store import execs, outbox
 from jobd.store.clock import now
 from jobd.store.database import count
 from jobd.store.execs import LIVE
@@ -143,7 +143,8 @@ def fire_due(rules: Rules, room: Room | None = None) -> Fired:
             waiting += run
             not_run += unrun
     for start in range(0, len(not_run), INSERTED_AT_ONCE):
-        Exec.insert_many(not_run[start : start + INSERTED_AT_ONCE]).execute()
+        insert = Exec.insert_many(not_run[start : start + INSERTED_AT_ONCE]).returning(Exec.seq, outbox.AWAITED)
+        outbox.tell(row.seq for row in insert.execute() if row.is_awaited)
     made = _insert(waiting)
     count(partial(_count_fired, made))
     _move_on(due)

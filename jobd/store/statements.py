@@ -85,16 +85,22 @@ def update(model: type[Table], changes: Mapping[str, Any], where: str, *paramete
     return int(_update(model, changes, where, parameters).rowcount)
 
 
-def change(row: Row, changes: Mapping[str, Any], where: str, *parameters: Any) -> dict[str, Any] | None:
-    """Set these columns of one row if `where` holds; what they are now, or None. The row in hand stays as it is."""
+def change(
+    row: Row, changes: Mapping[str, Any], where: str, *parameters: Any, telling: str = ""
+) -> tuple[dict[str, Any], Any] | None:
+    """Set these columns of one row if `where` holds: what they are now, and what the expression `telling` is then; or
+    None. The row in hand stays as it is.
+    """
     model = type(row)
     nows = [name for name, value in changes.items() if value is NOW]
-    if not nows:
-        return dict(changes) if update(model, changes, where, *parameters) else None
-    stored = _update(model, changes, f"{where} RETURNING {', '.join(nows)}", parameters).fetchone()
+    asked = [*nows, telling] if telling else nows
+    if not asked:
+        return (dict(changes), None) if update(model, changes, where, *parameters) else None
+    stored = _update(model, changes, f"{where} RETURNING {', '.join(asked)}", parameters).fetchone()
     if stored is None:
         return None
-    return {**changes, **_read(model, tuple(nows), stored)}
+    changed = {**changes, **_read(model, tuple(nows), stored[: len(nows)])}
+    return changed, stored[len(nows)] if telling else None
 
 
 def take(model: type[Row], setting: str, where: str, *parameters: Any) -> list[Row]:

@@ -138,6 +138,9 @@ class Job(Table):
     concurrency_policy = CharField()
     next_fire_at = InstantField(null=True)
 
+    email_enabled = BooleanField(default=False)
+    email_recipients = JSONField(default=list)
+
     class Meta:
         table_name = "jobs"
 
@@ -242,6 +245,65 @@ class IdempotencyKey(Table):
         primary_key = CompositeKey("username", "job_id", "key")
 
 
+class Hook(Table):
+    """Whom to tell over HTTP of what becomes of execs: those of `job_id`, or without one all of `namespace`."""
+
+    id = BigAutoField()
+    namespace = CharField()
+    job_id = BigIntegerField(null=True)
+    name = CharField(null=True)
+    url = TextField()
+    events = JSONField()
+    secret = TextField(null=True)
+    is_active = BooleanField(default=True)
+    created_by = CharField()
+    created_at = InstantField()
+    updated_at = InstantField()
+
+    class Meta:
+        table_name = "hooks"
+
+
+class Delivery(Table):
+    """The outbox: one event on its way to one hook, or as a mail (`hook_id` is 0 then). `next_at` is when it is to be
+    sent, None when that is over; `message_id` is what the receiver knows it by.
+    """
+
+    id = BigAutoField()
+    message_id = CharField(max_length=36)
+    hook_id = BigIntegerField()
+    namespace = CharField()
+    job_id = BigIntegerField()
+    exec_id = CharField(max_length=36)
+    event = CharField()
+    event_at = InstantField()
+    body = TextField()
+    status = CharField(default="pending")
+    attempts = IntegerField(default=0)
+    next_at = InstantField(null=True)
+    term = IntegerField(default=0)
+    claimed_by = CharField(null=True, max_length=36)
+    created_at = InstantField(index=True)
+
+    class Meta:
+        table_name = "deliveries"
+
+
+class DeliveryAttempt(Table):
+    """`duration` is in milliseconds; `status_code` is None when there was no answer, or it was a mail."""
+
+    id = BigAutoField()
+    delivery_id = BigIntegerField(index=True)
+    at = InstantField()
+    duration = IntegerField()
+    status_code = IntegerField(null=True)
+    error = TextField(null=True)
+    answer = TextField(null=True)
+
+    class Meta:
+        table_name = "delivery_attempts"
+
+
 class Audit(Table):
     """Who changed what; rows are only ever added, and dropped when they are old."""
 
@@ -299,6 +361,11 @@ Exec.add_index(
 Exec.add_index(Exec.namespace, where=SQL("status = 'W' AND owner IS NULL"), name="execs_room")
 Exec.add_index(Exec.region_name, Exec.owner, where=SQL("status IN ('W', 'R')"), name="execs_live")
 Exec.add_index(Exec.ended_at, where=SQL("ended_at IS NOT NULL"), name="execs_ended")
+Hook.add_index(Hook.job_id, where=SQL("job_id IS NOT NULL"), name="hooks_by_job")
+Hook.add_index(Hook.namespace, where=SQL("job_id IS NULL"), name="hooks_by_namespace")
+Delivery.add_index(Delivery.hook_id, Delivery.id, name="deliveries_by_hook")
+Delivery.add_index(Delivery.hook_id, Delivery.next_at, where=SQL("next_at IS NOT NULL"), name="deliveries_by_lane")
+Delivery.add_index(Delivery.next_at, where=SQL("next_at IS NOT NULL"), name="deliveries_due")
 Secret.add_index(Secret.job_id, Secret.name, unique=True, where=SQL("exec_seq IS NULL"), name="secrets_of_job")
 Secret.add_index(Secret.exec_seq, Secret.name, unique=True, where=SQL("exec_seq IS NOT NULL"), name="secrets_of_exec")
 Secret.add_index(Secret.key_id, name="secrets_by_key")
@@ -319,6 +386,9 @@ ALL: tuple[type[Table], ...] = (
     ExecLog,
     Secret,
     IdempotencyKey,
+    Hook,
+    Delivery,
+    DeliveryAttempt,
     Daemon,
     Region,
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobd.errors import StateConflict
-from jobd.store import accounts, audit, namespaces, organizations, statements
+from jobd.store import accounts, audit, hooks, namespaces, organizations, statements
 from jobd.store.callers import Caller
 from jobd.store.pages import Page, page_of
 from jobd.store.tables import Member, Token, User
@@ -46,6 +46,7 @@ def delete(by: Caller, username: str) -> None:
     _require_other_admin(found)
     organizations.require_other_admins(found)
     namespaces.drop(username)
+    hooks.delete_of_namespace(username)
     Member.delete().where(Member.user_id == found.id).execute()
     Token.delete().where(Token.user_id == found.id).execute()
     User.delete().where(User.id == found.id).execute()

@@ -18,6 +18,7 @@ from tests.api.server import Api
 
 TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 PASSWORD = "a long password"
+HOOK = {"subject_type": "namespace", "subject": USER, "url": "https://example.com/", "events": ["job:cancel"]}
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_every_address_and_method_has_a_section() -> None:
 
 def test_every_section_of_an_address_has_an_example_of_it() -> None:
     for method, path, rest in re.findall(r"^### `(\w+) (/\S+)`\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL):
-        url = path.format(id=1, exec_id="$EXEC", name="team", username="lihua", token_id=2)
+        url = path.format(id=1, exec_id="$EXEC", name="team", username="lihua", token_id=2, delivery_id=1)
         assert re.search(rf'curl (-X {method} )?"\$JOBD{re.escape(url)}[?"]', rest), f"{method} {path}"
 
 
@@ -73,7 +74,8 @@ async def test_every_field_of_an_answer_is_named(api: Api) -> None:
     job = await api.job()
     exec = await api.exec(job["id"])
     region = (await api.call("GET", "/v1/regions")).json["results"][0]
-    assert [name for name in {**job, **exec} if f"`{name}`" not in TEXT] == []
+    hook = (await api.call("POST", "/v1/hooks", HOOK)).json
+    assert [name for name in {**job, **exec, **hook} if f"`{name}`" not in TEXT] == []
     assert [name for name in region if f'"{name}"' not in TEXT] == []
 
 
@@ -90,6 +92,9 @@ async def test_every_example_works(api: Api, database: Database) -> None:
         pytest.skip("curl is missing")
     database.write_sync(users.update, JOBD, USER, {"is_admin": True}, PASSWORD)
     exec = await api.exec((await api.job())["id"])
+    await api.call("POST", "/v1/hooks", HOOK)
+    stopped = await api.exec(1)
+    await api.call("POST", f"/v1/jobs/1/execs/{stopped['id']}/stop")
     values = {
         "JOBD": api.url,
         "AUTH": f"Authorization: Token {api.token}",

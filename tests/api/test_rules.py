@@ -14,11 +14,11 @@ import pytest
 
 from jobd.api import routes, rules
 from jobd.api.rules import RULES, Who
-from jobd.store import accounts, execs, jobs, organizations, users
+from jobd.store import accounts, execs, hooks, jobs, organizations, users
 from jobd.store.callers import JOBD, Caller
 from jobd.store.clock import now
 from jobd.store.database import Database
-from jobd.store.tables import Token
+from jobd.store.tables import Delivery, Token
 from tests.api.server import JOB, Answer, Api
 from tests.store.rows import JOB as COLUMNS
 
@@ -28,109 +28,131 @@ its admin's token that may only read; one for `team` alone, of a user who is adm
 in either; an administrator of jobd.
 """
 EXPECTED = """
-GET    /v1/jobs                                    own     | 401   401   401   200+  200+  200+  200+  200+  200-  200+
-GET    /v1/jobs                                    foreign | 401   401   401   200-  200-  200-  200-  200-  200-  200+
-GET    /v1/jobs                                    absent  | 401   401   401   200-  200-  200-  200-  200-  200-  200-
-POST   /v1/jobs                                    own     | 401   401   401   403   201   201   403   201   403   201
-POST   /v1/jobs                                    foreign | 401   401   401   403   403   403   403   403   403   201
-POST   /v1/jobs                                    absent  | 401   401   401   403   403   403   403   403   403   400
-GET    /v1/jobs/{id}                               own     | 401   401   401   200   200   200   200   200   404   200
-GET    /v1/jobs/{id}                               foreign | 401   401   401   404   404   404   404   404   404   200
-GET    /v1/jobs/{id}                               absent  | 401   401   401   404   404   404   404   404   404   404
-PUT    /v1/jobs/{id}                               own     | 401   401   401   403   200   200   403   200   404   200
-PUT    /v1/jobs/{id}                               foreign | 401   401   401   404   404   404   403   404   404   200
-PUT    /v1/jobs/{id}                               absent  | 401   401   401   404   404   404   403   404   404   404
-DELETE /v1/jobs/{id}                               own     | 401   401   401   403   204   204   403   204   404   204
-DELETE /v1/jobs/{id}                               foreign | 401   401   401   404   404   404   403   404   404   204
-DELETE /v1/jobs/{id}                               absent  | 401   401   401   404   404   404   403   404   404   404
-GET    /v1/jobs/{id}/schedule                      own     | 401   401   401   200   200   200   200   200   404   200
-GET    /v1/jobs/{id}/schedule                      foreign | 401   401   401   404   404   404   404   404   404   200
-GET    /v1/jobs/{id}/schedule                      absent  | 401   401   401   404   404   404   404   404   404   404
-GET    /v1/jobs/{id}/execs                         own     | 401   401   401   200+  200+  200+  200+  200+  404   200+
-GET    /v1/jobs/{id}/execs                         foreign | 401   401   401   404   404   404   404   404   404   200+
-GET    /v1/jobs/{id}/execs                         absent  | 401   401   401   404   404   404   404   404   404   404
-POST   /v1/jobs/{id}/execs                         own     | 401   401   401   403   201   201   403   201   404   201
-POST   /v1/jobs/{id}/execs                         foreign | 401   401   401   404   404   404   403   404   404   201
-POST   /v1/jobs/{id}/execs                         absent  | 401   401   401   404   404   404   403   404   404   404
-GET    /v1/jobs/{id}/execs/{exec_id}               own     | 401   401   401   200   200   200   200   200   404   200
-GET    /v1/jobs/{id}/execs/{exec_id}               foreign | 401   401   401   404   404   404   404   404   404   200
-GET    /v1/jobs/{id}/execs/{exec_id}               absent  | 401   401   401   404   404   404   404   404   404   404
-DELETE /v1/jobs/{id}/execs/{exec_id}               own     | 401   401   401   403   204   204   403   204   404   204
-DELETE /v1/jobs/{id}/execs/{exec_id}               foreign | 401   401   401   404   404   404   403   404   404   204
-DELETE /v1/jobs/{id}/execs/{exec_id}               absent  | 401   401   401   404   404   404   403   404   404   404
-POST   /v1/jobs/{id}/execs/{exec_id}/stop          own     | 401   401   401   403   202   202   403   202   404   202
-POST   /v1/jobs/{id}/execs/{exec_id}/stop          foreign | 401   401   401   404   404   404   403   404   404   202
-POST   /v1/jobs/{id}/execs/{exec_id}/stop          absent  | 401   401   401   404   404   404   403   404   404   404
-POST   /v1/jobs/{id}/execs/{exec_id}/rerun         own     | 401   401   401   403   201   201   403   201   404   201
-POST   /v1/jobs/{id}/execs/{exec_id}/rerun         foreign | 401   401   401   404   404   404   403   404   404   201
-POST   /v1/jobs/{id}/execs/{exec_id}/rerun         absent  | 401   401   401   404   404   404   403   404   404   404
-GET    /v1/jobs/{id}/execs/{exec_id}/logs          own     | 401   401   401   200   200   200   200   200   404   200
-GET    /v1/jobs/{id}/execs/{exec_id}/logs          foreign | 401   401   401   404   404   404   404   404   404   200
-GET    /v1/jobs/{id}/execs/{exec_id}/logs          absent  | 401   401   401   404   404   404   404   404   404   404
-GET    /v1/execs                                   own     | 401   401   401   200+  200+  200+  200+  200+  200-  200+
-GET    /v1/execs                                   foreign | 401   401   401   200-  200-  200-  200-  200-  200-  200+
-GET    /v1/execs                                   absent  | 401   401   401   200-  200-  200-  200-  200-  200-  200-
-POST   /v1/schedule/preview                        own     | 401   401   401   200   200   200   200   200   200   200
-GET    /v1/regions                                 own     | 401   401   401   200+  200+  200+  200+  200+  200+  200+
-GET    /v1/sizes                                   own     | 401   401   401   200+  200+  200+  200+  200+  200+  200+
-POST   /v1/generate-api-token                      own     | 401   401   401   401   401   401   401   401   401   401
-GET    /v1/auth/profile                            own     | 401   401   401   200   200   200   200   200   200   200
-PUT    /v1/auth/profile                            own     | 401   401   401   409   409   409   403   403   409   409
-GET    /v1/tokens                                  own     | 401   401   401   200+  200+  200+  200+  403   200+  200+
-GET    /v1/tokens                                  foreign | 401   401   401   404   404   404   404   403   404   200+
-GET    /v1/tokens                                  absent  | 401   401   401   404   404   404   404   403   404   404
-POST   /v1/tokens                                  own     | 401   401   401   201   201   201   403   403   400   201
-POST   /v1/tokens                                  foreign | 401   401   401   400   400   400   403   403   400   201
-POST   /v1/tokens                                  absent  | 401   401   401   400   400   400   403   403   400   400
-GET    /v1/tokens/{token_id}                       own     | 401   401   401   200   200   200   200   403   200   200
-GET    /v1/tokens/{token_id}                       foreign | 401   401   401   404   404   404   404   403   404   200
-GET    /v1/tokens/{token_id}                       absent  | 401   401   401   404   404   404   404   403   404   404
-DELETE /v1/tokens/{token_id}                       own     | 401   401   401   204   204   204   403   403   204   204
-DELETE /v1/tokens/{token_id}                       foreign | 401   401   401   404   404   404   403   403   404   204
-DELETE /v1/tokens/{token_id}                       absent  | 401   401   401   404   404   404   403   403   404   404
-GET    /v1/users                                   own     | 401   401   401   403   403   403   403   403   403   200+
-POST   /v1/users                                   own     | 401   401   401   403   403   403   403   403   403   201
-GET    /v1/users/{username}                        own     | 401   401   401   403   403   403   403   403   403   200
-GET    /v1/users/{username}                        foreign | 401   401   401   403   403   403   403   403   403   200
-GET    /v1/users/{username}                        absent  | 401   401   401   403   403   403   403   403   403   404
-PUT    /v1/users/{username}                        own     | 401   401   401   403   403   403   403   403   403   200
-PUT    /v1/users/{username}                        foreign | 401   401   401   403   403   403   403   403   403   200
-PUT    /v1/users/{username}                        absent  | 401   401   401   403   403   403   403   403   403   404
-DELETE /v1/users/{username}                        own     | 401   401   401   403   403   403   403   403   403   409
-DELETE /v1/users/{username}                        foreign | 401   401   401   403   403   403   403   403   403   204
-DELETE /v1/users/{username}                        absent  | 401   401   401   403   403   403   403   403   403   404
-GET    /v1/orgs                                    own     | 401   401   401   200+  200+  200+  200+  200+  200-  200+
-POST   /v1/orgs                                    own     | 401   401   401   403   403   403   403   403   403   201
-GET    /v1/orgs/{name}                             own     | 401   401   401   200   200   200   200   200   404   200
-GET    /v1/orgs/{name}                             foreign | 401   401   401   404   404   404   404   404   404   200
-GET    /v1/orgs/{name}                             absent  | 401   401   401   404   404   404   404   404   404   404
-DELETE /v1/orgs/{name}                             own     | 401   401   401   403   403   409   403   409   404   409
-DELETE /v1/orgs/{name}                             foreign | 401   401   401   404   404   404   403   404   404   409
-DELETE /v1/orgs/{name}                             absent  | 401   401   401   404   404   404   403   404   404   404
-GET    /v1/orgs/{name}/members                     own     | 401   401   401   200+  200+  200+  200+  200+  404   200+
-GET    /v1/orgs/{name}/members                     foreign | 401   401   401   404   404   404   404   404   404   200+
-GET    /v1/orgs/{name}/members                     absent  | 401   401   401   404   404   404   404   404   404   404
-POST   /v1/orgs/{name}/members                     own     | 401   401   401   403   403   201   403   201   404   201
-POST   /v1/orgs/{name}/members                     foreign | 401   401   401   404   404   404   403   404   404   201
-POST   /v1/orgs/{name}/members                     absent  | 401   401   401   404   404   404   403   404   404   404
-GET    /v1/orgs/{name}/members/{username}          own     | 401   401   401   200   200   200   200   200   404   200
-GET    /v1/orgs/{name}/members/{username}          foreign | 401   401   401   404   404   404   404   404   404   200
-GET    /v1/orgs/{name}/members/{username}          absent  | 401   401   401   404   404   404   404   404   404   404
-PUT    /v1/orgs/{name}/members/{username}          own     | 401   401   401   403   403   200   403   200   404   200
-PUT    /v1/orgs/{name}/members/{username}          foreign | 401   401   401   404   404   404   403   404   404   200
-PUT    /v1/orgs/{name}/members/{username}          absent  | 401   401   401   404   404   404   403   404   404   404
-DELETE /v1/orgs/{name}/members/{username}          own     | 401   401   401   403   403   204   403   204   404   204
-DELETE /v1/orgs/{name}/members/{username}          foreign | 401   401   401   404   404   404   403   404   404   204
-DELETE /v1/orgs/{name}/members/{username}          absent  | 401   401   401   404   404   404   403   404   404   404
-GET    /v1/audit                                   own     | 401   401   401   403   403   200+  200+  200+  200-  200+
-GET    /v1/audit                                   foreign | 401   401   401   200-  200-  200-  200-  200-  200-  200+
-GET    /v1/audit                                   absent  | 401   401   401   200-  200-  200-  200-  200-  200-  200-
-GET    /healthz                                    own     | 200   200   200   200   200   200   200   200   200   200
-GET    /readyz                                     own     | 200   200   200   200   200   200   200   200   200   200
-GET    /metrics                                    own     | 200   200   200   200   200   200   200   200   200   200
-GET    /openapi.json                               own     | 200   200   200   200   200   200   200   200   200   200
-GET    /docs                                       own     | 200   200   200   200   200   200   200   200   200   200
+GET    /v1/jobs                                          own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 200- 200+
+GET    /v1/jobs                                          foreign | 401  401  401  200- 200- 200- 200- 200- 200- 200+
+GET    /v1/jobs                                          absent  | 401  401  401  200- 200- 200- 200- 200- 200- 200-
+POST   /v1/jobs                                          own     | 401  401  401  403  201  201  403  201  403  201
+POST   /v1/jobs                                          foreign | 401  401  401  403  403  403  403  403  403  201
+POST   /v1/jobs                                          absent  | 401  401  401  403  403  403  403  403  403  400
+GET    /v1/jobs/{id}                                     own     | 401  401  401  200  200  200  200  200  404  200
+GET    /v1/jobs/{id}                                     foreign | 401  401  401  404  404  404  404  404  404  200
+GET    /v1/jobs/{id}                                     absent  | 401  401  401  404  404  404  404  404  404  404
+PUT    /v1/jobs/{id}                                     own     | 401  401  401  403  200  200  403  200  404  200
+PUT    /v1/jobs/{id}                                     foreign | 401  401  401  404  404  404  403  404  404  200
+PUT    /v1/jobs/{id}                                     absent  | 401  401  401  404  404  404  403  404  404  404
+DELETE /v1/jobs/{id}                                     own     | 401  401  401  403  204  204  403  204  404  204
+DELETE /v1/jobs/{id}                                     foreign | 401  401  401  404  404  404  403  404  404  204
+DELETE /v1/jobs/{id}                                     absent  | 401  401  401  404  404  404  403  404  404  404
+GET    /v1/jobs/{id}/schedule                            own     | 401  401  401  200  200  200  200  200  404  200
+GET    /v1/jobs/{id}/schedule                            foreign | 401  401  401  404  404  404  404  404  404  200
+GET    /v1/jobs/{id}/schedule                            absent  | 401  401  401  404  404  404  404  404  404  404
+GET    /v1/jobs/{id}/execs                               own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 404  200+
+GET    /v1/jobs/{id}/execs                               foreign | 401  401  401  404  404  404  404  404  404  200+
+GET    /v1/jobs/{id}/execs                               absent  | 401  401  401  404  404  404  404  404  404  404
+POST   /v1/jobs/{id}/execs                               own     | 401  401  401  403  201  201  403  201  404  201
+POST   /v1/jobs/{id}/execs                               foreign | 401  401  401  404  404  404  403  404  404  201
+POST   /v1/jobs/{id}/execs                               absent  | 401  401  401  404  404  404  403  404  404  404
+GET    /v1/jobs/{id}/execs/{exec_id}                     own     | 401  401  401  200  200  200  200  200  404  200
+GET    /v1/jobs/{id}/execs/{exec_id}                     foreign | 401  401  401  404  404  404  404  404  404  200
+GET    /v1/jobs/{id}/execs/{exec_id}                     absent  | 401  401  401  404  404  404  404  404  404  404
+DELETE /v1/jobs/{id}/execs/{exec_id}                     own     | 401  401  401  403  204  204  403  204  404  204
+DELETE /v1/jobs/{id}/execs/{exec_id}                     foreign | 401  401  401  404  404  404  403  404  404  204
+DELETE /v1/jobs/{id}/execs/{exec_id}                     absent  | 401  401  401  404  404  404  403  404  404  404
+POST   /v1/jobs/{id}/execs/{exec_id}/stop                own     | 401  401  401  403  202  202  403  202  404  202
+POST   /v1/jobs/{id}/execs/{exec_id}/stop                foreign | 401  401  401  404  404  404  403  404  404  202
+POST   /v1/jobs/{id}/execs/{exec_id}/stop                absent  | 401  401  401  404  404  404  403  404  404  404
+POST   /v1/jobs/{id}/execs/{exec_id}/rerun               own     | 401  401  401  403  201  201  403  201  404  201
+POST   /v1/jobs/{id}/execs/{exec_id}/rerun               foreign | 401  401  401  404  404  404  403  404  404  201
+POST   /v1/jobs/{id}/execs/{exec_id}/rerun               absent  | 401  401  401  404  404  404  403  404  404  404
+GET    /v1/jobs/{id}/execs/{exec_id}/logs                own     | 401  401  401  200  200  200  200  200  404  200
+GET    /v1/jobs/{id}/execs/{exec_id}/logs                foreign | 401  401  401  404  404  404  404  404  404  200
+GET    /v1/jobs/{id}/execs/{exec_id}/logs                absent  | 401  401  401  404  404  404  404  404  404  404
+GET    /v1/execs                                         own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 200- 200+
+GET    /v1/execs                                         foreign | 401  401  401  200- 200- 200- 200- 200- 200- 200+
+GET    /v1/execs                                         absent  | 401  401  401  200- 200- 200- 200- 200- 200- 200-
+GET    /v1/hooks                                         own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 200- 200+
+GET    /v1/hooks                                         foreign | 401  401  401  200- 200- 200- 200- 200- 200- 200+
+GET    /v1/hooks                                         absent  | 401  401  401  200- 200- 200- 200- 200- 200- 200-
+POST   /v1/hooks                                         own     | 401  401  401  403  201  201  403  201  403  201
+POST   /v1/hooks                                         foreign | 401  401  401  403  403  403  403  403  403  201
+POST   /v1/hooks                                         absent  | 401  401  401  403  403  403  403  403  403  400
+GET    /v1/hooks/{id}                                    own     | 401  401  401  200  200  200  200  200  404  200
+GET    /v1/hooks/{id}                                    foreign | 401  401  401  404  404  404  404  404  404  200
+GET    /v1/hooks/{id}                                    absent  | 401  401  401  404  404  404  404  404  404  404
+PUT    /v1/hooks/{id}                                    own     | 401  401  401  403  200  200  403  200  404  200
+PUT    /v1/hooks/{id}                                    foreign | 401  401  401  404  404  404  403  404  404  200
+PUT    /v1/hooks/{id}                                    absent  | 401  401  401  404  404  404  403  404  404  404
+DELETE /v1/hooks/{id}                                    own     | 401  401  401  403  204  204  403  204  404  204
+DELETE /v1/hooks/{id}                                    foreign | 401  401  401  404  404  404  403  404  404  204
+DELETE /v1/hooks/{id}                                    absent  | 401  401  401  404  404  404  403  404  404  404
+GET    /v1/hooks/{id}/deliveries                         own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 404  200+
+GET    /v1/hooks/{id}/deliveries                         foreign | 401  401  401  404  404  404  404  404  404  200+
+GET    /v1/hooks/{id}/deliveries                         absent  | 401  401  401  404  404  404  404  404  404  404
+POST   /v1/hooks/{id}/deliveries/{delivery_id}/redeliver own     | 401  401  401  403  201  201  403  201  404  201
+POST   /v1/hooks/{id}/deliveries/{delivery_id}/redeliver foreign | 401  401  401  404  404  404  403  404  404  201
+POST   /v1/hooks/{id}/deliveries/{delivery_id}/redeliver absent  | 401  401  401  404  404  404  403  404  404  404
+POST   /v1/schedule/preview                              own     | 401  401  401  200  200  200  200  200  200  200
+GET    /v1/regions                                       own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 200+ 200+
+GET    /v1/sizes                                         own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 200+ 200+
+POST   /v1/generate-api-token                            own     | 401  401  401  401  401  401  401  401  401  401
+GET    /v1/auth/profile                                  own     | 401  401  401  200  200  200  200  200  200  200
+PUT    /v1/auth/profile                                  own     | 401  401  401  409  409  409  403  403  409  409
+GET    /v1/tokens                                        own     | 401  401  401  200+ 200+ 200+ 200+ 403  200+ 200+
+GET    /v1/tokens                                        foreign | 401  401  401  404  404  404  404  403  404  200+
+GET    /v1/tokens                                        absent  | 401  401  401  404  404  404  404  403  404  404
+POST   /v1/tokens                                        own     | 401  401  401  201  201  201  403  403  400  201
+POST   /v1/tokens                                        foreign | 401  401  401  400  400  400  403  403  400  201
+POST   /v1/tokens                                        absent  | 401  401  401  400  400  400  403  403  400  400
+GET    /v1/tokens/{token_id}                             own     | 401  401  401  200  200  200  200  403  200  200
+GET    /v1/tokens/{token_id}                             foreign | 401  401  401  404  404  404  404  403  404  200
+GET    /v1/tokens/{token_id}                             absent  | 401  401  401  404  404  404  404  403  404  404
+DELETE /v1/tokens/{token_id}                             own     | 401  401  401  204  204  204  403  403  204  204
+DELETE /v1/tokens/{token_id}                             foreign | 401  401  401  404  404  404  403  403  404  204
+DELETE /v1/tokens/{token_id}                             absent  | 401  401  401  404  404  404  403  403  404  404
+GET    /v1/users                                         own     | 401  401  401  403  403  403  403  403  403  200+
+POST   /v1/users                                         own     | 401  401  401  403  403  403  403  403  403  201
+GET    /v1/users/{username}                              own     | 401  401  401  403  403  403  403  403  403  200
+GET    /v1/users/{username}                              foreign | 401  401  401  403  403  403  403  403  403  200
+GET    /v1/users/{username}                              absent  | 401  401  401  403  403  403  403  403  403  404
+PUT    /v1/users/{username}                              own     | 401  401  401  403  403  403  403  403  403  200
+PUT    /v1/users/{username}                              foreign | 401  401  401  403  403  403  403  403  403  200
+PUT    /v1/users/{username}                              absent  | 401  401  401  403  403  403  403  403  403  404
+DELETE /v1/users/{username}                              own     | 401  401  401  403  403  403  403  403  403  409
+DELETE /v1/users/{username}                              foreign | 401  401  401  403  403  403  403  403  403  204
+DELETE /v1/users/{username}                              absent  | 401  401  401  403  403  403  403  403  403  404
+GET    /v1/orgs                                          own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 200- 200+
+POST   /v1/orgs                                          own     | 401  401  401  403  403  403  403  403  403  201
+GET    /v1/orgs/{name}                                   own     | 401  401  401  200  200  200  200  200  404  200
+GET    /v1/orgs/{name}                                   foreign | 401  401  401  404  404  404  404  404  404  200
+GET    /v1/orgs/{name}                                   absent  | 401  401  401  404  404  404  404  404  404  404
+DELETE /v1/orgs/{name}                                   own     | 401  401  401  403  403  409  403  409  404  409
+DELETE /v1/orgs/{name}                                   foreign | 401  401  401  404  404  404  403  404  404  409
+DELETE /v1/orgs/{name}                                   absent  | 401  401  401  404  404  404  403  404  404  404
+GET    /v1/orgs/{name}/members                           own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 404  200+
+GET    /v1/orgs/{name}/members                           foreign | 401  401  401  404  404  404  404  404  404  200+
+GET    /v1/orgs/{name}/members                           absent  | 401  401  401  404  404  404  404  404  404  404
+POST   /v1/orgs/{name}/members                           own     | 401  401  401  403  403  201  403  201  404  201
+POST   /v1/orgs/{name}/members                           foreign | 401  401  401  404  404  404  403  404  404  201
+POST   /v1/orgs/{name}/members                           absent  | 401  401  401  404  404  404  403  404  404  404
+GET    /v1/orgs/{name}/members/{username}                own     | 401  401  401  200  200  200  200  200  404  200
+GET    /v1/orgs/{name}/members/{username}                foreign | 401  401  401  404  404  404  404  404  404  200
+GET    /v1/orgs/{name}/members/{username}                absent  | 401  401  401  404  404  404  404  404  404  404
+PUT    /v1/orgs/{name}/members/{username}                own     | 401  401  401  403  403  200  403  200  404  200
+PUT    /v1/orgs/{name}/members/{username}                foreign | 401  401  401  404  404  404  403  404  404  200
+PUT    /v1/orgs/{name}/members/{username}                absent  | 401  401  401  404  404  404  403  404  404  404
+DELETE /v1/orgs/{name}/members/{username}                own     | 401  401  401  403  403  204  403  204  404  204
+DELETE /v1/orgs/{name}/members/{username}                foreign | 401  401  401  404  404  404  403  404  404  204
+DELETE /v1/orgs/{name}/members/{username}                absent  | 401  401  401  404  404  404  403  404  404  404
+GET    /v1/audit                                         own     | 401  401  401  403  403  200+ 200+ 200+ 200- 200+
+GET    /v1/audit                                         foreign | 401  401  401  200- 200- 200- 200- 200- 200- 200+
+GET    /v1/audit                                         absent  | 401  401  401  200- 200- 200- 200- 200- 200- 200-
+GET    /healthz                                          own     | 200  200  200  200  200  200  200  200  200  200
+GET    /readyz                                           own     | 200  200  200  200  200  200  200  200  200  200
+GET    /metrics                                          own     | 200  200  200  200  200  200  200  200  200  200
+GET    /openapi.json                                     own     | 200  200  200  200  200  200  200  200  200  200
+GET    /docs                                             own     | 200  200  200  200  200  200  200  200  200  200
 """
+HOOK = {"subject_type": "namespace", "url": "https://example.com", "events": ["job:fail"]}
 PLACES = ("own", "foreign", "absent")
 MEMBER = {"team": "reader", "rival": "scoped", "nowhere": "nobody"}
 SECURITY = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
@@ -165,6 +187,8 @@ class Place:
     exec_id: str
     username: str
     token_id: int
+    hook_id: int
+    delivery_id: int
 
 
 @dataclass(frozen=True)
@@ -197,15 +221,23 @@ def make_world() -> World:
     users.update(JOBD, "disabled", {"is_active": False})
     strange, _ = accounts.issue_token("newcomer", "test")
     here, there = _runs(root, "team"), _runs(root, "rival")
+    our_hook, their_hook = _told(root, "team", here[0]), _told(root, "rival", there[0])
     places = {}
     for name in CALLERS:
         mine = issued[name][0].id if name in issued else strange.id
         places[name] = {
-            "own": Place("team", *here, name if name in issued else "reader", mine),
-            "foreign": Place("rival", *there, "newcomer", strange.id),
-            "absent": Place("nowhere", 10**9, GONE, "nobody", 10**9),
+            "own": Place("team", *here, name if name in issued else "reader", mine, *our_hook),
+            "foreign": Place("rival", *there, "newcomer", strange.id, *their_hook),
+            "absent": Place("nowhere", 10**9, GONE, "nobody", 10**9, 10**9, 10**9),
         }
     return World({name: issued[name][1] if name in issued else None for name in CALLERS}, places)
+
+
+def _told(root: Caller, namespace: str, job_id: int) -> tuple[int, int]:
+    """A hook of the namespace, and its delivery of an exec that was stopped."""
+    hook = hooks.create(root, namespace, {"url": "https://example.com", "events": ["job:cancel"]})
+    execs.stop(root, job_id, execs.create(root, job_id, {}, 100).id)
+    return hook.id, Delivery.get(Delivery.hook_id == hook.id).id
 
 
 def _runs(root: Caller, namespace: str) -> tuple[int, str]:
@@ -237,6 +269,8 @@ def body(method: str, address: str, place: Place) -> Any:
     return {
         "POST /v1/jobs": {**JOB, "namespace": place.namespace},
         "PUT /v1/jobs/{id}": {"timeout": 5},
+        "POST /v1/hooks": {**HOOK, "subject": place.namespace},
+        "PUT /v1/hooks/{id}": {"name": "other"},
         "POST /v1/schedule/preview": {"schedule_mode": "R/PT1H"},
         # no user of this world has a password: 401, and 409 to change it
         "POST /v1/generate-api-token": {"username": "reader", "password": "a long password"},
@@ -253,16 +287,22 @@ def body(method: str, address: str, place: Place) -> Any:
 def url(method: str, address: str, place: Place) -> str:
     # a member to change is one of the organization's, whoever asks
     username = MEMBER[place.namespace] if address.startswith("/v1/orgs") else place.username
-    values = {"id": place.id, "exec_id": place.exec_id, "name": place.namespace}
+    values = {"id": place.id, "exec_id": place.exec_id, "name": place.namespace, "delivery_id": place.delivery_id}
+    if address.startswith("/v1/hooks"):
+        values["id"] = place.hook_id
     path = address.format(**values, username=username, token_id=place.token_id)
     if method == "GET" and address in ("/v1/jobs", "/v1/execs", "/v1/audit"):
         return f"{path}?namespace={place.namespace}"
+    if (method, address) == ("GET", "/v1/hooks"):
+        return f"{path}?subject_type=namespace&subject={place.namespace}"
     return f"{path}?username={place.username}" if (method, address) == ("GET", "/v1/tokens") else path
 
 
 def shown(answer: Answer) -> str:
-    counted = answer.status == 200 and answer.body.startswith(b'{"count":')
-    return f"{answer.status}{('+' if answer.json['count'] else '-') if counted else ''}"
+    if answer.status != 200 or not answer.body.startswith((b'{"count":', b"[")):
+        return str(answer.status)
+    is_empty = answer.json == [] if answer.body.startswith(b"[") else answer.json["count"] == 0
+    return f"{answer.status}{'-' if is_empty else '+'}"
 
 
 def asked() -> Iterator[tuple[str, str, str]]:
@@ -286,8 +326,8 @@ async def test_every_caller_gets_at_every_place_what_the_table_says(world: World
             answer = await api.call(
                 method, url(method, address, at), body(method, address, at), token=world.tokens[name]
             )
-            answers.append(f"{shown(answer):5}")
-        found.append(f"{method:6} {address:43} {place:7} | {' '.join(answers).rstrip()}")
+            answers.append(f"{shown(answer):4}")
+        found.append(f"{method:6} {address:49} {place:7} | {' '.join(answers).rstrip()}")
     assert found == EXPECTED.strip().splitlines()
 
 

@@ -151,7 +151,7 @@ WRONG: list[tuple[str, Any]] = [
     ("schedule_mode", 5),
     ("schedule_timezone", ""),
     ("secret_vars", {"A": 1}),
-    ("email_enabled", True),
+    ("email_enabled", "yes"),
 ]
 
 

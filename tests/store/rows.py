@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from jobd.store import accounts, daemons, execs, jobs
+from jobd.store import accounts, daemons, execs, hooks, jobs
 from jobd.store.accounts import Caller
 from jobd.store.database import Database
-from jobd.store.tables import Exec, Job
+from jobd.store.outbox import EVENTS
+from jobd.store.tables import Delivery, Exec, Hook, Job
 
 REGION = "BEIJING1"
 ROOM = 10_000
@@ -45,3 +46,13 @@ def make_caller(database: Database, name: str) -> Caller:
 
 def read(database: Database, row: Exec) -> Exec | None:
     return database.read_sync(Exec.get_or_none, Exec.id == row.id)
+
+
+def make_hook(database: Database, caller: Caller, subject: int | str, *events: str, **values: Any) -> Hook:
+    """A hook for a job (a number) or a namespace, for these events or for all."""
+    said = {"url": "https://example.com/hook", "events": list(events or EVENTS.values()), **values}
+    return database.write_sync(hooks.create, caller, subject, said)
+
+
+def outbox_rows(database: Database) -> list[Delivery]:
+    return database.read_sync(lambda: list(Delivery.select().order_by(Delivery.id)))

@@ -1,0 +1,115 @@
+"""/v1/hooks"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobd.api import fields, render
+from jobd.api.base import Handler
+from jobd.api.faults import check
+from jobd.api.schemas import HookCreate, HookFields, HookQuery, PageQuery, read_body
+from jobd.errors import InvalidArgs
+from jobd.masking import MASK
+from jobd.store import hooks
+from jobd.store.tables import Hook
+
+READ_ONLY = frozenset(["id", "namespace", "created_by", "created_at", "updated_at"])
+"""Fields of a hook that a request may carry and that change nothing, so that what GET gave can be sent back."""
+
+
+class Hooks(Handler):
+    queries = {"GET": HookQuery}
+
+    async def get(self) -> None:
+        wanted: HookQuery = self.wanted
+        subject = subject_of(wanted.subject_type, wanted.subject)
+        rows = await self.services.database.read(hooks.listed, self.caller, subject)
+        self.reply([render.hook(row) for row in rows])
+
+    async def post(self) -> None:
+        said = read_body(HookCreate, _writable(self.body()))
+        if said.secret == MASK:
+            raise InvalidArgs("the request holds what cannot be", {"secret": ["is hidden; say it in full"]})
+        subject = subject_of(said.subject_type, said.subject)
+        values = {
+            "name": said.name,
+            "url": said.url,
+            "events": said.events,
+            "secret": said.secret,
+            "is_active": said.is_active is not False,
+        }
+        row = await self.services.database.write(hooks.create, self.caller, subject, values)
+        self.set_header("Location", f"/v1/hooks/{row.id}")
+        self.reply(render.hook(row), 201)
+
+
+class OneHook(Handler):
+    async def get(self, hook_id: str) -> None:
+        row = await self.services.database.read(hooks.get, self.caller, self.number(hook_id))
+        self.reply(render.hook(row))
+
+    async def put(self, hook_id: str) -> None:
+        database, number = self.services.database, self.number(hook_id)
+        changes = _changes(self.body(), await database.read(hooks.get, self.caller, number))
+        row = await database.write(hooks.update, self.caller, number, changes)
+        self.reply(render.hook(row))
+
+    async def delete(self, hook_id: str) -> None:
+        await self.services.database.write(hooks.delete, self.caller, self.number(hook_id))
+        self.set_status(204)
+
+
+class Deliveries(Handler):
+    queries = {"GET": PageQuery}
+
+    async def get(self, hook_id: str) -> None:
+        wanted: PageQuery = self.wanted
+        page, attempts = await self.services.database.read(
+            hooks.deliveries, self.caller, self.number(hook_id), wanted.page, wanted.page_size
+        )
+        self.reply_page(page.count, [render.delivery(row, attempts[row.id]) for row in page.rows])
+
+
+class Redeliver(Handler):
+    async def post(self, hook_id: str, delivery_id: str) -> None:
+        self.no_body()
+        row = await self.services.database.write(
+            hooks.redeliver, self.caller, self.number(hook_id), self.number(delivery_id)
+        )
+        self.reply(render.delivery(row, []), 201)
+
+
+def subject_of(subject_type: str, subject: str) -> int | str:
+    """A job's number or a namespace's name. Raises InvalidArgs."""
+    if subject_type == "job":
+        if subject.isascii() and subject.isdigit() and len(subject) <= 19 and int(subject) <= fields.LARGEST_ID:
+            return int(subject)
+        raise InvalidArgs("the request holds what cannot be", {"subject": ["must be a job's id"]})
+    if not fields.is_namespace(subject):
+        raise InvalidArgs("the request holds what cannot be", {"subject": ["must be a namespace's name"]})
+    return subject
+
+
+def _writable(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in READ_ONLY}
+
+
+def _changes(body: Mapping[str, Any], current: Hook) -> dict[str, Any]:
+    """The columns that a request changes. Raises InvalidArgs with every fault."""
+    shown = render.hook(current)
+    fixed = ("subject_type", "subject")
+    said = {name: value for name, value in _writable(body).items() if name not in fixed}
+    parsed, faults = check(HookFields, said)
+    for name in fixed:
+        if name in body and str(body[name]) != str(shown[name]):
+            faults[name] = ["never changes"]
+    for name in ("url", "events"):
+        if name in said and said[name] is None:
+            faults[name] = ["is required"]
+    if parsed is None or faults:
+        raise InvalidArgs("the request holds what cannot be", faults)
+    changes = parsed.model_dump(exclude_unset=True)
+    if changes.get("secret") == MASK:
+        del changes["secret"]
+    if "is_active" in changes:
+        changes["is_active"] = changes["is_active"] is not False
+    return changes

@@ -1,0 +1,172 @@
+"""One POST to somebody else's server, about which nothing is assumed.
+
+The connection goes to an address that was looked at, and not to a name that may mean another by then. Redirects are
+not followed, proxies of the environment are not used, TLS is verified, and of an answer only its beginning is read.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPInputError,
+    HTTPMessageDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
+
+from jobd.engine.addresses import Network, may_be_sent_to
+from jobd.errors import DeliveryFailed
+
+PATIENCE = 30.0
+"""Seconds for all of it: name, connection, request, answer."""
+CONNECT_PATIENCE = 10.0
+"""Seconds for each of a name's addresses."""
+MOST_ADDRESSES = 4
+MOST_KEPT = 4096
+"""Bytes of an answer's body that are read and kept."""
+MOST_HEADERS = 32 * 2**10
+PORTS = {"http": 80, "https": 443}
+
+Lookup = Callable[..., list[Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`body` is its beginning."""
+
+    status: int
+    headers: HTTPHeaders
+    body: bytes
+
+
+class Poster:
+    """`allowed` are networks that may be sent to although they are not public; `lookup` is `socket.getaddrinfo`."""
+
+    def __init__(self, allowed: Iterable[Network], threads: int, lookup: Lookup = socket.getaddrinfo) -> None:
+        self._allowed = tuple(allowed)
+        self._lookup = lookup
+        # As many as there are deliveries at a time: a name that nobody answers for holds its thread, and no other's.
+        self._names = ThreadPoolExecutor(threads, thread_name_prefix="jobd-names")
+        self._tls = ssl.create_default_context()
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, patience: float = PATIENCE) -> Answer:
+        """Send it, and what was answered. Raises DeliveryFailed when nothing was."""
+        reading = _Reading()
+        try:
+            async with asyncio.timeout(patience):
+                await self._exchange(urlsplit(url), headers, body, reading)
+        except TimeoutError:
+            if reading.status is None:
+                raise DeliveryFailed(f"no answer within {patience:.0f} s") from None
+        except (StreamClosedError, HTTPInputError, UnsatisfiableReadError) as error:
+            if reading.status is None:
+                raise DeliveryFailed(f"the connection broke: {_reason(error)}") from error
+        if reading.status is None:
+            raise DeliveryFailed("the answer is no HTTP")
+        return Answer(reading.status, reading.headers, bytes(reading.body))
+
+    def close(self) -> None:
+        self._names.shutdown(wait=False, cancel_futures=True)
+
+    async def _exchange(self, url: SplitResult, headers: Mapping[str, str], body: bytes, reading: "_Reading") -> None:
+        stream = await self._connect(url)
+        try:
+            parameters = HTTP1ConnectionParameters(
+                no_keep_alive=True, max_header_size=MOST_HEADERS, max_body_size=2**62, decompress=False
+            )
+            connection = HTTP1Connection(stream, True, parameters)
+            path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+            sent = HTTPHeaders({"Host": url.netloc, **headers, "Content-Length": str(len(body)), "Connection": "close"})
+            connection.write_headers(RequestStartLine("POST", path, ""), sent, body)
+            connection.finish()
+            answered: asyncio.Future[Any] = asyncio.ensure_future(connection.read_response(reading))
+            try:
+                # One that answers before it has read everything has answered.
+                await asyncio.wait([answered, reading.enough], return_when=asyncio.FIRST_COMPLETED)
+                if answered.done():
+                    answered.result()
+            finally:
+                answered.cancel()
+        finally:
+            stream.close()
+
+    async def _connect(self, url: SplitResult) -> IOStream:
+        reasons = []
+        for family, *_, address in await self._addresses(url):
+            connection = socket.socket(family)
+            is_tls = url.scheme == "https"
+            stream = SSLIOStream(connection, ssl_options=self._tls) if is_tls else IOStream(connection)
+            try:
+                async with asyncio.timeout(CONNECT_PATIENCE):
+                    return await stream.connect(address, server_hostname=url.hostname if is_tls else None)
+            except TimeoutError:
+                reasons.append(f"{address[0]} does not answer")
+            except (OSError, StreamClosedError) as error:
+                reasons.append(f"{address[0]}: {_reason(error)}")
+            except BaseException:
+                stream.close()
+                raise
+            stream.close()
+        raise DeliveryFailed(f"no connection: {'; '.join(reasons)}")
+
+    async def _addresses(self, url: SplitResult) -> list[Any]:
+        """All addresses of the URL's host. Raises DeliveryFailed, also when only one of them may not be sent to."""
+        port = url.port or PORTS[url.scheme]
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(
+                self._names, lambda: self._lookup(url.hostname, port, type=socket.SOCK_STREAM)
+            )
+        except (OSError, UnicodeError) as error:
+            raise DeliveryFailed(f"the name {url.hostname} is not known: {_reason(error)}") from error
+        for *_, address in found:
+            if not may_be_sent_to(address[0], self._allowed):
+                raise DeliveryFailed(f"{address[0]} is no public address; [webhooks] allow_networks does not list it")
+        if not found:
+            raise DeliveryFailed(f"the name {url.hostname} has no address")
+        return found[:MOST_ADDRESSES]
+
+
+class _Reading(HTTPMessageDelegate):
+    """What has come of an answer so far; `enough` is done once no more of it is wanted."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.headers = HTTPHeaders()
+        self.body = bytearray()
+        self.enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
+        assert isinstance(start_line, ResponseStartLine)  # noqa: S101
+        if start_line.code >= 200:
+            self.status, self.headers = start_line.code, headers
+
+    def data_received(self, chunk: bytes) -> None:
+        self.body += chunk[: MOST_KEPT - len(self.body)]
+        if len(self.body) == MOST_KEPT:
+            self._stop()
+
+    def finish(self) -> None:
+        self._stop()
+
+    def on_connection_close(self) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self.enough.set_result(None)
+
+
+def _reason(error: BaseException) -> str:
+    real = getattr(error, "real_error", None) or error
+    return getattr(real, "strerror", None) or str(real) or type(real).__name__

@@ -1,0 +1,141 @@
+"""Hooks: whom to tell over HTTP of what becomes of a job's execs, or of all execs of a namespace."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from peewee import Expression
+
+from jobd.errors import InvalidArgs, NotFound, StateConflict
+from jobd.store import audit, jobs, statements
+from jobd.store.accounts import require_namespace
+from jobd.store.callers import Caller
+from jobd.store.clock import now
+from jobd.store.pages import Page, page_of
+from jobd.store.tables import Delivery, DeliveryAttempt, Hook
+
+MOST_HOOKS = 20
+"""For one job or namespace: each event becomes as many deliveries."""
+AUDITED = ("job_id", "name", "url", "events", "secret", "is_active")
+SECRET_PREFIX = "whsec_"  # noqa: S105
+
+
+def create(caller: Caller, subject: int | str, values: Mapping[str, Any]) -> Hook:
+    """A hook for a job (a number) or a namespace (a name). Raises InvalidArgs, PermissionDenied, StateConflict."""
+    if isinstance(subject, int):
+        try:
+            # Locked: a job that is deleted meanwhile would leave its hook behind.
+            namespace = jobs.get(caller, subject, lock="SHARE").namespace
+        except NotFound as error:
+            raise InvalidArgs("there is no such job", {"subject": [error.message]}) from None
+    else:
+        namespace = subject
+    require_namespace(caller, namespace)
+    job_id = subject if isinstance(subject, int) else None
+    if Hook.select().where(_of(namespace, job_id)).count() >= MOST_HOOKS:
+        raise StateConflict(f"there are {MOST_HOOKS} hooks for this already")
+    at = now()
+    hook = Hook(namespace=namespace, job_id=job_id, created_by=caller.username, created_at=at, updated_at=at, **values)
+    statements.insert(hook)
+    audit.record(caller, "hook.create", namespace, hook.id, after=_audited(hook), at=at)
+    return hook
+
+
+def get(caller: Caller, hook_id: int) -> Hook:
+    """Raises NotFound, also for a hook that is not the caller's."""
+    hook = statements.find(Hook, "id = ?", hook_id)
+    if hook is None or not caller.may_read(hook.namespace):
+        raise NotFound(f"no hook {hook_id}")
+    return hook
+
+
+def listed(caller: Caller, subject: int | str) -> list[Hook]:
+    """The hooks of a job (a number) or a namespace (a name), newest first; none for what is not the caller's."""
+    of = Hook.job_id == subject if isinstance(subject, int) else _of(subject, None)
+    return [hook for hook in Hook.select().where(of).order_by(Hook.id.desc()) if caller.may_read(hook.namespace)]
+
+
+def update(caller: Caller, hook_id: int, changes: Mapping[str, Any]) -> Hook:
+    """Change what is named and leave the rest. Raises NotFound, PermissionDenied."""
+    hook = _writable(caller, hook_id)
+    statements.update(Hook, {**changes, "updated_at": now()}, "id = ?", hook.id)
+    changed = get(caller, hook_id)
+    audit.record(caller, "hook.update", hook.namespace, hook.id, _audited(hook), _audited(changed))
+    return changed
+
+
+def delete(caller: Caller, hook_id: int) -> None:
+    """Its deliveries go with it, by and by. Raises NotFound, PermissionDenied."""
+    hook = _writable(caller, hook_id)
+    Hook.delete().where(Hook.id == hook.id).execute()
+    audit.record(caller, "hook.delete", hook.namespace, hook.id, before=_audited(hook))
+
+
+def delete_of_job(job_id: int) -> None:
+    Hook.delete().where(Hook.job_id == job_id).execute()
+
+
+def delete_of_namespace(namespace: str) -> None:
+    """Whoever has the name next has none of these."""
+    Hook.delete().where(Hook.namespace == namespace).execute()
+
+
+def deliveries(
+    caller: Caller, hook_id: int, page: int, page_size: int
+) -> tuple[Page, dict[int, list[DeliveryAttempt]]]:
+    """A hook's deliveries, newest first, and the attempts of each, oldest first. Raises NotFound."""
+    query = Delivery.select().where(Delivery.hook_id == get(caller, hook_id).id)
+    found = page_of(query.order_by(Delivery.id.desc()), page, page_size)
+    attempts: dict[int, list[DeliveryAttempt]] = {row.id: [] for row in found.rows}
+    for attempt in (
+        DeliveryAttempt.select().where(DeliveryAttempt.delivery_id.in_(list(attempts))).order_by(DeliveryAttempt.id)
+    ):
+        attempts[attempt.delivery_id].append(attempt)
+    return found, attempts
+
+
+def redeliver(caller: Caller, hook_id: int, delivery_id: int) -> Delivery:
+    """The same message once more, under its own id, as a delivery of its own. Raises NotFound, PermissionDenied,
+    StateConflict when the hook is switched off.
+    """
+    hook = _writable(caller, hook_id)
+    source = statements.find(Delivery, "id = ? AND hook_id = ?", delivery_id, hook.id)
+    if source is None:
+        raise NotFound(f"no delivery {delivery_id} of hook {hook_id}")
+    if not hook.is_active:
+        raise StateConflict(f"hook {hook_id} is switched off")
+    same = ("message_id", "hook_id", "namespace", "job_id", "exec_id", "event", "event_at", "body")
+    at = now()
+    made = Delivery(**{name: getattr(source, name) for name in same}, next_at=at, created_at=at)
+    statements.insert(made)
+    audit.record(caller, "hook.redeliver", hook.namespace, hook.id, after={"delivery": source.id}, at=at)
+    return made
+
+
+def secret_bytes(secret: str) -> bytes:
+    """The key that a secret stands for: the Base64 behind `whsec_` (Standard Webhooks), else its UTF-8 bytes.
+
+    Raises ValueError.
+    """
+    if not secret.startswith(SECRET_PREFIX):
+        return secret.encode()
+    text = secret.removeprefix(SECRET_PREFIX)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"after {SECRET_PREFIX} must be Base64") from error
+
+
+def _writable(caller: Caller, hook_id: int) -> Hook:
+    hook = get(caller, hook_id)
+    caller.require_write(hook.namespace)
+    return hook
+
+
+def _audited(hook: Hook) -> dict[str, Any]:
+    return {name: getattr(hook, name) for name in AUDITED}
+
+
+def _of(namespace: str, job_id: int | None) -> Expression:
+    return Hook.job_id == job_id if job_id is not None else Hook.job_id.is_null() & (Hook.namespace == namespace)

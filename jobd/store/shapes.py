@@ -1,0 +1,62 @@
+"""An exec's row as JSON: what answers show of it, and what webhooks say of it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from jobd.masking import MASK
+from jobd.store.tables import Exec, Job
+
+Shape = dict[str, Any]
+
+
+def instant(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC, always with microseconds: `2015-12-28T14:31:07.639255+00:00`."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def duration(started_at: datetime | None, ended_at: datetime | None) -> Shape | None:
+    """Whole seconds, rounded down; None for an exec that has not ended or never started."""
+    if started_at is None or ended_at is None:
+        return None
+    seconds = max(int((ended_at - started_at).total_seconds()), 0)
+    return {"hours": seconds // 3600, "minutes": seconds // 60 % 60, "seconds": seconds % 60}
+
+
+def hidden(row: Job | Exec) -> dict[str, str]:
+    """The names of its secrets."""
+    return dict.fromkeys(row.secret_vars, MASK)
+
+
+def exec(row: Exec, its_job: int | Shape) -> Shape:
+    shape = {
+        "id": row.id,
+        "job": its_job,
+        "status": row.status,
+        "trigger_mode": row.trigger_mode,
+        "attempt": row.attempt,
+        "retry_of": row.retry_of,
+        "scheduled_for": instant(row.scheduled_for),
+        "command": row.command,
+        "docker_image_repo": row.docker_image_repo,
+        "docker_image_tag": row.docker_image_tag,
+        "image_digest": row.image_digest,
+        "resource_size": row.resource_size,
+        "region_name": row.region_name,
+        "runtime_vars": row.runtime_vars,
+        "secret_vars": hidden(row),
+        "created_by": row.created_by,
+        "created_at": instant(row.created_at),
+        "started_at": instant(row.started_at),
+        "ended_at": instant(row.ended_at),
+        "duration": duration(row.started_at, row.ended_at),
+        "stop_requested_at": instant(row.stop_requested_at),
+        "exit_code": row.exit_code,
+        "reason": row.reason,
+        "message": row.message,
+        "log_bytes": row.log_bytes,
+    }
+    if row.status == "N":
+        shape["missed_count"] = row.missed_count
+        shape["missed_from"] = instant(row.missed_from)
+        shape["missed_to"] = instant(row.missed_to)
+    return shape

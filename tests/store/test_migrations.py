@@ -1,0 +1,59 @@
+"""A database with data in it is brought up to date, and keeps its data."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jobd.store import accounts, database, hooks, jobs
+from jobd.store.database import Database
+from tests.store.rows import JOB
+
+OLD = "INSERT INTO jobs ({}) VALUES ({})"
+
+
+def test_jobs_from_before_there_was_mail_send_none(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tmp_path / "migrations"
+    before.mkdir()
+    for path in database.MIGRATIONS.glob("000[12]_*.py"):
+        shutil.copy(path, before)
+    opened = Database(empty_database_url)
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "MIGRATIONS", before)
+        opened.migrate()
+    values = {
+        "namespace": "chennanfei",
+        "name": "旧",
+        "created_by": "chennanfei",
+        "created_at": 1,
+        "updated_at": 1,
+        "docker_image_repo": "a/b",
+        "docker_image_tag": "latest",
+        "resource_size": "XXS",
+        "region_name": "BEIJING1",
+        "runtime_vars": "{}",
+        "pull_policy": "never",
+        "labels": "{}",
+        "mounts": "[]",
+        "max_retries": 0,
+        "retry_delay": 10,
+        "is_schedule_active": False,
+        "missed_run_policy": "run_once",
+        "concurrency_policy": "allow",
+    }
+    raw = opened._peewee
+    text = OLD.format(", ".join(values), ", ".join([raw.param] * len(values)))
+    opened.write_sync(raw.execute_sql, text, tuple(values.values()))
+    assert "0004_hooks" in opened.migrate()
+    assert opened.migrate() == []
+    caller = accounts.caller_of(opened.write_sync(accounts.create_user, "chennanfei"))
+    job = opened.read_sync(jobs.get, caller, 1)
+    assert (job.name, job.email_enabled, job.email_recipients) == ("旧", False, [])
+    changed = opened.write_sync(jobs.update, caller, 1, {"email_enabled": True, "email_recipients": ["a@b.cn"]})
+    assert opened.read_sync(jobs.get, caller, 1).email_recipients == changed.email_recipients == ["a@b.cn"]
+    made = opened.write_sync(hooks.create, caller, 1, {"url": "https://example.com", "events": ["job:fail"]})
+    assert opened.read_sync(hooks.listed, caller, 1) == [made]
+    assert opened.write_sync(jobs.create, caller, JOB).email_enabled is False
+    opened.close()
