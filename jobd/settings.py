@@ -214,19 +214,6 @@ class Limits(_Frozen):
     requests_per_minute: int = Field(default=0, ge=0, le=1_000_000)
 
 
-def parse_network(value: Any) -> Any:
-    """`10.0.0.0/8`, `fd00::/8`, one address. What is no text is left as it is."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return ipaddress.ip_network(value)
-    except ValueError as error:
-        raise ValueError(f"`{value}` is no network ({error}); right: 10.0.0.0/8 or fd00::/8") from None
-
-
-Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(parse_network)]
-
-
 class Webhooks(_Frozen):
     allow_networks: tuple[Network, ...] = ()
     max_age: Annotated[int, BeforeValidator(parse_duration), Field(ge=86400, le=LONGEST)] = 7 * 86400
