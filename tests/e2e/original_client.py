@@ -1,15 +1,23 @@
-"""A client of the original service, written after docs/jobs.zh.md alone: it knows nothing of jobd's code.
+"""A client of the original service, written after docs/jobs.zh.md and what is known of that service's webhooks: it knows
+nothing of jobd's code.
 
     python original_client.py URL NAMESPACE USERNAME PASSWORD IMAGE
 
-It goes through every call of that page and prints what it did. Whatever an answer holds besides what the page shows is
-none of its business; whatever the page shows and the answer lacks ends it.
+It goes through every call of that page, has a webhook tell it how the run went, and prints what it did. Whatever an
+answer holds besides what the page shows is none of its business; whatever the page shows and the answer lacks ends it.
 """
 
+import hashlib
+import hmac
 import json
+import queue
 import re
 import sys
+import threading
 import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import requests
@@ -22,6 +30,8 @@ EXEC = {
     *("id", "job", "docker_image_repo", "docker_image_tag", "status", "created_at", "started_at", "ended_at"),
     *("runtime_vars", "resource_size", "created_by", "command", "trigger_mode", "duration", "region_name"),
 }
+HOOK = {"id", "name", "subject_type", "subject", "events", "url", "is_active", "created_by", "created_at", "updated_at"}
+HOOK_SECRET = "open sesame"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(\+00:00|Z)")
 PATIENCE = 60.0
 
@@ -62,6 +72,35 @@ class Service:
         return answer.text
 
 
+class Receiver(HTTPServer):
+    """Keeps what it is told: `told` yields the headers and the body of each delivery."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Delivery)
+        self.told: queue.Queue[tuple[Mapping[str, str], dict[str, Any]]] = queue.Queue()
+        self.url = f"http://127.0.0.1:{self.server_port}/hook"
+
+    @contextmanager
+    def listening(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        yield self
+        self.shutdown()
+        self.server_close()
+
+
+class Delivery(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.told.put((dict(self.headers), body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
 def main(url: str, namespace: str, username: str, password: str, image: str) -> None:
     service = Service(url)
     service.sign_in(username, password)
@@ -71,7 +110,12 @@ def main(url: str, namespace: str, username: str, password: str, image: str) -> 
     listed(service, job)
     changed(service, job)
     print("updated")
-    run(service, job)
+    with Receiver().listening() as receiver:
+        hook = hooked(service, job, receiver)
+        run(service, job)
+        told(receiver, hook, job, username)
+    service.call("DELETE", f"/v1/hooks/{hook['id']}", 204)
+    service.call("GET", f"/v1/hooks/{hook['id']}", 404)
     service.call("DELETE", f"/v1/jobs/{job['id']}", 204)
     service.call("GET", f"/v1/jobs/{job['id']}", 404)
     print("deleted")
@@ -123,6 +167,39 @@ def changed(service: Service, job: dict[str, Any]) -> None:
     assert answer["created_at"] == job["created_at"], answer
     assert answer["updated_at"] > job["updated_at"], answer
     job.update(answer)
+
+
+def hooked(service: Service, job: dict[str, Any], receiver: Receiver) -> dict[str, Any]:
+    wanted = {
+        "name": "test",
+        "subject_type": "job",
+        "subject": job["id"],
+        "events": ["job:succeed"],
+        "secret": HOOK_SECRET,
+        "url": receiver.url,
+    }
+    hook: dict[str, Any] = service.call("POST", "/v1/hooks", 201, json=wanted)
+    assert hook.keys() >= HOOK, HOOK - hook.keys()
+    assert (hook["is_active"], hook["subject"]) == (True, job["id"]), hook
+    listed = service.call("GET", f"/v1/hooks?subject_type=job&subject={job['id']}", 200)
+    assert [one["id"] for one in listed] == [hook["id"]], listed
+    events = ["job:succeed", "job:fail"]
+    assert service.call("PUT", f"/v1/hooks/{hook['id']}", 200, json={"events": events})["events"] == events
+    assert service.call("GET", f"/v1/hooks/{hook['id']}", 200)["events"] == events
+    return hook
+
+
+def told(receiver: Receiver, hook: dict[str, Any], job: dict[str, Any], username: str) -> None:
+    headers, body = receiver.told.get(timeout=PATIENCE)
+    assert headers["User-Agent"] == "Alauda/Webhook/1.0", headers
+    at = headers["X-Alauda-Event-Time"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", at), headers
+    signature = hmac.new(HOOK_SECRET.encode(), at.encode(), hashlib.sha1).hexdigest()
+    assert headers["X-Alauda-Signature"] == f"sha1={signature}", headers
+    assert body["hook"] == {"id": hook["id"], "subject_type": "job", "subject": job["id"]}, body
+    assert body["sender"] == {"username": username}, body
+    assert body["data"].keys() >= EXEC, EXEC - body["data"].keys()
+    print(f"told: {headers['X-Alauda-Event']} {body['data']['status']}")
 
 
 def run(service: Service, job: dict[str, Any]) -> None:
