@@ -1,5 +1,5 @@
-"""A client of the original service, written after docs/jobs.zh.md and what is known of that service's webhooks: it knows
-nothing of jobd's code.
+"""A client of the original service, written after docs/jobs.zh.md and what is known of that service's webhooks: it has
+never heard of jobd's code.
 
     python original_client.py URL NAMESPACE USERNAME PASSWORD IMAGE
 
