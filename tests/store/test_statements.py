@@ -43,10 +43,17 @@ def test_all_rows_found_are_those_that_peewee_finds(database: Database, caller: 
 
 def test_now_is_the_databases_clock_in_the_row_and_in_hand(database: Database, caller: Caller) -> None:
     row = make_exec(database, caller)
-    changed = database.write_sync(
-        statements.change, row, {"message": "said", "started_at": statements.NOW}, "seq = ?", row.seq
+    found = database.write_sync(
+        statements.change,
+        row,
+        {"message": "said", "started_at": statements.NOW},
+        "seq = ?",
+        row.seq,
+        telling="term + 7",
     )
-    assert changed is not None
+    assert found is not None
+    changed, told = found
+    assert told == 7
     stored = database.read_sync(Exec.get_by_id, row.seq)
     assert (stored.message, stored.started_at) == ("said", changed["started_at"])
     assert abs(database.read_sync(clock.now) - stored.started_at) < timedelta(minutes=1)
