@@ -91,8 +91,6 @@ class Daemon:
             max_body_size=sys.maxsize,
             body_timeout=BODY_TIMEOUT,
             idle_connection_timeout=IDLE_TIMEOUT,
-            # On loopback a proxy of this machine says for whom it asks.
-            xheaders=self._settings.jobd.listen.loopback,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -108,10 +108,25 @@ def absolute(base: Path, path: str | Path) -> Path:
     return base / os.path.expanduser(path)
 
 
+def parse_network(value: Any) -> Any:
+    """`10.0.0.0/8`, `fd00::/8`, one address. What is no text is left as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"`{value}` is no network ({error}); right: 10.0.0.0/8 or fd00::/8") from None
+
+
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(parse_network)]
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
+
+
 class Jobd(_Frozen):
     listen: Annotated[Listen, BeforeValidator(parse_listen)] = Listen(host="127.0.0.1", port=8080)
     data_dir: Path = Path("var")
     default_region: str = "BEIJING1"
+    trusted_proxies: tuple[Network, ...] = LOOPBACK
 
     @property
     def key_file(self) -> Path:
@@ -197,19 +212,6 @@ class Limits(_Frozen):
     max_body: Annotated[int, BeforeValidator(parse_bytes), Field(ge=2**10, le=2**30)] = 2**20
     waiting_per_namespace: int = Field(default=10000, ge=1)
     requests_per_minute: int = Field(default=0, ge=0, le=1_000_000)
-
-
-def parse_network(value: Any) -> Any:
-    """`10.0.0.0/8`, `fd00::/8`, one address. What is no text is left as it is."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return ipaddress.ip_network(value)
-    except ValueError as error:
-        raise ValueError(f"`{value}` is no network ({error}); right: 10.0.0.0/8 or fd00::/8") from None
-
-
-Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(parse_network)]
 
 
 class Webhooks(_Frozen):

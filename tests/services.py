@@ -51,6 +51,9 @@ FIND: dict[str, Callable[[], str | None]] = {
     "iptables": _program("iptables"),
     "nsenter": _program("nsenter"),
     "busybox": _program("busybox"),
+    "nginx": _program("nginx"),
+    "sqlite3": _program("sqlite3"),
+    "pg_dump": _program("pg_dump"),
     "mount": _program("mount"),
     "umount": _program("umount"),
 }

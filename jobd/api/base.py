@@ -14,6 +14,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from jobd import journal
 from jobd.api import answers, body, callers, cors
 from jobd.api.fields import LARGEST_ID
+from jobd.api.proxies import see_through
 from jobd.api.rules import LOCAL, PUBLIC, Rules, Who, check, rule
 from jobd.api.schemas import Nothing, PageQuery, Query, read_body, read_query
 from jobd.api.services import Engine, Services
@@ -61,6 +62,7 @@ class Handler(RequestHandler):
 
     def initialize(self, services: Services, rules: Rules) -> None:
         """`rules`: who may call which method of this address."""
+        see_through(self.request, services.settings.jobd.trusted_proxies)
         self.services = services
         self.rules = rules
         self.caller: Caller

@@ -22,7 +22,7 @@ missing_packages() {
     for need in "$@"; do
         case $need in
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3 python3-venv ;;
-        curl | iptables | wrk) command -v "$need" >/dev/null || echo "$need" ;;
+        curl | iptables | nginx | sqlite3 | wrk) command -v "$need" >/dev/null || echo "$need" ;;
         docker) command -v docker >/dev/null || echo docker.io ;;
         dockerd) command -v dockerd >/dev/null || echo docker.io ;;
         busybox) busybox_is_static || echo busybox-static ;;
@@ -72,7 +72,7 @@ switch_off_services() {
     local package
     for package in "$@"; do
         case $package in
-        postgresql | docker-registry) as_root systemctl disable --now "$package.service" ;;
+        nginx | postgresql | docker-registry) as_root systemctl disable --now "$package.service" ;;
         openssh-server) as_root systemctl disable --now ssh.socket ssh.service ;;
         esac
     done >/dev/null 2>&1
