@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from jobd.store import accounts, database, hooks, jobs
+from jobd.store.callers import Caller
 from jobd.store.database import Database
-from tests.store.rows import JOB
+from tests.store.rows import JOB, make_job
 
 OLD = "INSERT INTO jobs ({}) VALUES ({})"
 
@@ -57,3 +58,9 @@ def test_jobs_from_before_there_was_mail_send_none(
     assert opened.read_sync(hooks.listed, caller, 1) == [made]
     assert opened.write_sync(jobs.create, caller, JOB).email_enabled is False
     opened.close()
+
+
+def test_the_id_of_a_job_that_is_gone_is_not_given_again(database: Database, caller: Caller) -> None:
+    old = make_job(database, caller)
+    database.write_sync(old.delete_instance)
+    assert make_job(database, caller).id > old.id
