@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import docker
@@ -72,9 +73,9 @@ class Watch:
         """Ends as they are told, after those that were missed before this stream."""
         client = self._client()
         filters = {"type": ["container"], "event": ["die"], "label": [self._label]}
-        response = client.get(
-            url(client, "/events"), params={"filters": json.dumps(filters)}, stream=True, timeout=(client.timeout, None)
-        )
+        # The engine answers before it begins to listen: without a time, what ends in between would be told by nobody.
+        params = {"filters": json.dumps(filters), "since": f"{_clock(client).timestamp():.6f}"}
+        response = client.get(url(client, "/events"), params=params, stream=True, timeout=(client.timeout, None))
         with response:
             response.raise_for_status()
             with self._lock:
@@ -129,10 +130,15 @@ def _actions(client: docker.APIClient, container: str) -> set[str]:
 
 def _remembered(client: docker.APIClient, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
     """The events that the engine still knows, until now by its own clock."""
-    now = time(client.info()["SystemTime"])
-    assert now is not None  # noqa: S101
-    past = {"since": "1", "until": f"{now.timestamp() + 0.001:.6f}", "filters": json.dumps(filters)}
+    past = {"since": "1", "until": f"{_clock(client).timestamp() + 0.001:.6f}", "filters": json.dumps(filters)}
     with client.get(url(client, "/events"), params=past, stream=True, timeout=client.timeout) as response:
         # an error must not look like a past without events
         response.raise_for_status()
         return [json.loads(line) for line in response.iter_lines() if line]
+
+
+def _clock(client: docker.APIClient) -> datetime:
+    """The engine's."""
+    now = time(client.info()["SystemTime"])
+    assert now is not None  # noqa: S101
+    return now

@@ -21,7 +21,7 @@ DIGEST_KEPT = 1.0
 
 _NOT_FOUND = re.compile(r"manifest unknown|name unknown|not found|no matching manifest|does not match the specified")
 _DENIED = re.compile(r"pull access denied|requested access to the resource is denied")
-_UNAUTHORIZED = re.compile(r"unauthorized|authentication required|no basic auth credentials|401")
+_UNAUTHORIZED = re.compile(r"unauthorized|authentication required|no basic auth credentials|(?<![:\d])401\b")
 _UNREACHABLE = re.compile(
     r"dial tcp|no such host|connection refused|timeout|timed out|request canceled|network is unreachable|EOF|no route"
 )

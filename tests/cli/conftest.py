@@ -1,6 +1,7 @@
 """The commands, run in this process or as a program of their own, against a stand-in of the API."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -51,7 +52,13 @@ def program(run: Callable[..., Result]) -> Iterator[Callable[..., subprocess.Pop
 
     def start(*args: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [*PROGRAM, *args], env=os.environ.copy(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*PROGRAM, *args],
+            env=os.environ.copy(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Ignored by a parent that runs in the background, it would stay ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         return process
