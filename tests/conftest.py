@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 
 from jobd.store.database import Database
 from tests.registries import Registry, registry_in
-from tests.services import fresh_postgres, imported_busybox, require
+from tests.services import ReusedPostgres, fresh_postgres, imported_busybox, require
 
 
 @pytest.fixture
@@ -51,10 +51,16 @@ def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
     return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'jobd.db')}"
 
 
-@pytest.fixture
-def postgres_url(postgres_template: str) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def reused_postgres(postgres_template: str) -> Iterator[ReusedPostgres]:
     with fresh_postgres(postgres_template) as url:
-        yield url
+        yield ReusedPostgres(url)
+
+
+@pytest.fixture
+def postgres_url(reused_postgres: ReusedPostgres) -> Iterator[str]:
+    yield reused_postgres.url
+    reused_postgres.empty()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -84,6 +84,49 @@ def fresh_postgres(template: str = "template1") -> Iterator[str]:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
     finally:
         _administer(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+class ReusedPostgres:
+    """A migrated database that one test after the other gets as if it were new: making one takes half a second."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._installation = _ask(url, "SELECT * FROM installation")[0]
+
+    def empty(self) -> None:
+        """End whoever still uses it, and leave it as the migrations did."""
+        _ask(self.url, END_OTHERS)
+        _ask(self.url, EMPTY)
+        values = ", ".join(["%s"] * len(self._installation))
+        _ask(self.url, f"INSERT INTO installation VALUES ({values})", *self._installation)
+
+
+END_OTHERS = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+EMPTY = """
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migration' LOOP
+        EXECUTE format('DELETE FROM %I', name);
+    END LOOP;
+    FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL
+        AND sequencename NOT LIKE 'schema_migration%' LOOP
+        EXECUTE format('ALTER SEQUENCE %I RESTART', name);
+    END LOOP;
+END $$
+"""
+
+
+def _ask(url: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
 
 
 @contextmanager

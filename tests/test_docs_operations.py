@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from tests.e2e.daemon import Daemon
-from tests.services import ROOT, require
+from tests.services import ROOT, fresh_postgres, require
 from tests.shell_examples import blocks, installed, run
 
 HERE = str(Path(__file__).relative_to(ROOT))
@@ -133,9 +133,16 @@ def test_a_backup_of_sqlite_brings_back_what_was_and_runs_become_what_the_page_s
     daemon.eventually(lambda: goes_on["id"] not in machine.run("What a restore does to runs"), "its container to go")
 
 
-def test_a_backup_of_postgresql_brings_back_what_was(machine: Machine, postgres_url: str) -> None:
+@pytest.fixture
+def own_postgres(postgres_template: str) -> Iterator[str]:
+    """One whose tables may be dropped."""
+    with fresh_postgres(postgres_template) as url:
+        yield url
+
+
+def test_a_backup_of_postgresql_brings_back_what_was(machine: Machine, own_postgres: str) -> None:
     require("pg_dump")
-    (machine.daemon.folder / "jobd.env").write_text(f"JOBD__DATABASE__URL={postgres_url}\n")
+    (machine.daemon.folder / "jobd.env").write_text(f"JOBD__DATABASE__URL={own_postgres}\n")
     daemon = machine.start()
     daemon.create_job(name="before", docker_image_repo="busybox")
     machine.run("Back up PostgreSQL")
