@@ -319,19 +319,21 @@ def _next_in_turn(region: str, at_most: int) -> list[int]:
 
 
 def _waiting_namespaces(region: str) -> list[str]:
-    """Who has something waiting, in one index probe a namespace however long the queues are; shuffled, so that
-    with fewer free slots than namespaces each has the same chance.
+    """Who has something waiting, in one index probe a namespace however long the queues are, and whatever the planner
+    knows of them; shuffled, so that with fewer free slots than namespaces each has the same chance.
     """
-    waiting = "region_name = ? AND status = 'W' AND owner IS NULL"
-    found = statements.rows(
-        Exec,
-        f"WITH RECURSIVE ns(name) AS (SELECT min(namespace) FROM execs WHERE {waiting} UNION ALL "  # noqa: S608
-        f"SELECT (SELECT min(namespace) FROM execs WHERE {waiting} AND namespace > ns.name) "
-        "FROM ns WHERE ns.name IS NOT NULL) SELECT name FROM ns WHERE name IS NOT NULL",
-        region,
-        region,
-    )
-    names = [name for (name,) in found]
+    names: list[str] = []
+    while True:
+        found = statements.rows(
+            Exec,
+            "SELECT region_name, namespace FROM execs WHERE status = 'W' AND owner IS NULL "
+            "AND (region_name, namespace) > (?, ?) ORDER BY region_name, namespace LIMIT 1",
+            region,
+            names[-1] if names else "",
+        )
+        if not found or found[0][0] != region:
+            break
+        names.append(found[0][1])
     random.shuffle(names)
     return names
 
