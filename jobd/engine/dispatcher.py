@@ -114,8 +114,9 @@ class Dispatcher:
         most = region.settings.max_running
         while True:
             rows = await self._database.write(
-                lifecycle.claim, self._lease.daemon, region.name, most, min(most, CLAIMED_AT_ONCE)
+                lifecycle.claim, self._lease.daemon, region.name, most, min(most, CLAIMED_AT_ONCE), region.turn
             )
+            region.turn = lifecycle.last_turn(rows, region.turn)
             for row in rows:
                 live = LiveExec(row, region)
                 self._live.add(live)

@@ -49,6 +49,8 @@ class ServedRegion:
         self.engine = ""
         self.answered_at = 0.0
         """Unix time of the last answer, an error that the contract knows being one."""
+        self.turn = ""
+        """The namespace of which an exec was claimed last: its neighbour is next."""
         self.was_open = False
         self.has_push = False
         self.ask_at = 0.0

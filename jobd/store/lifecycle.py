@@ -6,12 +6,12 @@
 nothing if somebody else has it by now. A function that answers False says just that: let go of it.
 """
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from peewee import Expression, fn
@@ -52,21 +52,26 @@ class Moved(Enum):
     AWAITED = auto()
 
 
-def claim(daemon: str, region: str, max_running: int, at_most: int) -> list[Exec]:
+def claim(daemon: str, region: str, max_running: int, at_most: int, after: str = "") -> list[Exec]:
     """Take waiting execs of a region, as many as it has running slots free, and give each of them a slot.
 
-    Oldest first within a namespace, round-robin over namespaces, starting anywhere. The region's row is locked, so
-    that `max_running` holds over all daemons.
+    Oldest first within a namespace, round-robin over namespaces, beginning with the one after `after`: the namespace
+    whose turn it was last (`last_turn`). The region's row is locked, so that `max_running` holds over all daemons.
     """
     _lock_region(region)
     running = "region_name = ? AND status IN ('W', 'R') AND owner IS NOT NULL AND holds_slot"
     free = max_running - statements.count(Exec, running, region)
-    seqs = _next_in_turn(region, min(free, at_most))
+    seqs = _next_in_turn(region, min(free, at_most), after)
     if not seqs:
         return []
     waiting = f"seq IN ({statements.marks(len(seqs))}) AND status = 'W' AND owner IS NULL"
     taken = statements.take(Exec, "term = term + 1, holds_slot = true, owner = ?", waiting, daemon, *seqs)
     return sorted(taken, key=lambda row: row.seq)
+
+
+def last_turn(taken: list[Exec], after: str) -> str:
+    """The last namespace that had its turn in a claim that began after `after`."""
+    return max((row.namespace for row in taken), key=lambda name: (name <= after, name), default=after)
 
 
 def take_over(daemon: str, region: str, owners_alive: list[str]) -> list[Exec]:
@@ -303,13 +308,15 @@ def _take(which: Expression, **changes: Any) -> list[Exec]:
     return sorted(taken, key=lambda row: row.seq)
 
 
-def _next_in_turn(region: str, at_most: int) -> list[int]:
-    """The execs to take, one of each namespace in turn."""
-    if at_most <= 0:
-        return []
-    namespaces = _waiting_namespaces(region)
-    at = Exec.not_before.db_value(now()) if namespaces else 0
-    queues = [_waiting(region, namespace, at, at_most) for namespace in namespaces]
+def _next_in_turn(region: str, at_most: int, after: str) -> list[int]:
+    """The execs to take, one of each namespace in turn. No more namespaces are looked at than there is room for: what
+    it costs does not grow with how many wait.
+    """
+    queues: list[list[int]] = []
+    if at_most > 0:
+        at = Exec.not_before.db_value(now())
+        found = (_waiting(region, namespace, at, at_most) for namespace in _waiting_namespaces(region, after))
+        queues += islice(filter(None, found), at_most)
     taken: list[int] = []
     while len(taken) < at_most and any(queues):
         for queue in queues:
@@ -318,24 +325,28 @@ def _next_in_turn(region: str, at_most: int) -> list[int]:
     return taken
 
 
-def _waiting_namespaces(region: str) -> list[str]:
-    """Who has something waiting, in one index probe a namespace however long the queues are, and whatever the planner
-    knows of them; shuffled, so that with fewer free slots than namespaces each has the same chance.
+def _waiting_namespaces(region: str, after: str) -> Iterator[str]:
+    """Who has something waiting, once around from the one after `after`: an index probe for each, however long the
+    queues are and whatever the planner knows of them.
     """
-    names: list[str] = []
+    seen: set[str] = set()
+    last, is_around = after, not after
     while True:
         found = statements.rows(
             Exec,
             "SELECT region_name, namespace FROM execs WHERE status = 'W' AND owner IS NULL "
             "AND (region_name, namespace) > (?, ?) ORDER BY region_name, namespace LIMIT 1",
             region,
-            names[-1] if names else "",
+            last,
         )
-        if not found or found[0][0] != region:
-            break
-        names.append(found[0][1])
-    random.shuffle(names)
-    return names
+        if found and found[0][0] == region and found[0][1] not in seen:
+            last = found[0][1]
+            seen.add(last)
+            yield last
+        elif is_around:
+            return
+        else:
+            last, is_around = "", True
 
 
 def _waiting(region: str, namespace: str, at: int, at_most: int) -> list[int]:

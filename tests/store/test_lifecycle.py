@@ -79,6 +79,19 @@ def test_ten_thousand_execs_of_one_namespace_delay_nobody_elses_first(database: 
     assert late.id in {row.id for row in claim(database, max_running=2)}
 
 
+def test_namespaces_have_their_turn_one_after_the_other(database: Database) -> None:
+    for name in ("one", "three", "two"):
+        caller = make_caller(database, name)
+        for _ in range(2):
+            make_exec(database, caller)
+    turn, turns = "three", []
+    for max_running in range(1, 7):
+        taken = database.write_sync(lifecycle.claim, "a", REGION, max_running, 64, turn)
+        turn = lifecycle.last_turn(taken, turn)
+        turns.append(turn)
+    assert turns == ["two", "one", "three"] * 2
+
+
 def test_within_a_namespace_the_oldest_goes_first(database: Database, caller: Caller) -> None:
     job = make_job(database, caller)
     made = [make_exec(database, caller, job).id for _ in range(4)]
