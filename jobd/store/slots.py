@@ -87,8 +87,8 @@ class _Due:
 
 
 class Room:
-    """How many more execs may come to wait in each namespace. Counted once, for a scan of many batches, and again
-    before any is refused: what others take meanwhile may go over the limit, but nothing is refused that has room.
+    """How many more execs may come to wait in each namespace. Counted once, for as long as it is kept, and again before
+    any is refused: what others take meanwhile may go over the limit, but nothing is refused that has room.
     """
 
     def __init__(self, limit: int) -> None:
@@ -116,7 +116,7 @@ class Room:
 
 def fire_due(rules: Rules, room: Room | None = None) -> Fired:
     """Fire what is due by the database's clock. A schedule that raises stops itself and nothing else. `room` is that
-    of the batch before in one scan, if there was one.
+    of a batch shortly before, if there was one.
     """
     at, first = now(), first_due()
     if first is None or first > at:
