@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import time
 import uuid
@@ -156,14 +157,12 @@ def _clear_networks(engine: docker.APIClient) -> None:
     """Remove what killed benches have left."""
     for network in engine.networks(filters={"label": OWNER}):
         if not Path("/proc", network["Labels"][OWNER]).exists():
-            # One whose endpoints the engine has lost count of is never removed: it is in nobody's way.
-            with contextlib.suppress(docker.errors.APIError):
-                _clear_network(engine, network["Name"], patience=2.0)
+            _clear_network(engine, network["Name"], patience=2.0)
 
 
 def _clear_network(engine: docker.APIClient, network: str, patience: float = 30.0) -> None:
     """Remove a network and the containers in it, also those that are still being started; by its name, since what was
-    never started does not know its id.
+    never started does not know its id. One whose endpoints the engine has lost count of stays, in nobody's way.
     """
     until = time.monotonic() + patience
     while True:
@@ -174,9 +173,10 @@ def _clear_network(engine: docker.APIClient, network: str, patience: float = 30.
             engine.remove_network(network)
         except docker.errors.NotFound:
             return
-        except docker.errors.APIError:
+        except docker.errors.APIError as error:
             if time.monotonic() > until:
-                raise
+                print(f"the network {network} stays: {error.explanation}", file=sys.stderr)
+                return
             time.sleep(0.5)
         else:
             return
