@@ -15,6 +15,7 @@ from jobd.store.callers import JOBD
 from jobd.store.database import Database
 from tests.api.conftest import USER
 from tests.api.server import Api
+from tests.services import missing
 
 TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 PASSWORD = "a long password"
@@ -89,7 +90,7 @@ def test_every_error_code_that_is_raised_is_named() -> None:
 @pytest.mark.gen_test(timeout=60)
 async def test_every_example_works(api: Api, database: Database) -> None:
     if shutil.which("curl") is None:
-        pytest.skip("curl is missing")
+        missing("curl")
     database.write_sync(users.update, JOBD, USER, {"is_admin": True}, PASSWORD)
     exec = await api.exec((await api.job())["id"])
     await api.call("POST", "/v1/hooks", HOOK)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.schemathesis_run import run, served
 from tests.e2e.daemon import Daemon
+from tests.services import missing
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ PARTS = [
 @pytest.mark.parametrize("part", PARTS)
 def test_schemathesis_finds_nothing(daemon: Daemon, part: list[str]) -> None:
     if shutil.which("st", path=str(Path(sys.executable).parent)) is None:
-        pytest.skip("schemathesis is missing")
+        missing("schemathesis")
     done = run(daemon, "--seed", "1", "--max-examples", "2", *part, timeout=240)
     assert done.returncode == 0, f"{done.stdout}\n{daemon.evidence()}"
     assert "Traceback" not in daemon.log.read_text(errors="replace"), daemon.evidence()

@@ -12,11 +12,11 @@ from jobd.errors import ConfigError, ExecutorError, ServiceUnavailable, StartFai
 from jobd.executor import Handle
 from jobd.keyring import Key, Keyring
 from jobd.store import database as door
-from jobd.store import execs, jobs, lifecycle, secrets, statements
+from jobd.store import execs, hooks, jobs, lifecycle, secrets, statements
 from jobd.store.callers import Caller
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
-from jobd.store.tables import EPOCH, Exec, Job, Secret
+from jobd.store.tables import EPOCH, Delivery, Exec, Job, Secret
 from tests.store.rows import JOB, REGION, make_exec, make_job
 
 VALUE = "correct horse battery"
@@ -161,6 +161,25 @@ def test_a_value_that_does_not_open_is_told_and_dropped_only_when_asked(
         database.write_sync(secrets.reseal, keyring, new, 10)
     assert database.write_sync(secrets.reseal, keyring, new, 10, True) == 1
     assert count(database) == 0
+
+
+def test_what_a_hook_and_a_mail_are_told_holds_the_names_of_secrets_and_no_value(
+    database: Database, caller: Caller, keyring: Keyring
+) -> None:
+    job = secret_job(database, caller, keyring)
+    told = {"email_enabled": True, "email_recipients": ["a@b.cn"]}
+    database.write_sync(jobs.update, caller, job.id, told, keyring=keyring)
+    database.write_sync(hooks.create, caller, job.id, {"url": "https://example.com", "events": ["job:fail"]})
+    make_exec(database, caller, job)
+    (row,) = database.write_sync(lifecycle.claim, "daemon", REGION, 32, 1)
+    values = database.read_sync(secrets.for_start, keyring, row)
+    assert values == {"PASSWORD": VALUE}
+    assert database.write_sync(lifecycle.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, values))
+    assert database.write_sync(lifecycle.end, row, Result("F", "exit_code", None, 3), None)
+    bodies = database.read_sync(lambda: [delivery.body for delivery in Delivery.select()])
+    assert len(bodies) == 2
+    assert any('"PASSWORD": "******"' in body or '"PASSWORD":"******"' in body for body in bodies)
+    assert not any(VALUE in body for body in bodies)
 
 
 def test_an_exec_keeps_what_it_was_started_with_until_it_ends(
