@@ -1,14 +1,16 @@
 """Following the output of execs: however many follow one, the executor is read once.
 
 A followed exec has a feed. While it runs, a thread of the feed's own reads the executor and adds to a bounded `Output`;
-each follower is a place in it and goes on from there at its own speed. Who falls behind by more than is kept finds the
-same kind of cut that the record will have there. Once the exec ended, the feed is what the store keeps: places mean the
-same there, so nothing comes twice and nothing is left out.
+each follower is a place in it and goes on from there at its own speed. Now and then what has come is published, so that
+all who keep up get the same pieces, and what is made of one is made once. Who falls behind by more than is kept finds
+the same kind of cut that the record will have there. Once the exec ended, the feed is what the store keeps: places mean
+the same there, so nothing comes twice and nothing is left out.
 """
 
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,9 +37,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 ENDED_PAUSE = 5.0
 """Seconds that a record has to end in once its output was read to the end; then the executor is read again."""
 GATHERED, GATHERED_EACH, GATHERED_MOST = 0.02, 0.0003, 0.05
-"""Seconds for which output is gathered before followers are woken up: for the first, for each one more, and at most."""
+"""Seconds for which output is gathered before it is published: for the first, for each one more, and at most."""
 SHARED = 8
-"""Pieces that are kept for followers who come to the same place, until there is news."""
+"""Pieces that are kept for followers who come to the same place."""
+TOGETHER, APART = 4, 0.0005
+"""Followers who are woken up at once, and seconds until the next: in between the loop serves everybody else."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +123,14 @@ class Feed:
         self.end: End | None = None
         self.dismissed = False
         self.changed = asyncio.Event()
-        self.news = asyncio.Event()
-        """Replaced by a new one each time it is set."""
         self.task: asyncio.Task[None] | None = None
         self._output = Output(limit)
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
+        self._published = 0
+        """Bytes of the output that followers may have."""
         self._shared: dict[int, Piece] = {}
+        self._waiting: dict[asyncio.Future[None], None] = {}
         self._read_at = 0.0
         """Loop time from which on the executor may be read."""
         self._told = False
@@ -135,16 +140,29 @@ class Feed:
         return self.dismissed or self.end is not None
 
     def read(self, offset: int) -> Piece:
-        """What comes next behind `offset`; the same object for all who ask before there is more."""
-        if self.dismissed:
+        """What was published behind `offset`; the same object for all who come there, early or late."""
+        if self.dismissed or offset >= self._published:
             return Piece()
         piece = self._shared.get(offset)
         if piece is None:
             with self._lock:
-                piece = Piece(self._output.read(offset, PIECE))
-            if piece and len(self._shared) < SHARED:
-                self._shared[offset] = piece
+                piece = Piece(self._output.read(offset, min(PIECE, self._published - offset)))
+            if len(self._shared) >= SHARED:
+                del self._shared[next(iter(self._shared))]
+            self._shared[offset] = piece
         return piece
+
+    async def news(self, patience: float) -> None:
+        """Returns when more is published, when it is over, or after `patience` seconds."""
+        waiting = self._loop.create_future()
+        self._waiting[waiting] = None
+        try:
+            async with asyncio.timeout(patience):
+                await waiting
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting.pop(waiting, None)
 
     def dismiss(self) -> None:
         self.dismissed = True
@@ -201,6 +219,7 @@ class Feed:
                 # less is stored when the region had dropped the beginning before the end was read
                 if stored.size >= self._output.size:
                     self._output = stored
+                    self._shared.clear()
             self.end = End(row.status, row.exit_code, row.reason)
         self._wake()
 
@@ -232,9 +251,17 @@ class Feed:
 
     def _wake(self) -> None:
         self._told = False
-        self._shared.clear()
-        self.news.set()
-        self.news = asyncio.Event()
+        self._published = self._output.size
+        waiting, self._waiting = deque(self._waiting), {}
+        self._rouse(waiting)
+
+    def _rouse(self, waiting: "deque[asyncio.Future[None]]") -> None:
+        for _ in range(min(TOGETHER, len(waiting))):
+            one = waiting.popleft()
+            if not one.done():
+                one.set_result(None)
+        if waiting:
+            self._loop.call_later(APART, self._rouse, waiting)
 
 
 class Reader:
@@ -310,14 +337,9 @@ class Follower:
 
     async def more(self, patience: float) -> Piece:
         """What comes next, as soon as there is something: none after `patience` seconds, and none when it is over."""
-        news = self._feed.news
         piece = self._feed.read(self.offset)
         if not piece and not self._feed.is_over:
-            try:
-                async with asyncio.timeout(patience):
-                    await news.wait()
-            except TimeoutError:
-                return Piece()
+            await self._feed.news(patience)
             piece = self._feed.read(self.offset)
         self.offset += sum(entry.length for entry in piece)
         return piece

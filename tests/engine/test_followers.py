@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -129,6 +130,42 @@ async def test_a_hundred_followers_of_one_exec_are_one_reader(bench: Bench) -> N
     for offset, listener in zip((0, *range(99)), (first, *others), strict=True):
         assert (await listener.ended())[0] == whole[offset:]
     assert follows(bench) == 1
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_who_comes_a_little_later_is_given_the_same_pieces(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    with engine.follow(row, 0) as quick, engine.follow(row, 0) as slow:
+        given = []
+        for number in range(3):
+            executor.write(row.id, b"line %d\n" % number)
+            given.append(await quick.more(LONG))
+        for number, piece in enumerate(given):
+            assert as_text(piece) == b"line %d\n" % number
+            assert await slow.more(LONG) is piece
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_the_loop_serves_everybody_else_between_a_few_followers_and_the_next(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    turn, served = 0, []
+
+    async def follow() -> None:
+        with engine.follow(row, 0) as follower:
+            await follower.more(LONG)
+            served.append(turn)
+
+    tasks = [asyncio.create_task(follow()) for _ in range(50)]
+    await asyncio.sleep(0)
+    executor.write(row.id, b"x")
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        turn += 1
+    assert max(Counter(served).values()) <= 2 * followers.TOGETHER
 
 
 @pytest.mark.gen_test(timeout=LONG)
