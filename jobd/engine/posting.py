@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -57,7 +58,11 @@ class Poster:
         self._lookup = lookup
         # As many as there are deliveries at a time: a name that nobody answers for holds its thread, and no other's.
         self._names = ThreadPoolExecutor(threads, thread_name_prefix="jobd-names")
-        self._tls = ssl.create_default_context()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Made when it is first needed, in a thread: to read whom the machine trusts takes some 50 ms."""
+        return ssl.create_default_context()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, patience: float = PATIENCE) -> Answer:
         """Send it, and what was answered. Raises DeliveryFailed when nothing was."""
@@ -102,13 +107,13 @@ class Poster:
 
     async def _connect(self, url: SplitResult) -> IOStream:
         reasons = []
+        tls = await asyncio.to_thread(lambda: self._tls) if url.scheme == "https" else None
         for family, *_, address in await self._addresses(url):
             connection = socket.socket(family)
-            is_tls = url.scheme == "https"
-            stream = SSLIOStream(connection, ssl_options=self._tls) if is_tls else IOStream(connection)
+            stream = IOStream(connection) if tls is None else SSLIOStream(connection, ssl_options=tls)
             try:
                 async with asyncio.timeout(CONNECT_PATIENCE):
-                    return await stream.connect(address, server_hostname=url.hostname if is_tls else None)
+                    return await stream.connect(address, server_hostname=url.hostname if tls else None)
             except TimeoutError:
                 reasons.append(f"{address[0]} does not answer")
             except (OSError, StreamClosedError) as error:
