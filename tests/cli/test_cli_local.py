@@ -1,5 +1,6 @@
 """Commands about this installation: regions, plugins, completion, versions."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -29,6 +30,12 @@ def test_a_local_check_tries_each_region_from_here(server, run, ini, mood, exit_
     (region,) = json.loads(result.stdout)
     assert (region["name"], region["executor"], region["ok"]) == ("HERE", "quiet", mood == "well")
     assert server.requests == []
+
+
+def test_a_command_runs_with_garbage_collected_although_its_imports_do_not(run):
+    gc.disable()
+    run("plugin", "list")
+    assert gc.isenabled()
 
 
 def test_plugins_are_listed_with_what_they_bring(run, plugin):
