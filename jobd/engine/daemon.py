@@ -78,6 +78,7 @@ class Engine:
             self._endings,
             self._observers,
             self._secrets,
+            self._fires_late,
         )
         rules = Rules(settings.scheduler.late_after, settings.limits.waiting_per_namespace)
         self._scheduler = Scheduler(database, rules, settings.scheduler.tick, self.exec_created)
@@ -161,6 +162,9 @@ class Engine:
         for row in rows:
             self._observers.tell("jobd_exec_created", row)
             self.wake(row.region_name)
+
+    def _fires_late(self) -> bool:
+        return self._scheduler.is_late
 
     def stop_requested(self) -> None:
         """Somebody asked for the end of an exec: look now, not at the next tick."""

@@ -6,7 +6,7 @@ as an event (`ending`).
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from jobd.config import Settings
@@ -16,7 +16,7 @@ from jobd.engine.leases import Lease
 from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.observers import Observers
 from jobd.engine.pulls import Pulls
-from jobd.engine.regions import ServedRegion
+from jobd.engine.regions import CALL_THREADS, ServedRegion
 from jobd.engine.secrets import Given, Secrets
 from jobd.errors import (
     ExecutorError,
@@ -34,7 +34,14 @@ from jobd.store.tables import Exec
 
 log = logging.getLogger(__name__)
 
-CLAIMED_AT_ONCE = 64
+LAUNCHED_AT_ONCE = 32
+"""Execs of a region that are between their claim and their start, at the most: more would not start sooner, but hold up
+everything else in the loop. Those that wait for a pull are not among them.
+"""
+LAUNCHES_LEFT = CALL_THREADS
+"""So many of them keep the region's threads busy: more are claimed when no more are left."""
+LAUNCHED_WHILE_LATE = 2
+"""The same while slots fire late: that they fire goes before starting what has come due."""
 RETRY_AFTER_OUTAGE = 1.0
 """Seconds until an exec is tried again whose region went away before it had a handle."""
 
@@ -51,6 +58,7 @@ class Dispatcher:
         endings: Endings,
         observers: Observers,
         secrets: Secrets,
+        fires_late: Callable[[], bool],
     ) -> None:
         self._database = database
         self._settings = settings
@@ -61,6 +69,7 @@ class Dispatcher:
         self._endings = endings
         self._observers = observers
         self._secrets = secrets
+        self._fires_late = fires_late
         self._pulls = Pulls()
         self._wakes = {name: asyncio.Event() for name in regions}
         self._servers: list[asyncio.Task[None]] = []
@@ -111,18 +120,33 @@ class Dispatcher:
                     log.exception("region %s: nothing claimed", region.name)
 
     async def _claim(self, region: ServedRegion) -> None:
+        room = self._room(region)
+        if not room:
+            region.is_held_back = True
+            return
         most = region.settings.max_running
-        while True:
-            rows = await self._database.write(
-                lifecycle.claim, self._lease.daemon, region.name, most, min(most, CLAIMED_AT_ONCE), region.turn
-            )
-            region.turn = lifecycle.last_turn(rows, region.turn)
-            for row in rows:
-                live = LiveExec(row, region)
-                self._live.add(live)
-                self._spawn(self._launch(live))
-            if len(rows) < CLAIMED_AT_ONCE:
-                return
+        rows = await self._database.write(lifecycle.claim, self._lease.daemon, region.name, most, room, region.turn)
+        region.is_held_back = len(rows) == room
+        region.turn = lifecycle.last_turn(rows, region.turn)
+        for row in rows:
+            live = LiveExec(row, region)
+            self._live.add(live)
+            region.launching.add(row.id)
+            self._spawn(self._launch(live))
+
+    def _room(self, region: ServedRegion) -> int:
+        """How many more may be launched now."""
+        under_way = len(region.launching)
+        most = LAUNCHED_WHILE_LATE if self._fires_late() else LAUNCHED_AT_ONCE
+        return max(most - under_way, 0) if under_way <= LAUNCHES_LEFT else 0
+
+    def _launched(self, live: LiveExec) -> None:
+        """It is started, or ended, or waits for a pull: another may be claimed."""
+        region = live.region
+        region.launching.discard(live.row.id)
+        if region.is_held_back and self._room(region):
+            region.is_held_back = False
+            self.wake(region.name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -131,8 +155,11 @@ class Dispatcher:
 
     async def _launch(self, live: LiveExec) -> None:
         """Bring one claimed exec to run, or to its end, or back to waiting."""
-        with live.in_log():
-            await self._launch_it(live)
+        try:
+            with live.in_log():
+                await self._launch_it(live)
+        finally:
+            self._launched(live)
 
     async def _launch_it(self, live: LiveExec) -> None:
         async with live.lock:
@@ -229,6 +256,7 @@ class Dispatcher:
         if not await self._database.write(lifecycle.give_back_slot, row):
             self._live.drop(live)
             return
+        self._launched(live)
         self.wake(region.name)
         try:
             given = await self._secrets.for_start(row)

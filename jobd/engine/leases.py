@@ -94,7 +94,7 @@ class Lease:
         """
         began = self._clock()
         try:
-            mine = await self._database.write_urgently(daemons.heartbeat, self.daemon, self._term)
+            mine = await self._database.write_apart("pulse", daemons.heartbeat, self.daemon, self._term)
         except ServiceUnavailable:
             self._no_takeover_before = self._clock() + self.length
             raise

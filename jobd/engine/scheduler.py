@@ -4,18 +4,26 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 
 from jobd.engine.periodic import Periodic
 from jobd.errors import ServiceUnavailable
-from jobd.store import slots
+from jobd.store import armed, slots
+from jobd.store.armed import Armed
 from jobd.store.database import Database
-from jobd.store.slots import Room, Rules
+from jobd.store.slots import Fired, Room, Rules
 from jobd.store.tables import Exec
 
 log = logging.getLogger(__name__)
 
-ROOM_FOR = 1.0
-"""Seconds for which a namespace's room is not counted anew: at a thousand slots a second that was a third of a scan."""
+RECOUNTED_AFTER = 2.0
+FORGOTTEN_AFTER = 5.0
+"""Seconds after which the room of namespaces is counted anew beside the scans, and after which none goes by it."""
+AHEAD = 0.6
+LOOK_EVERY = 0.2
+"""Seconds ahead for which slots are armed, and between two looks for them: less than the shortest period of a job."""
+LATE = timedelta(milliseconds=3)
+"""A slot that fires later than this has waited for the processor."""
 
 
 class Scheduler:
@@ -31,8 +39,14 @@ class Scheduler:
         self._periodic = Periodic(self._scan, tick * 1000)
         self._timer: asyncio.TimerHandle | None = None
         self._scanning: asyncio.Task[None] | None = None
-        self._room = Room(rules.waiting_per_namespace)
-        self._room_until = 0.0
+        self._room: Room | None = None
+        self._counted_at = float("-inf")
+        self._counting: asyncio.Task[None] | None = None
+        self._armed = Armed()
+        self._looking: asyncio.Task[None] | None = None
+        self._look_at = float("-inf")
+        self.is_late = False
+        """Whether what fired last was late: other things have to give way."""
         self.scanned_at = float("-inf")
         """By the monotonic clock, when it last came back from the database, with or without success."""
 
@@ -47,11 +61,14 @@ class Scheduler:
             self._timer.cancel()
         if self._scanning is not None:
             await self._scanning
+        for beside in (self._counting, self._looking):
+            if beside is not None:
+                beside.cancel()
 
     def abandon(self) -> None:
         """End at once."""
         self._periodic.stop()
-        for pending in (self._timer, self._scanning):
+        for pending in (self._timer, self._scanning, self._counting, self._looking):
             if pending is not None:
                 pending.cancel()
 
@@ -61,16 +78,16 @@ class Scheduler:
 
     async def _fire(self) -> None:
         """Fire batch after batch until nothing is due, then arm the timer for what is due before the next tick."""
-        if time.monotonic() > self._room_until:
-            self._room = Room(self._rules.waiting_per_namespace)
-            self._room_until = time.monotonic() + ROOM_FOR
         try:
+            more = False
             while True:
-                fired = await self._database.write(slots.fire_due, self._rules, self._room)
+                fired = await self._fire_some(look_at_all=more)
+                self.is_late = any(row.created_at - row.scheduled_for > LATE for row in fired.execs[:1])
                 self.scanned_at = time.monotonic()
                 self._database.metrics.last_tick.set_to_current_time()
                 self._on_fired(fired.execs)
-                if not fired.more:
+                more = fired.more
+                if not more:
                     break
         except ServiceUnavailable as error:
             self.scanned_at = time.monotonic()
@@ -86,3 +103,46 @@ class Scheduler:
             self._timer = None
         if fired.next_in is not None and fired.next_in < self._tick:
             self._timer = asyncio.get_running_loop().call_later(fired.next_in, self._scan)
+            self._look_ahead(fired.next_in)
+
+    async def _fire_some(self, look_at_all: bool) -> Fired:
+        """Fire the armed slots that are due, or else all that is due."""
+        room = self._room if time.monotonic() - self._counted_at < FORGOTTEN_AFTER else None
+        due = self._armed.take_due(room) if room is not None and not look_at_all else []
+        if room is not None and due:
+            fired, at = await self._database.write_apart("scan", armed.fire_armed, due, room, self._armed.first)
+            self._armed.put_back(slot for slot in due if slot.at > at)
+        else:
+            fired = await self._database.write_apart("scan", slots.fire_due, self._rules, room)
+        if room is None and fired.room is not None:
+            self._room, self._counted_at = fired.room, time.monotonic()
+        elif fired.execs:
+            self._recount()
+        return fired
+
+    def _look_ahead(self, next_in: float) -> None:
+        """Have what comes due soon worked out beside the scans."""
+        time_now = time.monotonic()
+        is_under_way = self._looking is not None and not self._looking.done()
+        if next_in < AHEAD and time_now > self._look_at and not is_under_way and not self._database.is_sqlite:
+            self._look_at = time_now + LOOK_EVERY
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        try:
+            self._armed.add(await self._database.read(armed.look_ahead, self._armed.until, AHEAD))
+        except ServiceUnavailable as error:
+            log.debug("no slots were armed: %s", error)
+
+    def _recount(self) -> None:
+        """While slots fire, their room is counted now and then; no scan waits for that."""
+        is_old = time.monotonic() - self._counted_at > RECOUNTED_AFTER
+        if is_old and (self._counting is None or self._counting.done()):
+            self._counting = asyncio.get_running_loop().create_task(self._count())
+
+    async def _count(self) -> None:
+        try:
+            self._room = await self._database.read(slots.count_room, self._rules.waiting_per_namespace)
+            self._counted_at = time.monotonic()
+        except ServiceUnavailable as error:
+            log.debug("the room of namespaces was not counted: %s", error)

@@ -8,6 +8,8 @@ from jobd.store.tables import EPOCH, Installation
 
 POSTGRESQL = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 """The instant at which PostgreSQL looks, as it is kept."""
+STATEMENT = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
+"""The instant at which the statement came to PostgreSQL, the same in all of it: an index can be asked for it."""
 
 
 def now() -> datetime:

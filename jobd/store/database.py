@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import peewee
 from playhouse.migrations import Runner
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Fn = TypeVar("Fn", bound=Callable[..., Any])
+Urgent = Literal["pulse", "scan"]
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A6F6264
@@ -106,13 +107,13 @@ class Database:
     def __init__(self, url: str, connections: int = 8, metrics: Metrics | None = None) -> None:
         self.metrics = metrics or Metrics()
         self.is_sqlite = url.startswith("sqlite:")
-        most = 2 * connections + 2
+        most = 2 * connections + 3
         self._peewee = connecting.sqlite(url, most) if self.is_sqlite else connecting.postgresql(url, most)
         self._readers = Threads(connections, "jobd-db")
         # SQLite has one writer at a time: queueing for it here is fair, and never ends in "database is locked".
         self._writers = Threads(1, "jobd-db-write") if self.is_sqlite else self._readers
-        # A heartbeat that queued behind slow queries would cost the lease of a daemon that is well.
-        self._pulse = Threads(1, "jobd-db-pulse")
+        # Behind slow queries a heartbeat would cost the lease of a daemon that is well, and slots would fire late.
+        self._apart = {name: Threads(1, f"jobd-db-{name}") for name in ("pulse", "scan")}
         self._ours = threading.local()
         self._queue: deque[_Write] = deque()
         self._peewee.bind(tables.ALL)
@@ -131,11 +132,11 @@ class Database:
         self._queue.append(write)
         return await self._submit(self._writers, self._written, write, (), {})
 
-    async def write_urgently(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """`write` that waits behind nothing else; on SQLite it is `write`."""
+    async def write_apart(self, who: Urgent, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """`write` that waits behind nothing but what else `who` writes; on SQLite it is `write`."""
         if self.is_sqlite:
             return await self.write(fn, *args, **kwargs)
-        return await self._submit(self._pulse, self.write_sync, fn, args, kwargs)
+        return await self._submit(self._apart[who], self.write_sync, fn, args, kwargs)
 
     def read_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """`read` for callers without a loop."""
@@ -159,7 +160,7 @@ class Database:
 
     def close(self) -> None:
         """Wait for what is under way, then let go of threads and connections."""
-        for threads in (self._readers, self._writers, self._pulse):
+        for threads in (self._readers, self._writers, *self._apart.values()):
             threads.close()
         self._peewee.close_all()
 

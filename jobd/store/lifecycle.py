@@ -6,12 +6,11 @@
 nothing if somebody else has it by now. A function that answers False says just that: let go of it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from peewee import Expression, fn
@@ -19,7 +18,7 @@ from peewee import Expression, fn
 from jobd.executor import Handle
 from jobd.logs import Kept
 from jobd.metrics import Metrics
-from jobd.store import execs, outbox, secrets, statements
+from jobd.store import execs, outbox, secrets, statements, turns
 from jobd.store.clock import now
 from jobd.store.database import after_commit, count, one_statement
 from jobd.store.execs import LIVE
@@ -61,11 +60,13 @@ def claim(daemon: str, region: str, max_running: int, at_most: int, after: str =
     _lock_region(region)
     running = "region_name = ? AND status IN ('W', 'R') AND owner IS NOT NULL AND holds_slot"
     free = max_running - statements.count(Exec, running, region)
-    seqs = _next_in_turn(region, min(free, at_most), after)
+    seqs = turns.next_in_turn(region, min(free, at_most), after)
     if not seqs:
         return []
-    waiting = f"seq IN ({statements.marks(len(seqs))}) AND status = 'W' AND owner IS NULL"
-    taken = statements.take(Exec, "term = term + 1, holds_slot = true, owner = ?", waiting, daemon, *seqs)
+    # The CASE keeps a planner without statistics from reading all that waits by the index of just that.
+    free_still = "CASE WHEN status = 'W' THEN owner IS NULL ELSE false END"
+    chosen = f"seq IN ({statements.marks(len(seqs))}) AND {free_still}"
+    taken = statements.take(Exec, "term = term + 1, holds_slot = true, owner = ?", chosen, daemon, *seqs)
     return sorted(taken, key=lambda row: row.seq)
 
 
@@ -306,60 +307,6 @@ def _take(which: Expression, **changes: Any) -> list[Exec]:
     """Become the owner of these under a new term, oldest first."""
     taken = Exec.update(term=Exec.term + 1, **changes).where(which).returning(Exec).execute()
     return sorted(taken, key=lambda row: row.seq)
-
-
-def _next_in_turn(region: str, at_most: int, after: str) -> list[int]:
-    """The execs to take, one of each namespace in turn. No more namespaces are looked at than there is room for: what
-    it costs does not grow with how many wait.
-    """
-    queues: list[list[int]] = []
-    if at_most > 0:
-        at = Exec.not_before.db_value(now())
-        found = (_waiting(region, namespace, at, at_most) for namespace in _waiting_namespaces(region, after))
-        queues += islice(filter(None, found), at_most)
-    taken: list[int] = []
-    while len(taken) < at_most and any(queues):
-        for queue in queues:
-            if queue and len(taken) < at_most:
-                taken.append(queue.pop(0))
-    return taken
-
-
-def _waiting_namespaces(region: str, after: str) -> Iterator[str]:
-    """Who has something waiting, once around from the one after `after`: an index probe for each, however long the
-    queues are and whatever the planner knows of them.
-    """
-    seen: set[str] = set()
-    last, is_around = after, not after
-    while True:
-        found = statements.rows(
-            Exec,
-            "SELECT region_name, namespace FROM execs WHERE status = 'W' AND owner IS NULL "
-            "AND (region_name, namespace) > (?, ?) ORDER BY region_name, namespace LIMIT 1",
-            region,
-            last,
-        )
-        if found and found[0][0] == region and found[0][1] not in seen:
-            last = found[0][1]
-            seen.add(last)
-            yield last
-        elif is_around:
-            return
-        else:
-            last, is_around = "", True
-
-
-def _waiting(region: str, namespace: str, at: int, at_most: int) -> list[int]:
-    """What could run now of a namespace's waiting execs, oldest first."""
-    predecessor = "SELECT 1 FROM execs b WHERE b.job_id = e.job_id AND b.seq < e.seq AND b.status IN ('W', 'R')"
-    found = statements.rows(
-        Exec,
-        "SELECT seq FROM execs e WHERE region_name = ? AND namespace = ? AND status = 'W' AND owner IS NULL "  # noqa: S608
-        "AND (not_before IS NULL OR not_before <= ?) AND (start_before IS NULL OR start_before >= ?) "
-        f"AND (NOT replaces OR NOT EXISTS ({predecessor})) ORDER BY seq LIMIT ?",
-        *(region, namespace, at, at, at_most),
-    )
-    return [seq for (seq,) in found]
 
 
 def _move(row: Exec, expected: str, **changes: Any) -> bool:

@@ -5,18 +5,21 @@ locked while it is decided, and `execs_slot` keeps a second exec of a slot out o
 """
 
 import logging
+import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
-from peewee import PeeweeException, fn
+from peewee import PeeweeException, SqliteDatabase
 
 from jobd import schedule
 from jobd.metrics import Metrics
 from jobd.schedule import Schedule, Slot
-from jobd.store import execs, outbox
+from jobd.store import clock, execs, outbox, statements
 from jobd.store.clock import now
 from jobd.store.database import count
 from jobd.store.execs import LIVE
@@ -24,38 +27,64 @@ from jobd.store.tables import Exec, Job
 
 log = logging.getLogger(__name__)
 
+Row = TypeVar("Row")
+
 TICK = timedelta(microseconds=1)
 MOST_MISSED_RUN = 1000
 """Missed slots that `run_all` runs at the most; what is older is recorded as not run."""
-INSERTED_AT_ONCE = 500
+WRITTEN_AT_ONCE = 500
 """Rows in one statement."""
+SOON = 0.002
+"""Seconds until a scan looks again for what is due already, or in less than that: what comes close together is fired
+together.
+"""
 
-_NEEDED = (
-    Job.id,
-    Job.namespace,
-    Job.region_name,
-    Job.created_by,
-    Job.schedule_mode,
-    Job.schedule_timezone,
-    Job.schedule_anchor,
-    Job.missed_run_policy,
-    Job.starting_deadline,
-    Job.concurrency_policy,
-    Job.next_fire_at,
+NEEDED = (
+    "id",
+    "namespace",
+    "region_name",
+    "created_by",
+    "schedule_mode",
+    "schedule_timezone",
+    "schedule_anchor",
+    "missed_run_policy",
+    "starting_deadline",
+    "concurrency_policy",
+    "next_fire_at",
 )
 """Columns that decide what a due job does; what its execs copy stays where it is."""
-_COPIED = (*execs.SNAPSHOT, "created_by")
-_FIXED = {"attempt": "1", "log_bytes": "0", "term": "0", "holds_slot": "false", "pulled": "false"}
+_FIRST = "SELECT next_fire_at FROM jobs WHERE next_fire_at IS NOT NULL ORDER BY next_fire_at LIMIT 1"
+_DUE = (
+    f"WITH due AS (SELECT {', '.join(NEEDED)} FROM jobs WHERE next_fire_at <= {{now}} AND deleted_at IS NULL "  # noqa: S608
+    "ORDER BY next_fire_at LIMIT {most} {locked}) "
+    f"SELECT {{now}}, ({_FIRST}), due.* FROM (SELECT 1) AS always LEFT JOIN due ON true ORDER BY due.next_fire_at"
+)
+"""The clock and the first slot of all, beside each of the jobs that are due or, if there are none, beside nothing: a
+scan waits for as few answers as it can.
+"""
+COPIED = (*execs.SNAPSHOT, "created_by")
+FIXED = {"attempt": "1", "log_bytes": "0", "term": "0", "holds_slot": "false", "pulled": "false"}
 """Columns of a waiting exec that it does not copy from its job, and the SQL of what they are."""
+COLUMNS = (
+    f"{', '.join(COPIED)}, {', '.join(FIXED)}, "
+    "id, job_id, created_at, status, trigger_mode, replaces, scheduled_for, start_before"
+)
+"""Columns of an exec that a slot makes: those copied, those fixed, and its own."""
 _INSERT = (
     "WITH slot (turn, id, job_id, scheduled_for, start_before) AS (VALUES {values}) "  # noqa: S608
-    f"INSERT INTO execs ({', '.join(_COPIED)}, {', '.join(_FIXED)}, "
-    "id, job_id, created_at, status, trigger_mode, replaces, scheduled_for, start_before) "
-    f"SELECT {', '.join(f'jobs.{name}' for name in _COPIED)}, {', '.join(_FIXED.values())}, "
+    f"INSERT INTO execs ({COLUMNS}) "
+    f"SELECT {', '.join(f'jobs.{name}' for name in COPIED)}, {', '.join(FIXED.values())}, "
     "slot.id, jobs.id, {at}, 'W', 'S', jobs.concurrency_policy = 'replace', "
     "slot.scheduled_for, CAST(slot.start_before AS bigint) "
-    "FROM slot JOIN jobs ON jobs.id = slot.job_id WHERE true ORDER BY slot.turn ON CONFLICT DO NOTHING RETURNING id"
+    "FROM slot JOIN jobs ON jobs.id = slot.job_id WHERE true ORDER BY slot.turn ON CONFLICT DO NOTHING RETURNING id, "
+    f"({_FIRST})"
 )
+_MOVE = (
+    "WITH moved (id, at) AS (VALUES {values}) UPDATE jobs SET next_fire_at = CAST(moved.at AS bigint) "
+    "FROM moved WHERE jobs.id = moved.id"
+)
+_Statement = tuple[str, list[Any]]
+"""Its text and its parameters."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +99,14 @@ class Rules:
 @dataclass(frozen=True)
 class Fired:
     """What one scan did: `execs` came to wait, here without what they copied from their jobs; `more`: there were more
-    due jobs than one batch holds; `next_in`: seconds until the next slot of any job comes due, None if there is none.
+    due jobs than one batch holds; `next_in`: seconds until the next slot of any job comes due, None if there is none;
+    `room` is what is left of the room that was used, None if nothing was due and none was given.
     """
 
     execs: list[Exec]
     more: bool
     next_in: float | None
+    room: "Room | None"
 
 
 @dataclass(frozen=True)
@@ -87,46 +118,56 @@ class _Due:
 
 
 class Room:
-    """How many more execs may come to wait in each namespace. Counted once, for as long as it is kept, and again before
-    any is refused: what others take meanwhile may go over the limit, but nothing is refused that has room.
+    """How many more execs may come to wait in each namespace, by a count of those that wait. A count that is some
+    seconds old lets others take the same room, and the limit be passed by that; nothing is refused that has room.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, waiting: dict[str, int]) -> None:
         self._limit = limit
-        self._left: dict[str, int] = {}
+        self._left = {name: limit - count for name, count in waiting.items()}
         self._taken: Counter[str] = Counter()
+        self._looked: set[str] = set()
 
-    def count(self, namespaces: set[str]) -> None:
-        """Look at these namespaces, for a batch that begins."""
+    def begin(self) -> None:
+        """A transaction begins: what the last ones took can be seen in the database."""
         self._taken.clear()
-        new = [name for name in namespaces if name not in self._left]
-        waiting = dict(_waiting(new)) if new else {}
-        self._left |= {name: self._limit - waiting.get(name, 0) for name in new}
+        self._looked.clear()
+
+    def take_known(self, namespace: str) -> bool:
+        """Take room for one, without a look at the database; False if by the last count there is none."""
+        left = self._left.get(namespace, self._limit)
+        if left <= 0:
+            return False
+        self._left[namespace] = left - 1
+        return True
 
     def take(self, namespace: str, wanted: int) -> int:
-        """How many of `wanted` there is room for."""
-        if self._left[namespace] < wanted:
-            waiting = dict(_waiting([namespace])).get(namespace, 0)
-            self._left[namespace] = self._limit - waiting - self._taken[namespace]
-        given = min(max(self._left[namespace], 0), wanted)
-        self._left[namespace] -= given
+        """How many of `wanted` there is room for; looked at anew, once in a transaction, before any is refused."""
+        if self._left.get(namespace, self._limit) < wanted and namespace not in self._looked:
+            self._looked.add(namespace)
+            self._left[namespace] = self._limit - _waiting_in(namespace) - self._taken[namespace]
+        given = min(max(self._left.get(namespace, self._limit), 0), wanted)
+        self._left[namespace] = self._left.get(namespace, self._limit) - given
         self._taken[namespace] += given
         return given
 
 
+def count_room(limit: int) -> Room:
+    """The room that there is now, when `limit` execs may wait in each namespace."""
+    free = "SELECT namespace, count(*) FROM execs WHERE status = 'W' AND owner IS NULL GROUP BY namespace"
+    return Room(limit, dict(statements.rows(Exec, free)))
+
+
 def fire_due(rules: Rules, room: Room | None = None) -> Fired:
-    """Fire what is due by the database's clock. A schedule that raises stops itself and nothing else. `room` is that
-    of a batch shortly before, if there was one.
+    """Fire what is due by the database's clock. A schedule that raises stops itself and nothing else. `room` is one
+    that was counted not long ago; None: it is counted.
     """
-    at, first = now(), first_due()
-    if first is None or first > at:
-        return Fired([], False, None if first is None else (first - at).total_seconds())
-    query = Job.select(*_NEEDED).where(Job.next_fire_at <= at, Job.deleted_at.is_null()).order_by(Job.next_fire_at)
-    if Job._meta.database.for_update:
-        query = query.for_update(skip_locked=True)
-    due = list(query.limit(rules.batch))
-    room = room or Room(rules.waiting_per_namespace)
-    room.count({job.namespace for job in due})
+    at, first, due = _look(rules.batch)
+    if not due:
+        return Fired([], False, seconds_until(first, at), room)
+    looked = time.monotonic()
+    room = room or count_room(rules.waiting_per_namespace)
+    room.begin()
     waiting: list[Exec] = []
     not_run: list[dict[str, Any]] = []
     for job in due:
@@ -142,19 +183,32 @@ def fire_due(rules: Rules, room: Room | None = None) -> Fired:
         else:
             waiting += run
             not_run += unrun
-    for start in range(0, len(not_run), INSERTED_AT_ONCE):
-        insert = Exec.insert_many(not_run[start : start + INSERTED_AT_ONCE]).returning(Exec.seq, outbox.AWAITED)
+    for start in range(0, len(not_run), WRITTEN_AT_ONCE):
+        insert = Exec.insert_many(not_run[start : start + WRITTEN_AT_ONCE]).returning(Exec.seq, outbox.AWAITED)
         outbox.tell(row.seq for row in insert.execute() if row.is_awaited)
-    made = _insert(waiting)
-    count(partial(_count_fired, made))
-    _move_on(due)
-    if len(due) == rules.batch:
-        return Fired(made, True, 0.0)
-    first = first_due()
-    return Fired(made, False, None if first is None else max((first - now()).total_seconds(), 0.0))
+    made, first = _store(waiting, due)
+    count(partial(count_fired, made))
+    passed = timedelta(seconds=time.monotonic() - looked)
+    return Fired(made, len(due) == rules.batch, seconds_until(first, at + passed), room)
 
 
-def _count_fired(made: list[Exec], metrics: Metrics) -> None:
+def _look(most: int) -> tuple[datetime, datetime | None, list[Job]]:
+    """The database's time, the first slot of all, and the jobs that are due, the longest due first; PostgreSQL keeps
+    them for this transaction, and passes over those that another keeps.
+    """
+    at, locked = (str(micros(now())[0]), "") if _is_sqlite() else (clock.STATEMENT, "FOR UPDATE SKIP LOCKED")
+    found = statements.rows(Job, _DUE.format(now=at, most=most, locked=locked))
+    seen, first = (_instant(value) for value in found[0][:2])
+    assert seen is not None  # noqa: S101
+    return seen, first, [statements.row(Job, NEEDED, values) for _, _, *values in found if values[0] is not None]
+
+
+def seconds_until(first: datetime | None, at: datetime) -> float | None:
+    """Seconds from `at` to the first slot of all; what is overdue is another's, or locked, and soon looked at again."""
+    return None if first is None else max((first - at).total_seconds(), SOON)
+
+
+def count_fired(made: list[Exec], metrics: Metrics) -> None:
     for region, fired in Counter(row.region_name for row in made).items():
         metrics.created(region, "S", fired)
     metrics.fired((row.created_at - row.scheduled_for).total_seconds() for row in made)
@@ -162,42 +216,63 @@ def _count_fired(made: list[Exec], metrics: Metrics) -> None:
 
 def first_due() -> datetime | None:
     """When the next slot of any job comes due; in the past while it is overdue."""
-    armed = Job.select(Job.next_fire_at).where(Job.next_fire_at.is_null(False))
-    return armed.order_by(Job.next_fire_at).limit(1).scalar()
+    found = _execute((_FIRST, [])).fetchone()
+    return _instant(found[0] if found else None)
 
 
-def _insert(rows: list[Exec]) -> list[Exec]:
-    """Insert these, with what they copy from their jobs copied where it is. A slot that has its exec already came due
-    again (the clock was set back): it has fired, and is left out of the answer.
+def _store(waiting: list[Exec], due: list[Job]) -> tuple[list[Exec], datetime | None]:
+    """Move these jobs on and insert these execs, with what they copy from their jobs copied where it is: those that
+    were made, and the first slot of all from now on. A slot that has its exec already came due again (the clock was
+    set back): it has fired, and is not made.
     """
-    made: set[str] = set()
-    for start in range(0, len(rows), INSERTED_AT_ONCE):
-        batch = rows[start : start + INSERTED_AT_ONCE]
-        values = [(n, row.id, row.job_id, *_micros(row.scheduled_for, row.start_before)) for n, row in enumerate(batch)]
-        cursor = _execute(_INSERT.replace("{at}", str(_micros(batch[0].created_at)[0])), values)
-        made.update(id for (id,) in cursor.fetchall())
-    return [row for row in rows if row.id in made]
+    moves = [_moving(batch) for batch in _batches(due)]
+    *inserts, last = [_inserting(batch) for batch in _batches(waiting)] or [(_FIRST, [])]
+    made = {id for insert in inserts for id, _ in _execute(insert).fetchall()}
+    answers = _execute(*moves, last).fetchall()
+    if not waiting:
+        return [], _instant(answers[0][0] if answers else None)
+    made.update(id for id, _ in answers)
+    return [row for row in waiting if row.id in made], _instant(answers[0][1]) if answers else first_due()
 
 
-def _move_on(jobs: list[Job]) -> None:
-    for start in range(0, len(jobs), INSERTED_AT_ONCE):
-        _execute(
-            "WITH moved (id, at) AS (VALUES {values}) UPDATE jobs SET next_fire_at = CAST(moved.at AS bigint) "
-            "FROM moved WHERE jobs.id = moved.id",
-            [(job.id, *_micros(job.next_fire_at)) for job in jobs[start : start + INSERTED_AT_ONCE]],
-        )
+def _batches(rows: list[Row]) -> Iterator[list[Row]]:
+    return (rows[start : start + WRITTEN_AT_ONCE] for start in range(0, len(rows), WRITTEN_AT_ONCE))
 
 
-def _execute(statement: str, rows: list[tuple[Any, ...]]) -> Any:
-    """Run a statement with the rows of its VALUES list; to write one, peewee takes longer than the database."""
-    database = Job._meta.database
-    row = f"({', '.join([database.param] * len(rows[0]))})"
-    return database.execute_sql(
-        statement.replace("{values}", ", ".join([row] * len(rows))), [v for r in rows for v in r]
-    )
+def _inserting(rows: list[Exec]) -> _Statement:
+    at = str(micros(rows[0].created_at)[0])
+    values = [(n, row.id, row.job_id, *micros(row.scheduled_for, row.start_before)) for n, row in enumerate(rows)]
+    return with_values(_INSERT.replace("{at}", at), values)
 
 
-def _micros(*instants: datetime | None) -> tuple[int | None, ...]:
+def _moving(jobs: list[Job]) -> _Statement:
+    return with_values(_MOVE, [(job.id, *micros(job.next_fire_at)) for job in jobs])
+
+
+def with_values(text: str, rows: list[tuple[Any, ...]]) -> _Statement:
+    """A statement with these rows as its VALUES list; to write one, peewee takes longer than the database."""
+    row = f"({', '.join([Job._meta.database.param] * len(rows[0]))})"
+    return text.replace("{values}", ", ".join([row] * len(rows))), [value for values in rows for value in values]
+
+
+def _execute(*parts: _Statement) -> Any:
+    """Run these statements, on PostgreSQL in one round trip; the answer of the last."""
+    if _is_sqlite():
+        return [Job._meta.database.execute_sql(*part) for part in parts][-1]
+    texts, parameters = zip(*parts, strict=True)
+    return Job._meta.database.execute_sql("; ".join(texts), list(chain(*parameters)))
+
+
+def _is_sqlite() -> bool:
+    return isinstance(Job._meta.database, SqliteDatabase)
+
+
+def _instant(micros: int | None) -> datetime | None:
+    at: datetime | None = Job.next_fire_at.python_value(micros)
+    return at
+
+
+def micros(*instants: datetime | None) -> tuple[int | None, ...]:
     return tuple(Job.next_fire_at.db_value(at) for at in instants)
 
 
@@ -249,18 +324,18 @@ def _admit(job: Job, slots: list[Slot], at: datetime, room: Room) -> tuple[list[
         unrun += _not_run(job, at, "missed", len(full), full[0].at, full[-1].at)
     if overlap:
         unrun += _not_run(job, at, "overlap", len(overlap), overlap[0].at, overlap[-1].at)
-    return [_waiting_exec(job, slot, at) for slot in run], unrun
+    return [waiting_exec(job, slot.at, at) for slot in run], unrun
 
 
-def _waiting(namespaces: list[str]) -> Any:
-    query = Exec.select(Exec.namespace, fn.COUNT(Exec.seq)).where(Exec.status == "W", Exec.owner.is_null())
-    return query.where(Exec.namespace.in_(namespaces)).group_by(Exec.namespace).tuples()
+def _waiting_in(namespace: str) -> int:
+    return statements.count(Exec, "status = 'W' AND owner IS NULL AND namespace = ?", namespace)
 
 
-def _waiting_exec(job: Job, slot: Slot, at: datetime) -> Exec:
-    deadline = slot.at + timedelta(seconds=job.starting_deadline) if job.starting_deadline is not None else None
+def waiting_exec(job: Job, slot: datetime, at: datetime) -> Exec:
+    """The exec that a slot makes at the instant `at`, without what it copies from its job."""
+    deadline = slot + timedelta(seconds=job.starting_deadline) if job.starting_deadline is not None else None
     where = {"namespace": job.namespace, "region_name": job.region_name}
-    return Exec(**execs.fresh(job.id, "S", job.created_by, at), **where, scheduled_for=slot.at, start_before=deadline)
+    return Exec(**execs.fresh(job.id, "S", job.created_by, at), **where, scheduled_for=slot, start_before=deadline)
 
 
 def _not_run(job: Job, at: datetime, reason: str, slots: int, first: datetime, last: datetime) -> list[dict[str, Any]]:

@@ -34,13 +34,13 @@ _AS_THEY_ARE = (BigAutoField, BigIntegerField, CharField, IntegerField, TextFiel
 def find(model: type[Row], where: str, *parameters: Any) -> Row | None:
     """The first row for which `where` holds; it may end in what else a SELECT can have."""
     found = _run(model, f"{_select(model, None)} {where}", parameters).fetchone()
-    return None if found is None else _row(model, None, found)
+    return None if found is None else row(model, None, found)
 
 
 def find_all(model: type[Row], where: str, *parameters: Any, only: tuple[str, ...] | None = None) -> list[Row]:
     """All rows for which `where` holds, as `find` reads it; with `only`, of nothing but these columns."""
     found = _run(model, f"{_select(model, only)} {where}", parameters).fetchall()
-    return [_row(model, only, values) for values in found]
+    return [row(model, only, values) for values in found]
 
 
 def exists(model: type[Table], where: str, *parameters: Any) -> bool:
@@ -106,7 +106,7 @@ def change(
 def take(model: type[Row], setting: str, where: str, *parameters: Any) -> list[Row]:
     """`UPDATE … SET setting WHERE where`; the rows as they are now."""
     text = f"UPDATE {model._meta.table_name} SET {setting} WHERE {where} RETURNING {', '.join(_names(model))}"  # noqa: S608
-    return [_row(model, None, values) for values in _run(model, text, parameters).fetchall()]
+    return [row(model, None, values) for values in _run(model, text, parameters).fetchall()]
 
 
 def marks(count: int) -> str:
@@ -147,7 +147,8 @@ def _read(model: type[Table], names: tuple[str, ...], values: Sequence[Any]) -> 
     return {name: value if reader is None else reader(value) for (name, reader), value in read}
 
 
-def _row(model: type[Row], only: tuple[str, ...] | None, values: Sequence[Any]) -> Row:
+def row(model: type[Row], only: tuple[str, ...] | None, values: Sequence[Any]) -> Row:
+    """A row of these columns, or of all, from what the database has in them."""
     row = model(__no_default__=1)
     row.__data__ = _read(model, only or _names(model), values)
     return row

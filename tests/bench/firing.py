@@ -86,10 +86,10 @@ def _execute(url: str, statement: str, parameters: tuple[Any, ...] = ()) -> None
 
 def _fire_through_jobd(database: Database) -> int:
     fired, more = 0, True
-    room = slots.Room(RULES.waiting_per_namespace)
+    room = None
     while more:
         scan = database.write_sync(slots.fire_due, RULES, room)
-        fired, more = fired + len(scan.execs), scan.more
+        fired, more, room = fired + len(scan.execs), scan.more, scan.room
     return fired
 
 

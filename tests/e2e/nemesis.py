@@ -14,7 +14,7 @@ from tests.engines import OwnEngine
 
 POINTS = [
     f"{moment} {name}"
-    for name in ("claim", "set_handle", "set_running", "end", "requeue", "fire_due", "take_over")
+    for name in ("claim", "set_handle", "set_running", "end", "requeue", "fire_due", "fire_armed", "take_over")
     for moment in ("before", "inside", "after")
 ] + [f"{moment} {name}" for name in ("create", "start", "remove", "stop") for moment in ("before", "after")]
 

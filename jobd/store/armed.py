@@ -1,0 +1,151 @@
+"""Slots that are worked out before they are due, so that at their instant one statement makes their execs.
+
+On PostgreSQL alone: on SQLite no statement costs a round trip. What is fired here is what `slots` would have fired: one
+slot of a job, on time, of a job that nobody has changed since. All else stays due, and is `slots`' to decide.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from jobd import schedule
+from jobd.store import clock, slots, statements
+from jobd.store.clock import now
+from jobd.store.database import count, one_statement
+from jobd.store.slots import Fired, Room
+from jobd.store.tables import Exec, Job
+
+MOST_AHEAD = 2000
+"""Slots read at once."""
+MOST_TOGETHER = 200
+"""Slots fired by one statement."""
+MARGIN = timedelta(milliseconds=1)
+"""By so much this machine's idea of the database's clock may be behind."""
+_FIRE = (
+    "WITH slot (turn, id, job_id, at, start_before, following, seen) AS (VALUES {values}), "  # noqa: S608
+    "due AS (SELECT slot.turn, slot.id AS exec_id, slot.at, slot.start_before, slot.following, jobs.id AS job_id, "
+    f"{', '.join(f'jobs.{name}' for name in slots.COPIED)} FROM slot JOIN jobs ON jobs.id = slot.job_id "
+    "WHERE jobs.next_fire_at = slot.at AND jobs.updated_at = slot.seen AND jobs.deleted_at IS NULL "
+    f"AND slot.at <= {clock.STATEMENT} AND slot.at > {clock.STATEMENT} - {{late}} "
+    f"AND (slot.following IS NULL OR CAST(slot.following AS bigint) > {clock.STATEMENT}) "
+    "FOR UPDATE OF jobs SKIP LOCKED), "
+    "moved AS (UPDATE jobs SET next_fire_at = CAST(due.following AS bigint) FROM due WHERE jobs.id = due.job_id), "
+    f"made AS (INSERT INTO execs ({slots.COLUMNS}) "
+    f"SELECT {', '.join(slots.COPIED)}, {', '.join(slots.FIXED.values())}, exec_id, job_id, "
+    f"{clock.STATEMENT}, 'W', 'S', false, at, CAST(start_before AS bigint) "
+    "FROM due ORDER BY turn ON CONFLICT DO NOTHING RETURNING id) "
+    f"SELECT {clock.STATEMENT}, (SELECT next_fire_at FROM jobs WHERE next_fire_at IS NOT NULL "
+    "AND id NOT IN (SELECT job_id FROM due) ORDER BY next_fire_at LIMIT 1), made.id "
+    "FROM (SELECT 1) AS always LEFT JOIN made ON true"
+)
+"""The clock and the first slot of all other jobs, beside each exec that was made or, if none was, beside nothing."""
+LATEST = timedelta(seconds=1)
+"""A slot that is later than this is not fired here: somebody may have to decide whether it was missed."""
+
+
+@dataclass(frozen=True)
+class ArmedSlot:
+    """A slot to come: the exec that it will be, the job's slot after it, and when the job had been changed last."""
+
+    row: Exec
+    following: datetime | None
+    seen: datetime
+
+    @property
+    def at(self) -> datetime:
+        at: datetime = self.row.scheduled_for
+        return at
+
+
+class Armed:
+    """The slots that are armed, in the order of their instants, and the database's clock as it was seen here."""
+
+    def __init__(self) -> None:
+        self.until: datetime | None = None
+        """The instant up to which slots are armed."""
+        self._slots: deque[ArmedSlot] = deque()
+        self._clock = (datetime.max, 0.0)
+
+    def add(self, ahead: "Ahead") -> None:
+        self._slots += ahead.slots
+        self.until, self._clock = ahead.until, ahead.clock
+
+    def take_due(self, room: Room) -> list[ArmedSlot]:
+        """The slots that are due, or about to be, and that there is room for."""
+        seen, since = self._clock
+        at = seen + timedelta(seconds=time.monotonic() - since) + MARGIN if self._slots else seen
+        due: list[ArmedSlot] = []
+        while self._slots and self._slots[0].at <= at and len(due) < MOST_TOGETHER:
+            slot = self._slots.popleft()
+            if room.take_known(slot.row.namespace):
+                due.append(slot)
+        return due
+
+    def put_back(self, slots_early: Iterable[ArmedSlot]) -> None:
+        self._slots.extendleft(reversed(list(slots_early)))
+
+    @property
+    def first(self) -> datetime | None:
+        return self._slots[0].at if self._slots else None
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Slots up to `until`; `clock`: the database's time, and this machine's `time.monotonic()` just before."""
+
+    slots: list[ArmedSlot]
+    until: datetime
+    clock: tuple[datetime, float]
+
+
+def look_ahead(after: datetime | None, seconds: float) -> Ahead:
+    """The slots of the next `seconds`, those after `after`."""
+    since = time.monotonic()
+    at = now()
+    until = at + timedelta(seconds=seconds)
+    where = "next_fire_at > ? AND next_fire_at <= ? AND deleted_at IS NULL AND concurrency_policy = 'allow'"
+    bounds = slots.micros(max(after, at) if after else at, until)
+    order = f"ORDER BY next_fire_at LIMIT {MOST_AHEAD}"
+    found = statements.find_all(Job, f"{where} {order}", *bounds, only=(*slots.NEEDED, "updated_at"))
+    if len(found) == MOST_AHEAD:
+        until = found[-1].next_fire_at
+    return Ahead([armed for job in found if (armed := _arm(job))], until, (at, since))
+
+
+def _arm(job: Job) -> ArmedSlot | None:
+    """The job's next slot; None when its schedule raises, which is told when it is due."""
+    try:
+        parsed = schedule.parse(job.schedule_mode or "", job.schedule_timezone, job.schedule_anchor)
+        following = parsed.next_after(job.next_fire_at)
+    except Exception:
+        return None
+    row = slots.waiting_exec(job, job.next_fire_at, job.next_fire_at)
+    return ArmedSlot(row, following.at if following else None, job.updated_at)
+
+
+@one_statement
+def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None) -> tuple[Fired, datetime]:
+    """Fire what is due of these by the database's clock, and say what that was. `more`: what is due besides them and
+    is not armed, when `first_armed` is the first of those that are.
+    """
+    began = time.monotonic()
+    values = [
+        (n, s.row.id, s.row.job_id, *slots.micros(s.at, s.row.start_before, s.following, s.seen))
+        for n, s in enumerate(due)
+    ]
+    text, parameters = slots.with_values(_FIRE, values)
+    late = LATEST // timedelta(microseconds=1)
+    found = Job._meta.database.execute_sql(text.replace("{late}", str(late)), parameters).fetchall()
+    at, first = (Job.next_fire_at.python_value(value) for value in found[0][:2])
+    ids = {id for _, _, id in found}
+    made = [slot.row for slot in due if slot.row.id in ids]
+    for row in made:
+        row.created_at = at
+    count(lambda metrics: slots.count_fired(made, metrics))
+    is_left = first is not None and first <= at and (first_armed is None or first < first_armed)
+    coming = [first, *(slot.following for slot in due if slot.row.id in ids)]
+    soonest = min((instant for instant in coming if instant is not None), default=None)
+    passed = timedelta(seconds=time.monotonic() - began)
+    return Fired(made, is_left, slots.seconds_until(soonest, at + passed), room), at

@@ -1,0 +1,60 @@
+"""Whose turn it is: which waiting execs of a region are taken next, so that no namespace waits for another's queue."""
+
+from peewee import SqliteDatabase
+
+from jobd.store import statements
+from jobd.store.clock import now
+from jobd.store.tables import Exec
+
+_BEYOND_ON_SQLITE = "e.region_name = ? AND e.namespace > turn.namespace"
+_BEYOND = "(e.region_name, e.namespace) > (?, turn.namespace)"
+"""The same where the next line looks at the region; only so PostgreSQL sees that no other index is as good."""
+_WAITS = "e.status = 'W' AND e.owner IS NULL"
+_PREDECESSOR = "SELECT 1 FROM execs b WHERE b.job_id = e.job_id AND b.seq < e.seq AND b.status IN ('W', 'R')"
+_QUEUES = (
+    # From namespace to namespace by a probe of the index each, however long the queues are and whatever the planner
+    # knows of them.
+    "WITH RECURSIVE turn (number, namespace) AS (SELECT 0, CAST(? AS {text}) UNION ALL SELECT number + 1, "  # noqa: S608
+    "(SELECT CASE WHEN e.region_name = ? {until} THEN e.namespace END FROM execs e "
+    f"WHERE {_WAITS} AND {{beyond}} "
+    "ORDER BY e.region_name, e.namespace LIMIT 1) FROM turn WHERE turn.namespace IS NOT NULL), "
+    "queue (seqs) AS (SELECT (SELECT {together} FROM (SELECT e.seq FROM execs e "
+    f"WHERE e.region_name = ? AND e.namespace = turn.namespace AND {_WAITS} "
+    "AND (e.not_before IS NULL OR e.not_before <= ?) AND (e.start_before IS NULL OR e.start_before >= ?) "
+    f"AND (NOT e.replaces OR NOT EXISTS ({_PREDECESSOR})) ORDER BY e.seq LIMIT ?) AS oldest) "
+    "FROM turn WHERE number > 0 AND turn.namespace IS NOT NULL) "
+    "SELECT seqs FROM queue WHERE seqs IS NOT NULL LIMIT ?"
+)
+"""The oldest of each queue that has something to run, as one text: `1,5,9`."""
+
+
+def next_in_turn(region: str, at_most: int, after: str) -> list[int]:
+    """The execs to take, one of each namespace in turn, beginning with the namespace after `after`. No more namespaces
+    are looked at than there is room for: what it costs does not grow with how many wait.
+    """
+    if at_most <= 0:
+        return []
+    queues = _queues(region, at_most, after, None)
+    if after and len(queues) < at_most:
+        queues += _queues(region, at_most - len(queues), "", after)
+    taken: list[int] = []
+    while len(taken) < at_most and any(queues):
+        for queue in queues:
+            if queue and len(taken) < at_most:
+                taken.append(queue.pop(0))
+    return taken
+
+
+def _queues(region: str, at_most: int, after: str, until: str | None) -> list[list[int]]:
+    """What could run now of the namespaces after `after`, to `until` if there is one: each queue oldest first."""
+    at = Exec.not_before.db_value(now())
+    is_sqlite = isinstance(Exec._meta.database, SqliteDatabase)
+    text = _QUEUES.format(
+        beyond=_BEYOND_ON_SQLITE if is_sqlite else _BEYOND,
+        text="text" if is_sqlite else "varchar",
+        until="" if until is None else "AND e.namespace <= ?",
+        together="group_concat(seq)" if is_sqlite else "string_agg(seq::text, ',')",
+    )
+    bounds = [] if until is None else [until]
+    found = statements.rows(Exec, text, after, region, *bounds, region, region, at, at, at_most, at_most)
+    return [sorted(int(seq) for seq in seqs.split(",")) for (seqs,) in found]

@@ -1,0 +1,106 @@
+"""The scheduler of a running engine: what comes due fires, once, and starting runs gives way to it."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobd.errors import ServiceUnavailable
+from jobd.store import armed, slots
+from jobd.store.clock import now
+from jobd.store.database import Database
+from jobd.store.tables import Exec, Job
+from tests.engine.conftest import Bench
+
+pytestmark = pytest.mark.gen_test(timeout=30)
+
+JOBS = 40
+APART = timedelta(milliseconds=25)
+
+
+async def coming(bench: Bench) -> dict[int, datetime]:
+    """Jobs whose one slot each comes soon, one after the other; when."""
+    first = await bench.database.read(now) + timedelta(milliseconds=300)
+    wanted = {}
+    for number in range(JOBS):
+        at = first + number * APART
+        job = bench.job(schedule_mode=f"R1/{at.isoformat()}/PT1H", is_schedule_active=True)
+        wanted[job.id] = at
+    return wanted
+
+
+async def fired(database: Database) -> list[tuple[int, datetime]]:
+    rows = await database.read(lambda: list(Exec.select().order_by(Exec.seq)))
+    return [(row.job_id, row.scheduled_for) for row in rows]
+
+
+@pytest.fixture
+def by_arming(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the execs that were made of armed slots."""
+    ids: list[str] = []
+    original = armed.fire_armed
+
+    def spied(*args: Any) -> Any:
+        answer = original(*args)
+        ids.extend(row.id for row in answer[0].execs)
+        return answer
+
+    monkeypatch.setattr(armed, "fire_armed", spied)
+    return ids
+
+
+async def test_slots_that_come_soon_are_armed_and_fire_once(bench: Bench, by_arming: list[str]) -> None:
+    await bench.engine(bench.executor())
+    wanted = await coming(bench)
+    await bench.eventually(lambda: _are(fired(bench.database), len(wanted)))
+    assert dict(await fired(bench.database)) == wanted
+    assert bool(by_arming) is not bench.database.is_sqlite
+
+
+async def test_slots_fire_though_none_can_be_armed(
+    bench: Bench, by_arming: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any) -> Any:
+        raise ServiceUnavailable("the database is away")
+
+    monkeypatch.setattr(armed, "look_ahead", fails)
+    monkeypatch.setattr(slots, "count_room", _failing_beside_scans(slots.count_room))
+    await bench.engine(bench.executor())
+    wanted = await coming(bench)
+    await bench.eventually(lambda: _are(fired(bench.database), len(wanted)))
+    assert (dict(await fired(bench.database)), by_arming) == (wanted, [])
+
+
+async def test_few_are_launched_while_slots_fire_late(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    monkeypatch.setattr(engine._dispatcher, "_fires_late", lambda: True)
+    most = 0
+
+    def create(spec: Any) -> Any:
+        nonlocal most
+        most = max(most, len(engine.regions["BEIJING1"].launching))
+        return type(executor).create(executor, spec)
+
+    monkeypatch.setattr(executor, "create", create)
+    rows = await asyncio.gather(*(bench.trigger(engine, bench.job()) for _ in range(12)))
+    await bench.eventually(lambda: len(engine.regions["BEIJING1"].launching) == 0)
+    for row in rows:
+        await bench.until(row, "R", "S")
+    assert most == 2
+
+
+def _failing_beside_scans(original: Any) -> Any:
+    """Fails where it is called outside of a scan's transaction."""
+
+    def called(limit: int) -> Any:
+        if Job._meta.database.in_transaction():
+            return original(limit)
+        raise ServiceUnavailable("the database is away")
+
+    return called
+
+
+async def _are(found: Any, count: int) -> bool:
+    return len(await found) >= count
