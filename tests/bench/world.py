@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -143,6 +144,8 @@ async def running_engine(
     installation = database.read_sync(daemons.installation)
     executors = plugins.build_executors(kinds, settings, installation)
     lease = Lease(database, uuid.uuid4().hex, settings.scheduler.lease)
+    # As in `jobd serve`: what imports have made is not looked through for garbage.
+    gc.freeze()
     engine = WatchedEngine(database, settings, manager, executors, installation, lease, lambda: None)
     await engine.start()
     try:
