@@ -137,8 +137,9 @@ class Dispatcher:
     def _room(self, region: ServedRegion) -> int:
         """How many more may be launched now."""
         under_way = len(region.launching)
-        most = LAUNCHED_WHILE_LATE if self._fires_late() else LAUNCHED_AT_ONCE
-        return max(most - under_way, 0) if under_way <= LAUNCHES_LEFT else 0
+        if self._fires_late():
+            return 0 if under_way else LAUNCHED_WHILE_LATE
+        return LAUNCHED_AT_ONCE - under_way if under_way <= LAUNCHES_LEFT else 0
 
     def _launched(self, live: LiveExec) -> None:
         """It is started, or ended, or waits for a pull: another may be claimed."""

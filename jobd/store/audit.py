@@ -40,11 +40,26 @@ def record(
     """To be called in the transaction of the change. `action` is `noun.verb`, `subject` what it was done to; of
     `before` and `after` only what differs is kept, and where both are given and nothing differs there is no record.
     """
+    row = entry(caller, action, namespace, subject, before, after, at or now())
+    if row is not None:
+        statements.insert(row)
+
+
+def entry(
+    caller: Caller,
+    action: str,
+    namespace: str,
+    subject: object,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    at: Any = statements.NOW,
+) -> Audit | None:
+    """What `record` inserts, for a statement that inserts it together with what it is about."""
     was, became = _difference(before or {}, after or {})
     if before is not None and after is not None and not was and not became:
-        return
+        return None
     row = Audit(
-        at=at or now(),
+        at=at,
         namespace=namespace,
         actor=caller.username,
         address=caller.address,
@@ -58,7 +73,7 @@ def record(
         row.before = was
     if became:
         row.after = became
-    statements.insert(row)
+    return row
 
 
 def listed(caller: Caller, wanted: AuditFilter, page: int, page_size: int) -> Page:

@@ -57,6 +57,7 @@ class _Pending(threading.local):
 
 _pending = _Pending()
 _alone: set[Callable[..., Any]] = set()
+_shortcuts: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 def after_commit(follow: Callable[[], None]) -> None:
@@ -70,6 +71,18 @@ def one_statement(fn: Fn) -> Fn:
     """For a write of one statement: PostgreSQL needs no BEGIN and no COMMIT for it. A second raises RuntimeError."""
     _alone.add(fn)
     return fn
+
+
+def tried_first(shortcut: Callable[..., Any]) -> Callable[[Fn], Fn]:
+    """For a write that a single statement does as well in most cases: PostgreSQL is given that one first, as `shortcut`
+    with the same arguments, and the write itself when the answer is false: nothing was done then.
+    """
+
+    def mark(fn: Fn) -> Fn:
+        _shortcuts[fn] = shortcut
+        return fn
+
+    return mark
 
 
 class _Write:
@@ -144,7 +157,13 @@ class Database:
 
     def write_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """`write` for callers without a loop."""
-        work = partial(self._transaction, partial(fn, *args, **kwargs), fn in _alone)
+        shortcut = None if self.is_sqlite else _shortcuts.get(fn)
+        if shortcut is not None and (done := self._write(shortcut, True, args, kwargs)):
+            return done
+        return self._write(fn, fn in _alone, args, kwargs)
+
+    def _write(self, fn: Callable[..., Result], is_alone: bool, args: Any, kwargs: Any) -> Result:
+        work = partial(self._transaction, partial(fn, *args, **kwargs), is_alone)
         return self._timed(work, _name(fn), "write")
 
     def migrate(self, then: Callable[[], None] = lambda: None) -> list[str]:

@@ -18,7 +18,7 @@ from jobd.store.callers import Caller
 from jobd.store.clock import now
 from jobd.store.database import count
 from jobd.store.pages import Page, page_of
-from jobd.store.tables import Exec, ExecLog, IdempotencyKey, Job
+from jobd.store.tables import Audit, Exec, ExecLog, IdempotencyKey, Job
 
 LIVE = ("W", "R")
 IDEMPOTENT_FOR = timedelta(hours=24)
@@ -79,8 +79,7 @@ def create(
     values = {**snapshot(job), **overrides}
     values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
     made = Exec(**fresh(job.id, "M", caller.username, statements.NOW), **values)
-    _insert(made)
-    audit.record(caller, "exec.create", made.namespace, subject(made), after=overrides, at=made.created_at)
+    _insert(made, audit.entry(caller, "exec.create", made.namespace, subject(made), after=overrides))
     if idempotency_key is not None:
         who = {"username": caller.username, "job_id": job.id, "key": idempotency_key}
         IdempotencyKey.create(**who, digest=digest, exec_id=made.id, created_at=made.created_at)
@@ -93,9 +92,7 @@ def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int)
     source = get(caller, job_id, exec_id)
     require_room(source.namespace, waiting_per_namespace)
     made = Exec(**fresh(source.job_id, "M", caller.username, statements.NOW), **snapshot(source))
-    _insert(made)
-    again = {"rerun_of": source.id}
-    audit.record(caller, "exec.create", made.namespace, subject(made), after=again, at=made.created_at)
+    _insert(made, audit.entry(caller, "exec.create", made.namespace, subject(made), after={"rerun_of": source.id}))
     return made
 
 
@@ -256,8 +253,8 @@ def followed(exec_id: str) -> tuple[Exec | None, bytes | None]:
     return found, None if stored is None else bytes(stored.frames)
 
 
-def _insert(made: Exec) -> None:
-    statements.insert(made)
+def _insert(made: Exec, noted: Audit | None) -> None:
+    statements.insert(made, noted)
     count(lambda metrics: metrics.created(made.region_name, made.trigger_mode))
 
 

@@ -20,7 +20,7 @@ from jobd.logs import Kept
 from jobd.metrics import Metrics
 from jobd.store import execs, outbox, secrets, statements, turns
 from jobd.store.clock import now
-from jobd.store.database import after_commit, count, one_statement
+from jobd.store.database import after_commit, count, one_statement, tried_first
 from jobd.store.execs import LIVE
 from jobd.store.statements import NOW
 from jobd.store.tables import Daemon, Exec, ExecLog, Job, Region
@@ -147,12 +147,26 @@ def set_handle_and(row: Exec, handle: Handle, also: Callable[[], None]) -> bool:
     return moved
 
 
+def set_running_quietly(row: Exec, started_at: datetime | None) -> bool:
+    """`set_running` of an exec of which nobody is to be told, else False."""
+    return _is_running(row, _change(row, "W", _running(started_at), quietly=True))
+
+
+@tried_first(set_running_quietly)
 def set_running(row: Exec, started_at: datetime | None) -> bool:
-    moved = _change(row, "W", {"status": "R", "started_at": started_at or NOW, "message": None})
-    if moved is Moved.NOT:
-        return False
+    moved = _change(row, "W", _running(started_at))
     if moved is Moved.AWAITED:
         outbox.tell([row.seq])
+    return _is_running(row, moved)
+
+
+def _running(started_at: datetime | None) -> dict[str, Any]:
+    return {"status": "R", "started_at": started_at or NOW, "message": None}
+
+
+def _is_running(row: Exec, moved: Moved) -> bool:
+    if moved is Moved.NOT:
+        return False
     ready_at = row.created_at + (
         _retry_delay(row.retry_delay, row.attempt - 1) if row.trigger_mode == "R" else timedelta()
     )
@@ -183,15 +197,43 @@ def set_timed_out(row: Exec) -> bool:
     return _move(row, "R", timed_out_at=NOW)
 
 
+def end_quietly(row: Exec, result: Result, kept: Kept | None) -> bool:
+    """`end` of an exec that nothing follows and of which nobody is to be told, else False."""
+    if _is_retried(row, result) or row.secret_vars:
+        return False
+    written = ExecLog(exec_seq=row.seq, frames=kept.frames) if kept is not None and kept.size else None
+    moved = _change(row, row.status, _ended(row, result, kept), quietly=True, adding=written)
+    return _is_ended(row, result, moved)
+
+
+@tried_first(end_quietly)
 def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     """Store result and log, and in the same transaction the retry that follows a failure, or what is to be told of it
     to others.
     """
-    is_retried = result.status == "F" and result.reason in RETRIED and row.attempt <= row.max_retries
+    is_retried = _is_retried(row, result)
     if is_retried and Job._meta.database.for_update:
         # Whoever deletes the job locks it first, too: a retry is made before that, and deleted with it, or never.
         Job.select(Job.id).where(Job.id == row.job_id).for_update().execute()
-    changes = {
+    moved = _change(row, row.status, _ended(row, result, kept))
+    if not _is_ended(row, result, moved):
+        return False
+    if kept is not None and kept.size:
+        statements.insert(ExecLog(exec_seq=row.seq, frames=kept.frames))
+    if row.secret_vars:
+        secrets.drop(row.seq)
+    goes_on = is_retried and _retry(row)
+    if moved is Moved.AWAITED and not goes_on:
+        outbox.tell([row.seq])
+    return True
+
+
+def _is_retried(row: Exec, result: Result) -> bool:
+    return bool(result.status == "F" and result.reason in RETRIED and row.attempt <= row.max_retries)
+
+
+def _ended(row: Exec, result: Result, kept: Kept | None) -> dict[str, Any]:
+    return {
         "status": result.status,
         "reason": result.reason,
         "message": _clean(result.message),
@@ -202,17 +244,12 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
         "owner": None,
         "holds_slot": False,
     }
-    moved = _change(row, row.status, changes)
+
+
+def _is_ended(row: Exec, result: Result, moved: Moved) -> bool:
     if moved is Moved.NOT:
         return False
     count(lambda metrics: metrics.ended(row.region_name, result.status, result.reason, _ran(row), row.log_bytes))
-    if kept is not None and kept.size:
-        statements.insert(ExecLog(exec_seq=row.seq, frames=kept.frames))
-    if row.secret_vars:
-        secrets.drop(row.seq)
-    goes_on = is_retried and _retry(row)
-    if moved is Moved.AWAITED and not goes_on:
-        outbox.tell([row.seq])
     return True
 
 
@@ -311,24 +348,38 @@ def _take(which: Expression, **changes: Any) -> list[Exec]:
 
 def _move(row: Exec, expected: str, **changes: Any) -> bool:
     """An arrow of which nobody is told."""
-    return _change(row, expected, changes, "") is not Moved.NOT
+    return _moved(row, expected, changes) is not None
 
 
-def _change(row: Exec, expected: str, changes: dict[str, Any], is_awaited: str = outbox.IS_AWAITED) -> Moved:
-    """The conditional update behind every arrow; the row in hand follows with the commit."""
-    fence, owner = ("owner IS NULL", ()) if row.owner is None else ("owner = ?", (row.owner,))
-    where = f"seq = ? AND status = ? AND term = ? AND {fence}"
-    found = statements.change(row, changes, where, row.seq, expected, row.term, *owner, telling=is_awaited)
+def _change(
+    row: Exec, expected: str, changes: dict[str, Any], quietly: bool = False, adding: ExecLog | None = None
+) -> Moved:
+    """An arrow of which somebody may want to be told; `quietly`: it is not gone then. `adding` goes with it."""
+    if quietly:
+        found = _moved(row, expected, changes, also=f" AND NOT {outbox.IS_AWAITED}", adding=adding)
+        return Moved.NOT if found is None else Moved.QUIETLY
+    found = _moved(row, expected, changes, telling=outbox.IS_AWAITED)
     if found is None:
         return Moved.NOT
-    changed, is_told = found
+    return Moved.AWAITED if found[1] else Moved.QUIETLY
 
-    def follow() -> None:
-        for name, value in changed.items():
-            setattr(row, name, value)
 
-    after_commit(follow)
-    return Moved.AWAITED if is_told else Moved.QUIETLY
+def _moved(
+    row: Exec, expected: str, changes: dict[str, Any], also: str = "", **more: Any
+) -> tuple[dict[str, Any], Any] | None:
+    """The conditional update behind every arrow; the row in hand follows with the commit."""
+    fence, owner = ("owner IS NULL", ()) if row.owner is None else ("owner = ?", (row.owner,))
+    where = f"seq = ? AND status = ? AND term = ? AND {fence}{also}"
+    found = statements.change(row, changes, where, row.seq, expected, row.term, *owner, **more)
+    if found is not None:
+        changed, _ = found
+
+        def follow() -> None:
+            for name, value in changed.items():
+                setattr(row, name, value)
+
+        after_commit(follow)
+    return found
 
 
 def _clean(message: str | None) -> str | None:

@@ -67,36 +67,53 @@ def locked(query: Any) -> Any:
     return query.for_update() if query.model._meta.database.for_update else query
 
 
-def insert(row: Table) -> None:
-    """Insert a new row; it has its key afterwards if the database makes it, and its instants where they were NOW."""
-    model = type(row)
-    meta: Any = model._meta
+def insert(row: Table, adding: Table | None = None) -> None:
+    """Insert a new row; it has its key afterwards if the database makes it, and its instants where they were NOW. With
+    it goes the row `adding`, whose NOW is the instant of the first, and which stays as it is.
+    """
+    model, meta = type(row), _meta(row)
+    text, values, nows = _inserting(row, "VALUES ({marks})")
+    returning = [meta.primary_key.name, *nows]
+    text = f"{text} RETURNING {', '.join(returning)}"
+    if adding is not None and not _is_sqlite(model):
+        added, more, _ = _inserting(adding, "SELECT {marks} FROM made", now=nows[0] if nows else None)
+        text, values = f"WITH made AS ({text}), added AS ({added}) TABLE made", [*values, *more]
+    _note(row, returning, _run(model, text, values).fetchone())
+    if adding is not None and _is_sqlite(model):
+        given = {name: getattr(row, nows[0]) if value is NOW else value for name, value in adding.__data__.items()}
+        insert(type(adding)(**given))
+
+
+def _inserting(row: Table, source: str, now: str | None = None) -> tuple[str, list[Any], list[str]]:
+    """The statement that inserts a row, its parameters, and which columns are NOW; `now`: where those come from."""
+    model, meta = type(row), _meta(row)
     names = [name for name in row.__data__ if name != meta.primary_key.name or not meta.auto_increment]
     values, nows = _values(model, row.__data__, names)
-    text = (
-        f"INSERT INTO {meta.table_name} ({', '.join(names)}) VALUES ({', '.join(_marks(model, row.__data__, names))}) "  # noqa: S608
-        f"RETURNING {', '.join([meta.primary_key.name, *nows])}"
-    )
-    _note(row, [meta.primary_key.name, *nows], _run(model, text, values).fetchone())
+    marked = zip(names, _marks(model, row.__data__, names), strict=True)
+    columns = ", ".join(now if now is not None and name in nows else mark for name, mark in marked)
+    text = f"INSERT INTO {meta.table_name} ({', '.join(names)}) {source.format(marks=columns)}"
+    return text, values, nows
 
 
 def update(model: type[Table], changes: Mapping[str, Any], where: str, *parameters: Any) -> int:
     """Set these columns where `where` holds; how many rows that were."""
-    return int(_update(model, changes, where, parameters).rowcount)
+    return int(_run(model, *_setting(model, changes, where, parameters)).rowcount)
 
 
 def change(
-    row: Row, changes: Mapping[str, Any], where: str, *parameters: Any, telling: str = ""
+    row: Row, changes: Mapping[str, Any], where: str, *parameters: Any, telling: str = "", adding: Table | None = None
 ) -> tuple[dict[str, Any], Any] | None:
     """Set these columns of one row if `where` holds: what they are now, and what the expression `telling` is then; or
-    None. The row in hand stays as it is.
+    None. With it, and only then, the row `adding` is inserted: on PostgreSQL alone. The row in hand stays as it is.
     """
     model = type(row)
     nows = [name for name, value in changes.items() if value is NOW]
-    asked = [*nows, telling] if telling else nows
-    if not asked:
-        return (dict(changes), None) if update(model, changes, where, *parameters) else None
-    stored = _update(model, changes, f"{where} RETURNING {', '.join(asked)}", parameters).fetchone()
+    asked = ", ".join([*nows, telling] if telling else nows) or "1"
+    text, values = _setting(model, changes, f"{where} RETURNING {asked}", parameters)
+    if adding is not None:
+        added, more, _ = _inserting(adding, "SELECT {marks} FROM changed")
+        text, values = f"WITH changed AS ({text}), added AS ({added}) TABLE changed", [*values, *more]
+    stored = _run(model, text, values).fetchone()
     if stored is None:
         return None
     changed = {**changes, **_read(model, tuple(nows), stored[: len(nows)])}
@@ -114,10 +131,12 @@ def marks(count: int) -> str:
     return ", ".join("?" * count) or "NULL"
 
 
-def _update(model: type[Table], changes: Mapping[str, Any], where: str, parameters: Sequence[Any]) -> Any:
+def _setting(
+    model: type[Table], changes: Mapping[str, Any], where: str, parameters: Sequence[Any]
+) -> tuple[str, list[Any]]:
     setting = ", ".join(f"{name} = {mark}" for name, mark in zip(changes, _marks(model, changes, changes), strict=True))
     values, _ = _values(model, changes, changes)
-    return _run(model, f"UPDATE {model._meta.table_name} SET {setting} WHERE {where}", [*values, *parameters])  # noqa: S608
+    return f"UPDATE {model._meta.table_name} SET {setting} WHERE {where}", [*values, *parameters]  # noqa: S608
 
 
 def _run(model: type[Table], text: str, parameters: Sequence[Any]) -> Any:
@@ -157,6 +176,10 @@ def row(model: type[Row], only: tuple[str, ...] | None, values: Sequence[Any]) -
 def _note(row: Table, names: Sequence[str], values: Sequence[Any]) -> None:
     for name, value in _read(type(row), tuple(names), values).items():
         setattr(row, name, value)
+
+
+def _meta(row: Table) -> Any:
+    return type(row)._meta
 
 
 def _is_sqlite(model: type[Table]) -> bool:
