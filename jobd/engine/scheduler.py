@@ -110,8 +110,8 @@ class Scheduler:
         room = self._room if time.monotonic() - self._counted_at < FORGOTTEN_AFTER else None
         due = self._armed.take_due(room) if room is not None and not look_at_all else []
         if room is not None and due:
-            fired, at = await self._database.write_apart("scan", armed.fire_armed, due, room, self._armed.first)
-            self._armed.put_back(slot for slot in due if slot.at > at)
+            fired = await self._database.write_apart("scan", armed.fire_armed, due, room, self._armed.first)
+            self._armed.put_back(slot for slot in due if slot.at > fired.at)
         else:
             fired = await self._database.write_apart("scan", slots.fire_due, self._rules, room)
         if room is None and fired.room is not None:

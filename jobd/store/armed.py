@@ -126,8 +126,8 @@ def _arm(job: Job) -> ArmedSlot | None:
 
 
 @one_statement
-def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None) -> tuple[Fired, datetime]:
-    """Fire what is due of these by the database's clock, and say what that was. `more`: what is due besides them and
+def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None) -> Fired:
+    """Fire what is due of these by the database's clock. `more`: whether something is due besides them and
     is not armed, when `first_armed` is the first of those that are.
     """
     began = time.monotonic()
@@ -148,4 +148,4 @@ def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None) -
     coming = [first, *(slot.following for slot in due if slot.row.id in ids)]
     soonest = min((instant for instant in coming if instant is not None), default=None)
     passed = timedelta(seconds=time.monotonic() - began)
-    return Fired(made, is_left, slots.seconds_until(soonest, at + passed), room), at
+    return Fired(made, is_left, slots.seconds_until(soonest, at + passed), room, at)

@@ -100,13 +100,15 @@ class Rules:
 class Fired:
     """What one scan did: `execs` came to wait, here without what they copied from their jobs; `more`: there were more
     due jobs than one batch holds; `next_in`: seconds until the next slot of any job comes due, None if there is none;
-    `room` is what is left of the room that was used, None if nothing was due and none was given.
+    `room` is what is left of the room that was used, None if nothing was due and none was given; `at`: the database's
+    time.
     """
 
     execs: list[Exec]
     more: bool
     next_in: float | None
     room: "Room | None"
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def fire_due(rules: Rules, room: Room | None = None) -> Fired:
     """
     at, first, due = _look(rules.batch)
     if not due:
-        return Fired([], False, seconds_until(first, at), room)
+        return Fired([], False, seconds_until(first, at), room, at)
     looked = time.monotonic()
     room = room or count_room(rules.waiting_per_namespace)
     room.begin()
@@ -189,7 +191,7 @@ def fire_due(rules: Rules, room: Room | None = None) -> Fired:
     made, first = _store(waiting, due)
     count(partial(count_fired, made))
     passed = timedelta(seconds=time.monotonic() - looked)
-    return Fired(made, len(due) == rules.batch, seconds_until(first, at + passed), room)
+    return Fired(made, len(due) == rules.batch, seconds_until(first, at + passed), room, at)
 
 
 def _look(most: int) -> tuple[datetime, datetime | None, list[Job]]:

@@ -19,20 +19,29 @@ from jobd.store.database import Database
 from jobd_docker.executor import EngineExecutor
 
 VARIABLE = "JOBD_TEST_STRIKE"
-MODULES = ("jobd.store.lifecycle", "jobd.store.slots")
+MODULES = ("jobd.store.armed", "jobd.store.lifecycle", "jobd.store.slots")
 METHODS = ("pull", "create", "start", "stop", "remove", "statuses", "logs", "was_started")
 
 
 def come_to(point: str) -> None:
+    wanted, name = _order()
+    if wanted != point:
+        return
     file = Path(os.environ[VARIABLE])
     try:
-        wanted, name = file.read_text().rsplit(" ", 1)
-        if wanted != point:
-            return
         file.rename(f"{file}.{os.getpid()}")
     except FileNotFoundError:
         return
     os.kill(os.getpid(), signal.Signals[name])
+
+
+def _order() -> tuple[str, str]:
+    """The point at which to strike, and the signal; empty without one."""
+    try:
+        wanted, _, name = Path(os.environ[VARIABLE]).read_text().rpartition(" ")
+    except FileNotFoundError:
+        return "", ""
+    return wanted, name
 
 
 def _did_something(result: Any) -> bool:
@@ -53,7 +62,9 @@ def _struck_write(write: Callable[..., Any]) -> Callable[..., Any]:
             return result
 
         come_to(f"before {name}")
-        result = write(self, inside, *args, **kwargs)
+        # Only then: what is wrapped is no longer known as a write that may be shortened.
+        is_wanted_inside = _order()[0] == f"inside {name}"
+        result = write(self, inside if is_wanted_inside else fn, *args, **kwargs)
         if _did_something(result):
             come_to(f"after {name}")
         return result

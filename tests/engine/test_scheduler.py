@@ -43,7 +43,7 @@ def by_arming(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def spied(*args: Any) -> Any:
         answer = original(*args)
-        ids.extend(row.id for row in answer[0].execs)
+        ids.extend(row.id for row in answer.execs)
         return answer
 
     monkeypatch.setattr(armed, "fire_armed", spied)

@@ -37,7 +37,7 @@ def look(database: Database, seconds: float = 1.0) -> list[ArmedSlot]:
     return database.read_sync(armed.look_ahead, None, seconds).slots
 
 
-def fire(database: Database, due: list[ArmedSlot], first_armed: datetime | None = None) -> tuple[Fired, datetime]:
+def fire(database: Database, due: list[ArmedSlot], first_armed: datetime | None = None) -> Fired:
     return database.write_sync(armed.fire_armed, due, Room(100, {}), first_armed)
 
 
@@ -57,16 +57,16 @@ def everything(database: Database) -> list[Exec]:
 def test_an_armed_slot_fires_at_its_instant_and_once(database: Database, caller: Caller) -> None:
     job = coming(database, caller)
     due = look(database)
-    fired, at = fire(database, due)
-    assert (fired.execs, at < due[0].at) == ([], True)
+    fired = fire(database, due)
+    assert (fired.execs, fired.at < due[0].at) == ([], True)
     wait_until(database, due[0].at)
-    fired, at = fire(database, due)
+    fired = fire(database, due)
     (row,) = everything(database)
     assert [made.id for made in fired.execs] == [row.id]
-    assert row.created_at == fired.execs[0].created_at == at >= row.scheduled_for == due[0].at
+    assert row.created_at == fired.execs[0].created_at == fired.at >= row.scheduled_for == due[0].at
     assert reread(database, job).next_fire_at == due[0].at + timedelta(hours=1)
     assert fired.next_in == pytest.approx(3600, abs=10)
-    assert fire(database, due)[0].execs == []
+    assert fire(database, due).execs == []
     assert database.write_sync(slots.fire_due, RULES).execs == []
 
 
@@ -101,7 +101,7 @@ def test_what_is_not_as_it_was_is_left_to_a_scan(database: Database, caller: Cal
     else:
         database.write_sync(slots.fire_due, RULES)
     before = [row.id for row in everything(database)]
-    assert fire(database, due)[0].execs == []
+    assert fire(database, due).execs == []
     assert [row.id for row in everything(database)] == before
 
 
@@ -112,7 +112,7 @@ def test_a_slot_that_is_very_late_is_left_to_a_scan(
     coming(database, caller)
     due = look(database)
     wait_until(database, due[0].at + timedelta(milliseconds=21))
-    fired, _ = fire(database, due)
+    fired = fire(database, due)
     assert (fired.execs, fired.more) == ([], True)
 
 
@@ -132,7 +132,7 @@ def test_the_last_slot_of_a_finite_schedule_ends_it(database: Database, caller: 
     job = coming(database, caller, times="1")
     due = look(database)
     wait_until(database, due[0].at)
-    fired, _ = fire(database, due)
+    fired = fire(database, due)
     assert len(fired.execs) == 1
     assert (reread(database, job).next_fire_at, fired.next_in) == (None, None)
 
@@ -143,9 +143,9 @@ def test_it_says_whether_anything_else_is_due(database: Database, caller: Caller
     other = coming(database, caller, ahead=timedelta(seconds=-1))
     wait_until(database, due[0].at)
     database.write_sync(Job.update(next_fire_at=due[0].at).where(Job.id == other.id).execute)
-    fired, _ = fire(database, due, first_armed=due[0].at)
+    fired = fire(database, due, first_armed=due[0].at)
     assert (len(fired.execs), fired.more) == (1, False), "what is due now is armed, too"
-    fired, _ = fire(database, due)
+    fired = fire(database, due)
     assert (fired.execs, fired.more) == ([], True)
 
 
@@ -162,7 +162,7 @@ def test_daemons_that_armed_the_same_slots_fire_each_once(database: Database, ca
     def work(due: list[ArmedSlot]) -> None:
         together.wait()
         for some in range(0, 200, 7):
-            made.extend(row.id for row in fire(database, due[some : some + 7])[0].execs)
+            made.extend(row.id for row in fire(database, due[some : some + 7]).execs)
 
     threads = [threading.Thread(target=work, args=(due,)) for due in armed_by]
     for thread in threads:
