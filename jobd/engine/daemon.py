@@ -21,13 +21,14 @@ from jobd.engine.live import LiveExecs
 from jobd.engine.observers import Observers
 from jobd.engine.periodic import Periodic
 from jobd.engine.regions import PROBE_DELAYS, ServedRegion
+from jobd.engine.retirement import Retirement
 from jobd.engine.scheduler import Scheduler
 from jobd.engine.secrets import Secrets
 from jobd.engine.sweep import Sweep
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor, Handle
 from jobd.keyring import Keyring
-from jobd.store import audit, daemons, deletion, execs, lifecycle, outbox, retention, secrets
+from jobd.store import daemons, lifecycle, waiting
 from jobd.store.database import Database
 from jobd.store.slots import Rules
 from jobd.store.tables import Exec
@@ -68,6 +69,7 @@ class Engine:
         )
         self._adoption = Adoption(database, self._live, self._endings)
         self._sweep = Sweep(database)
+        self._retirement = Retirement(database, settings)
         self._dispatcher = Dispatcher(
             database,
             settings,
@@ -230,7 +232,7 @@ class Engine:
             region.down = None
             await self._adoption.settle(region)
             await self._endings.ask(region)
-            await self._database.write(lifecycle.explain_no_more, self._lease.daemon, region.name)
+            await self._database.write(waiting.explain_no_more, self._lease.daemon, region.name)
         except JobdError as error:
             region.down = error.message
             return False
@@ -295,7 +297,7 @@ class Engine:
         """What is looked for now and then, whether or not somebody told of it."""
         self._endings.check_deadlines()
         try:
-            for name in await self._database.read(lifecycle.regions_waiting):
+            for name in await self._database.read(waiting.regions_waiting):
                 self._dispatcher.wake(name)
             if len(self._live):
                 await self._look_for_stops()
@@ -314,7 +316,7 @@ class Engine:
 
     async def _explain(self, region: ServedRegion, down: str) -> None:
         message = f"region {region.name} is down: {down}"
-        await self._database.write(lifecycle.explain, self._lease.daemon, region.name, message)
+        await self._database.write(waiting.explain, self._lease.daemon, region.name, message)
 
     async def _look_for_stops(self) -> None:
         for row in await self._database.read(lifecycle.stops_requested, self._lease.daemon):
@@ -335,30 +337,15 @@ class Engine:
 
     async def _purge(self) -> None:
         try:
-            ended = await self._database.write(lifecycle.fail_overdue, self._settings.execs.queue_deadline)
+            ended = await self._database.write(waiting.fail_overdue, self._settings.execs.queue_deadline)
             for row in ended:
                 self._observers.tell("jobd_exec_ended", row)
-            await self._database.write(lifecycle.expire_slots)
-            await self._retire()
+            await self._database.write(waiting.expire_slots)
+            await self._retirement.retire()
         except ServiceUnavailable as error:
             log.warning("nothing purged: %s", error)
         except Exception:  # the next minute tries again
             log.exception("nothing purged")
-
-    async def _retire(self) -> None:
-        """Drop what is deleted, too old, or beyond what is kept of each job; one short transaction after another."""
-        await self._database.write(deletion.purge_all)
-        await self._database.write(execs.drop_old_keys)
-        while await self._database.write(outbox.drop_old, self._settings.webhooks.max_age):
-            pass
-        await self._database.write(secrets.drop_left)
-        while await self._database.write(retention.drop_old, self._settings.execs.max_age):
-            pass
-        while await self._database.write(audit.drop_old, self._settings.audit.max_age):
-            pass
-        job: int | None = 0
-        while job is not None:
-            _, job = await self._database.write(retention.drop_surplus, self._settings.execs.kept, job)
 
     async def _guarded(self, region: ServedRegion, work: Awaitable[Any]) -> None:
         try:

@@ -22,6 +22,7 @@ from jobd.errors import ConfigError, ServiceUnavailable
 from jobd.metrics import Metrics
 from jobd.store import connections as connecting
 from jobd.store import tables
+from jobd.store.gathering import Gathering
 from jobd.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class _Pending(threading.local):
 _pending = _Pending()
 _alone: set[Callable[..., Any]] = set()
 _shortcuts: dict[Callable[..., Any], Callable[..., Any]] = {}
+_together: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 def after_commit(follow: Callable[[], None]) -> None:
@@ -80,6 +82,18 @@ def tried_first(shortcut: Callable[..., Any]) -> Callable[[Fn], Fn]:
 
     def mark(fn: Fn) -> Fn:
         _shortcuts[fn] = shortcut
+        return fn
+
+    return mark
+
+
+def gathered(together: Callable[[list[Any]], list[bool]]) -> Callable[[Fn], Fn]:
+    """For a write of one row that answers whether it did it: on PostgreSQL those that come while another is under way
+    are given to `together`, as a list of their arguments; it says of each whether it did it, and leaves the rest.
+    """
+
+    def mark(fn: Fn) -> Fn:
+        _together[fn] = together
         return fn
 
     return mark
@@ -129,6 +143,7 @@ class Database:
         self._apart = {name: Threads(1, f"jobd-db-{name}") for name in ("pulse", "scan")}
         self._ours = threading.local()
         self._queue: deque[_Write] = deque()
+        self._gatherings = {fn: self._gathering(fn, together) for fn, together in _together.items()}
         self._peewee.bind(tables.ALL)
 
     async def read(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -139,6 +154,9 @@ class Database:
         """Run `fn` in a thread, in one transaction; on SQLite, with its one writer, in one with other writes, of which
         each is undone by itself when it fails. Raises ServiceUnavailable when the database is away.
         """
+        gathering = self._gatherings.get(fn)
+        if not self.is_sqlite and gathering is not None and not kwargs:
+            return await gathering.write(*args)  # type: ignore[return-value]
         if not self.is_sqlite:
             return await self._submit(self._writers, self.write_sync, fn, args, kwargs)
         write = _Write(fn, args, kwargs)
@@ -182,6 +200,15 @@ class Database:
         for threads in (self._readers, self._writers, *self._apart.values()):
             threads.close()
         self._peewee.close_all()
+
+    def _gathering(self, fn: Callable[..., Any], together: Callable[..., Any]) -> Gathering:
+        async def alone(*args: Any) -> bool:
+            return bool(await self._submit(self._writers, self.write_sync, fn, args, {}))
+
+        async def all_of(calls: list[tuple[Any, ...]]) -> list[bool]:
+            return list(await self._submit(self._writers, self.write_sync, together, (calls,), {}))
+
+        return Gathering(alone, all_of)
 
     def _runner(self) -> Runner:
         return Runner(self._peewee, str(MIGRATIONS))

@@ -13,22 +13,23 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any
 
-from peewee import Expression, fn
+from peewee import Expression
 
 from jobd.executor import Handle
 from jobd.logs import Kept
-from jobd.metrics import Metrics
 from jobd.store import execs, outbox, secrets, statements, turns
 from jobd.store.clock import now
-from jobd.store.database import after_commit, count, one_statement, tried_first
+from jobd.store.database import after_commit, count, gathered, one_statement, tried_first
 from jobd.store.execs import LIVE
 from jobd.store.statements import NOW
-from jobd.store.tables import Daemon, Exec, ExecLog, Job, Region
+from jobd.store.tables import Exec, ExecLog, Job, Region
 
 RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
 LONGEST_RETRY_DELAY = 3600
 """Seconds."""
 MESSAGE_LENGTH = 2000
+SHORT_LOG = 64 * 1024
+"""Bytes of a stored log up to which it goes into one statement with others."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,13 @@ def take_over(daemon: str, region: str, owners_alive: list[str]) -> list[Exec]:
     owned before its last start, since `owners_alive` does not name it then.
     """
     _lock_region(region)
-    orphaned = _live_in(region) & Exec.owner.is_null(False) & Exec.owner.not_in(owners_alive)
+    orphaned = live_in(region) & Exec.owner.is_null(False) & Exec.owner.not_in(owners_alive)
     return _take(orphaned, owner=daemon)
 
 
 def owned(daemon: str, region: str) -> list[Exec]:
     """The live execs of a region that this daemon owns by the record."""
-    return list(Exec.select(Exec.seq, Exec.id).where(_live_in(region), Exec.owner == daemon))
+    return list(Exec.select(Exec.seq, Exec.id).where(live_in(region), Exec.owner == daemon))
 
 
 def retake(daemon: str, seqs: list[int]) -> list[Exec]:
@@ -98,16 +99,6 @@ def stops_requested(daemon: str) -> list[Exec]:
     """This daemon's live execs whose end somebody asked for."""
     asked = Exec.select().where(Exec.owner == daemon, Exec.status.in_(LIVE), Exec.stop_requested_at.is_null(False))
     return list(asked)
-
-
-def regions_waiting() -> list[str]:
-    """The regions in which an exec could be claimed now."""
-    at = now()
-    free = (Exec.status == "W") & Exec.owner.is_null() & (Exec.not_before.is_null() | (Exec.not_before <= at))
-    regions = Region.select(Region.name).where(
-        fn.EXISTS(Exec.select(Exec.seq).where(free, Exec.region_name == Region.name))
-    )
-    return [row.name for row in regions]
 
 
 @one_statement
@@ -125,7 +116,7 @@ def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: boo
         handle=None,
         holds_slot=False,
         pulled=row.pulled if pulled is None else pulled,
-        message=_clean(message),
+        message=clean(message),
         not_before=now() + timedelta(seconds=delay) if delay else row.not_before,
     )
     if waits:
@@ -134,9 +125,20 @@ def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: boo
 
 
 @one_statement
+def set_handles(calls: list[tuple[Exec, Handle]]) -> list[bool]:
+    """`set_handle` of several."""
+    return _move_all([(row, _made(handle)) for row, handle in calls], "true")
+
+
+@gathered(set_handles)
+@one_statement
 def set_handle(row: Exec, handle: Handle) -> bool:
     """From here on a crash cannot lose the run; only now may it be started."""
-    return _move(row, "W", handle=handle.id, image_digest=handle.image_digest)
+    return _move(row, "W", **_made(handle))
+
+
+def _made(handle: Handle) -> dict[str, Any]:
+    return {"handle": handle.id, "image_digest": handle.image_digest}
 
 
 def set_handle_and(row: Exec, handle: Handle, also: Callable[[], None]) -> bool:
@@ -149,12 +151,24 @@ def set_handle_and(row: Exec, handle: Handle, also: Callable[[], None]) -> bool:
 
 def set_running_quietly(row: Exec, started_at: datetime | None) -> bool:
     """`set_running` of an exec of which nobody is to be told, else False."""
-    return _is_running(row, _change(row, "W", _running(started_at), quietly=True))
+    return _is_running(row, change(row, "W", _running(started_at), quietly=True))
 
 
+@one_statement
+def set_all_running(calls: list[tuple[Exec, datetime | None]]) -> list[bool]:
+    """`set_running_quietly` of several."""
+    changes = [(row, {**_running(None), "started_at": started_at}) for row, started_at in calls]
+    moved = _move_all(changes, f"NOT {outbox.IS_AWAITED}", now="started_at")
+    return [
+        _is_running(row, Moved.QUIETLY if is_moved else Moved.NOT)
+        for (row, _), is_moved in zip(calls, moved, strict=True)
+    ]
+
+
+@gathered(set_all_running)
 @tried_first(set_running_quietly)
 def set_running(row: Exec, started_at: datetime | None) -> bool:
-    moved = _change(row, "W", _running(started_at))
+    moved = change(row, "W", _running(started_at))
     if moved is Moved.AWAITED:
         outbox.tell([row.seq])
     return _is_running(row, moved)
@@ -177,19 +191,7 @@ def _is_running(row: Exec, moved: Moved) -> bool:
 @one_statement
 def set_message(row: Exec, message: str | None) -> bool:
     """Say why a live exec does not go on."""
-    return _move(row, row.status, message=_clean(message))
-
-
-def explain(daemon: str, region: str, message: str) -> None:
-    """Say that this region cannot be reached, on each exec that waits there or that this daemon runs there, and that
-    does not say anything yet.
-    """
-    Exec.update(message=_clean(message)).where(_affected(daemon, region), Exec.message.is_null()).execute()
-
-
-def explain_no_more(daemon: str, region: str) -> None:
-    """The region answers again."""
-    Exec.update(message=None).where(_affected(daemon, region), Exec.message.is_null(False)).execute()
+    return _move(row, row.status, message=clean(message))
 
 
 @one_statement
@@ -201,11 +203,36 @@ def end_quietly(row: Exec, result: Result, kept: Kept | None) -> bool:
     """`end` of an exec that nothing follows and of which nobody is to be told, else False."""
     if _is_retried(row, result) or row.secret_vars:
         return False
-    written = ExecLog(exec_seq=row.seq, frames=kept.frames) if kept is not None and kept.size else None
-    moved = _change(row, row.status, _ended(row, result, kept), quietly=True, adding=written)
+    moved = change(row, row.status, _ended(row, result, kept), quietly=True, adding=_written(row, kept))
     return _is_ended(row, result, moved)
 
 
+@one_statement
+def end_all_quietly(calls: list[tuple[Exec, Result, Kept | None]]) -> list[bool]:
+    """`end_quietly` of several, but those with much output."""
+    quiet = [
+        (row, result, kept)
+        for row, result, kept in calls
+        if not _is_retried(row, result) and not row.secret_vars and (kept is None or len(kept.frames) <= SHORT_LOG)
+    ]
+    if not quiet:
+        return [False] * len(calls)
+    changes = [(row, {**_ended(row, result, kept), "ended_at": result.ended_at}) for row, result, kept in quiet]
+    logs = [log for row, _, kept in quiet if (log := _written(row, kept)) is not None]
+    moved = _move_all(changes, f"NOT {outbox.IS_AWAITED}", now="ended_at", adding=logs)
+    ended = {
+        row.seq
+        for (row, result, _), is_moved in zip(quiet, moved, strict=True)
+        if is_moved and _is_ended(row, result, Moved.QUIETLY)
+    }
+    return [row.seq in ended for row, _, _ in calls]
+
+
+def _written(row: Exec, kept: Kept | None) -> ExecLog | None:
+    return ExecLog(exec_seq=row.seq, frames=kept.frames) if kept is not None and kept.size else None
+
+
+@gathered(end_all_quietly)
 @tried_first(end_quietly)
 def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     """Store result and log, and in the same transaction the retry that follows a failure, or what is to be told of it
@@ -215,11 +242,12 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
     if is_retried and Job._meta.database.for_update:
         # Whoever deletes the job locks it first, too: a retry is made before that, and deleted with it, or never.
         Job.select(Job.id).where(Job.id == row.job_id).for_update().execute()
-    moved = _change(row, row.status, _ended(row, result, kept))
+    moved = change(row, row.status, _ended(row, result, kept))
     if not _is_ended(row, result, moved):
         return False
-    if kept is not None and kept.size:
-        statements.insert(ExecLog(exec_seq=row.seq, frames=kept.frames))
+    written = _written(row, kept)
+    if written is not None:
+        statements.insert(written)
     if row.secret_vars:
         secrets.drop(row.seq)
     goes_on = is_retried and _retry(row)
@@ -236,7 +264,7 @@ def _ended(row: Exec, result: Result, kept: Kept | None) -> dict[str, Any]:
     return {
         "status": result.status,
         "reason": result.reason,
-        "message": _clean(result.message),
+        "message": clean(result.message),
         "exit_code": result.exit_code,
         "started_at": result.started_at or row.started_at,
         "ended_at": result.ended_at or NOW,
@@ -253,47 +281,9 @@ def _is_ended(row: Exec, result: Result, moved: Moved) -> bool:
     return True
 
 
-def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
-    """End the unowned execs that have been ready for longer than `queue_deadline` seconds, in any region, served by
-    somebody or by nobody; in a region that nobody has served for so long, also what a former daemon still owns.
-    """
-    at = now()
-    ready_before = at - timedelta(seconds=queue_deadline)
-    is_late = (Exec.created_at < ready_before) & (Exec.not_before.is_null() | (Exec.not_before < ready_before))
-    served = {name for daemon in Daemon.select().where(Daemon.heartbeat_at >= ready_before) for name in daemon.regions}
-    is_left = Exec.owner.is_null() | Exec.region_name.not_in(sorted(served))
-    ended: list[Exec] = []
-    awaited: list[int] = []
-    for row in list(Exec.select().where(Exec.status == "W", is_late, is_left).limit(limit)):
-        message = _clean(row.message) or f"the region {row.region_name} could not run it in time"
-        # With a handle it may have been started.
-        reason = "region_unavailable" if row.handle is None else "lost"
-        changes = {"status": "F", "reason": reason, "message": message, "ended_at": at}
-        moved = _change(row, "W", {**changes, "owner": None, "holds_slot": False})
-        if moved is not Moved.NOT:
-            count(partial(_tell_overdue, row.region_name, reason))
-            ended.append(row)
-        if moved is Moved.AWAITED:
-            awaited.append(row.seq)
-    outbox.tell(awaited)
-    return ended
-
-
-def expire_slots() -> None:
-    """Scheduled execs that waited past their starting deadline become slots that did not run."""
-    at = now()
-    late = (Exec.status == "W") & Exec.owner.is_null() & (Exec.start_before < at)
-    slot = {"missed_count": 1, "missed_from": Exec.scheduled_for, "missed_to": Exec.scheduled_for}
-    execs.end_all(Exec.update(status="N", reason="missed", ended_at=at, **slot).where(late))
-
-
 def by_id(exec_ids: list[str]) -> dict[str, Exec]:
     """Those of these execs that the database knows, deleted ones too."""
     return {row.id: row for row in Exec.select().where(Exec.id.in_(exec_ids))}
-
-
-def _tell_overdue(region: str, reason: str, metrics: Metrics) -> None:
-    metrics.ended(region, "F", reason, None)
 
 
 def _retry_delay(base: int, attempt: int) -> timedelta:
@@ -330,13 +320,7 @@ def _lock_region(region: str) -> None:
         statements.rows(Region, "SELECT 1 FROM regions WHERE name = ? FOR UPDATE", region)
 
 
-def _affected(daemon: str, region: str) -> Expression:
-    waits = (Exec.status == "W") & Exec.owner.is_null()
-    runs = (Exec.status == "R") & (Exec.owner == daemon)
-    return _live_in(region) & (waits | runs)
-
-
-def _live_in(region: str) -> Expression:
+def live_in(region: str) -> Expression:
     return (Exec.region_name == region) & Exec.status.in_(LIVE)
 
 
@@ -346,12 +330,25 @@ def _take(which: Expression, **changes: Any) -> list[Exec]:
     return sorted(taken, key=lambda row: row.seq)
 
 
+def _move_all(moves: list[tuple[Exec, dict[str, Any]]], where: str, **more: Any) -> list[bool]:
+    """Arrows of several execs at once, where `where` holds, too; which of them were gone."""
+    changed = statements.change_all(Exec, moves, ("status", "term", "owner"), where, **more)
+    after_commit(partial(_follow_all, moves, changed))
+    return [row.seq in changed for row, _ in moves]
+
+
+def _follow_all(moves: list[tuple[Exec, dict[str, Any]]], changed: dict[int, dict[str, Any]]) -> None:
+    for row, _ in moves:
+        for name, value in changed.get(row.seq, {}).items():
+            setattr(row, name, value)
+
+
 def _move(row: Exec, expected: str, **changes: Any) -> bool:
     """An arrow of which nobody is told."""
     return _moved(row, expected, changes) is not None
 
 
-def _change(
+def change(
     row: Exec, expected: str, changes: dict[str, Any], quietly: bool = False, adding: ExecLog | None = None
 ) -> Moved:
     """An arrow of which somebody may want to be told; `quietly`: it is not gone then. `adding` goes with it."""
@@ -382,7 +379,7 @@ def _moved(
     return found
 
 
-def _clean(message: str | None) -> str | None:
+def clean(message: str | None) -> str | None:
     """Text of foreign origin, fit for every database."""
     if message is None:
         return None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jobd.store import census, daemons, execs, lifecycle
+from jobd.store import census, daemons, execs, lifecycle, waiting
 from jobd.store.accounts import Caller
 from jobd.store.database import Database, count
 from jobd.store.tables import Exec, Job
@@ -96,7 +96,7 @@ def test_an_exec_that_waited_too_long_is_counted_as_not_run(database: Database, 
     past = datetime.now(UTC) - timedelta(minutes=1)
     changes = {"start_before": past, "scheduled_for": past, "trigger_mode": "S"}
     database.write_sync(Exec.update(**changes).where(Exec.id == row.id).execute)
-    database.write_sync(lifecycle.expire_slots)
+    database.write_sync(waiting.expire_slots)
     assert value(database, "jobd_execs_ended_total", region=REGION, status="not_run", reason="missed") == 1
 
 
@@ -104,7 +104,7 @@ def test_an_exec_that_is_overdue_is_counted_as_failed(database: Database, caller
     row = make_exec(database, caller)
     past = datetime.now(UTC) - timedelta(days=2)
     database.write_sync(Exec.update(created_at=past).where(Exec.id == row.id).execute)
-    database.write_sync(lifecycle.fail_overdue, 86400)
+    database.write_sync(waiting.fail_overdue, 86400)
     assert value(database, "jobd_execs_ended_total", region=REGION, status="failed", reason="region_unavailable") == 1
 
 

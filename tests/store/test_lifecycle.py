@@ -7,7 +7,7 @@ import pytest
 
 from jobd.executor import Handle
 from jobd.logs import Kept, decode
-from jobd.store import accounts, daemons, deletion, execs, lifecycle
+from jobd.store import accounts, daemons, deletion, execs, lifecycle, waiting
 from jobd.store.accounts import Caller
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
@@ -188,9 +188,9 @@ def test_an_exec_put_back_keeps_its_place_and_says_why(database: Database, calle
 
 def test_what_waited_too_long_fails_as_region_unavailable(database: Database, caller: Caller) -> None:
     made = make_exec(database, caller)
-    assert database.write_sync(lifecycle.fail_overdue, 3600) == []
+    assert database.write_sync(waiting.fail_overdue, 3600) == []
     database.write_sync(Exec.update(created_at=made.created_at - timedelta(hours=2)).execute)
-    (failed,) = database.write_sync(lifecycle.fail_overdue, 3600)
+    (failed,) = database.write_sync(waiting.fail_overdue, 3600)
     assert (failed.status, failed.reason) == ("F", "region_unavailable")
 
 
@@ -266,9 +266,9 @@ def test_what_a_daemon_left_in_a_region_that_nobody_serves_ends(
     (row,) = claim(database)
     if handle is not None:
         assert database.write_sync(lifecycle.set_handle, row, handle)
-    assert database.write_sync(lifecycle.fail_overdue, 3600) == []
+    assert database.write_sync(waiting.fail_overdue, 3600) == []
     database.write_sync(lambda: Exec.update(created_at=row.created_at - timedelta(hours=2)).execute())
-    assert database.write_sync(lifecycle.fail_overdue, 3600) == []
+    assert database.write_sync(waiting.fail_overdue, 3600) == []
     database.write_sync(daemons.register, "a", "host", 1, ["ANOTHER"])
-    (ended,) = database.write_sync(lifecycle.fail_overdue, 3600)
+    (ended,) = database.write_sync(waiting.fail_overdue, 3600)
     assert (ended.status, ended.reason, ended.owner) == ("F", reason, None)

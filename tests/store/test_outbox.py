@@ -11,7 +11,7 @@ import pytest
 
 from jobd.executor import Handle
 from jobd.logs import Kept
-from jobd.store import deletion, execs, hooks, lifecycle, outbox, slots
+from jobd.store import deletion, execs, hooks, lifecycle, outbox, slots, waiting
 from jobd.store.accounts import Caller
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
@@ -67,14 +67,14 @@ def waits_too_long(database: Database, caller: Caller, job: Job) -> None:
     row = make_exec(database, caller, job)
     long_ago = row.created_at - timedelta(days=2)
     database.write_sync(Exec.update(created_at=long_ago).where(Exec.id == row.id).execute)
-    assert database.write_sync(lifecycle.fail_overdue, 86400.0)
+    assert database.write_sync(waiting.fail_overdue, 86400.0)
 
 
 def misses_its_deadline(database: Database, caller: Caller, job: Job) -> None:
     row = make_exec(database, caller, job)
     late = {"start_before": row.created_at - timedelta(seconds=1), "scheduled_for": row.created_at}
     database.write_sync(Exec.update(**late).where(Exec.id == row.id).execute)
-    database.write_sync(lifecycle.expire_slots)
+    database.write_sync(waiting.expire_slots)
 
 
 def fire(database: Database, job: Job, policy: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobd.store import jobs, lifecycle, slots
+from jobd.store import jobs, lifecycle, slots, waiting
 from jobd.store.accounts import Caller
 from jobd.store.database import Database
 from jobd.store.slots import Fired, Rules
@@ -113,7 +113,7 @@ def test_a_slot_that_waits_past_its_starting_deadline_is_not_run(database: Datab
     overdue = row.scheduled_for - timedelta(seconds=1)
     database.write_sync(Exec.update(start_before=overdue).execute)
     assert database.write_sync(lifecycle.claim, "a", REGION, 10, 10) == []
-    database.write_sync(lifecycle.expire_slots)
+    database.write_sync(waiting.expire_slots)
     (record,) = records(database, "N")
     assert (record.reason, record.missed_count, record.missed_from) == ("missed", 1, row.scheduled_for)
 

@@ -1,0 +1,80 @@
+"""Writes of one kind that come while another is under way: they go together, as one statement.
+
+One that comes alone goes alone, at once. PostgreSQL plans, commits and answers once for all that go together.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from jobd.errors import ServiceUnavailable
+
+MOST = 64
+"""Writes that go together at the most."""
+
+_Call = tuple[tuple[Any, ...], "asyncio.Future[bool]"]
+
+
+class Gathering:
+    """`alone(*args)` does one write and says whether it did anything. `together(calls)` tries several, and says of each
+    whether it was done: what was not is done alone, and what is wrong with one is nobody else's.
+    """
+
+    def __init__(
+        self, alone: Callable[..., Awaitable[bool]], together: Callable[[list[tuple[Any, ...]]], Awaitable[list[bool]]]
+    ) -> None:
+        self._alone = alone
+        self._together = together
+        self._waiting: list[_Call] = []
+        self._is_under_way = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def write(self, *args: Any) -> bool:
+        if not self._is_under_way:
+            self._is_under_way = True
+            try:
+                return await self._alone(*args)
+            finally:
+                self._go_on()
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((args, answer))
+        return await answer
+
+    def _go_on(self) -> None:
+        calls, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        self._is_under_way = bool(calls)
+        if calls:
+            task = asyncio.get_running_loop().create_task(self._write(calls))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _write(self, calls: list[_Call]) -> None:
+        done = [False] * len(calls)
+        try:
+            if len(calls) > 1:
+                done = await self._together([args for args, _ in calls])
+        except ServiceUnavailable as error:
+            # It may have been committed: who asked finds out.
+            for _, answer in calls:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        except Exception:  # one of them cannot be written: which, is seen when each is tried alone
+            done = [False] * len(calls)
+        finally:
+            self._go_on()
+        left = [call for call, is_done in zip(calls, done, strict=True) if not is_done]
+        for (_, answer), is_done in zip(calls, done, strict=True):
+            if is_done and not answer.done():
+                answer.set_result(True)
+        await asyncio.gather(*(self._write_alone(*call) for call in left))
+
+    async def _write_alone(self, args: tuple[Any, ...], answer: "asyncio.Future[bool]") -> None:
+        try:
+            result = await self._alone(*args)
+        except Exception as error:  # whoever waits is to have it
+            if not answer.done():
+                answer.set_exception(error)
+        else:
+            if not answer.done():
+                answer.set_result(result)

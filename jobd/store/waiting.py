@@ -1,0 +1,79 @@
+"""What happens to execs that wait: they are told why, and end when it takes too long."""
+
+from datetime import timedelta
+from functools import partial
+
+from peewee import Expression
+
+from jobd.metrics import Metrics
+from jobd.store import execs, lifecycle, outbox, statements
+from jobd.store.clock import now
+from jobd.store.database import count
+from jobd.store.tables import Daemon, Exec, Region
+
+
+def regions_waiting() -> list[str]:
+    """The regions in which an exec could be claimed now."""
+    # Sorted by the index's columns, or a planner without statistics reads all that waits.
+    first = (
+        "SELECT 1 FROM execs e WHERE e.region_name = regions.name AND e.status = 'W' AND e.owner IS NULL "
+        "AND (e.not_before IS NULL OR e.not_before <= ?) ORDER BY e.region_name, e.namespace, e.seq LIMIT 1"
+    )
+    at = Exec.not_before.db_value(now())
+    return [name for (name,) in statements.rows(Region, f"SELECT name FROM regions WHERE ({first}) IS NOT NULL", at)]  # noqa: S608
+
+
+def explain(daemon: str, region: str, message: str) -> None:
+    """Say that this region cannot be reached, on each exec that waits there or that this daemon runs there, and that
+    does not say anything yet.
+    """
+    Exec.update(message=lifecycle.clean(message)).where(_affected(daemon, region), Exec.message.is_null()).execute()
+
+
+def explain_no_more(daemon: str, region: str) -> None:
+    """The region answers again."""
+    Exec.update(message=None).where(_affected(daemon, region), Exec.message.is_null(False)).execute()
+
+
+def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
+    """End the unowned execs that have been ready for longer than `queue_deadline` seconds, in any region, served by
+    somebody or by nobody; in a region that nobody has served for so long, also what a former daemon still owns.
+    """
+    at = now()
+    ready_before = at - timedelta(seconds=queue_deadline)
+    is_late = (Exec.created_at < ready_before) & (Exec.not_before.is_null() | (Exec.not_before < ready_before))
+    served = {name for daemon in Daemon.select().where(Daemon.heartbeat_at >= ready_before) for name in daemon.regions}
+    is_left = Exec.owner.is_null() | Exec.region_name.not_in(sorted(served))
+    ended: list[Exec] = []
+    awaited: list[int] = []
+    for row in list(Exec.select().where(Exec.status == "W", is_late, is_left).limit(limit)):
+        message = lifecycle.clean(row.message) or f"the region {row.region_name} could not run it in time"
+        # With a handle it may have been started.
+        reason = "region_unavailable" if row.handle is None else "lost"
+        changes = {"status": "F", "reason": reason, "message": message, "ended_at": at}
+        moved = lifecycle.change(row, "W", {**changes, "owner": None, "holds_slot": False})
+        if moved is not lifecycle.Moved.NOT:
+            count(partial(_tell_overdue, row.region_name, reason))
+            ended.append(row)
+        if moved is lifecycle.Moved.AWAITED:
+            awaited.append(row.seq)
+    outbox.tell(awaited)
+    return ended
+
+
+def expire_slots() -> None:
+    """Scheduled execs that waited past their starting deadline become slots that did not run."""
+    at = now()
+    late = (Exec.status == "W") & Exec.owner.is_null() & (Exec.start_before < at)
+    slot = {"missed_count": 1, "missed_from": Exec.scheduled_for, "missed_to": Exec.scheduled_for}
+    execs.end_all(Exec.update(status="N", reason="missed", ended_at=at, **slot).where(late))
+
+
+def _tell_overdue(region: str, reason: str, metrics: Metrics) -> None:
+    metrics.ended(region, "F", reason, None)
+
+
+def _affected(daemon: str, region: str) -> Expression:
+    waits = (Exec.status == "W") & Exec.owner.is_null()
+    runs = (Exec.status == "R") & (Exec.owner == daemon)
+    return lifecycle.live_in(region) & (waits | runs)
