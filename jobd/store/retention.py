@@ -3,15 +3,17 @@
 All of it in small batches, so that a changed setting never holds the database up.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from peewee import Expression, fn
 
+from jobd.store import statements
 from jobd.store.clock import now
 from jobd.store.execs import LIVE
 from jobd.store.tables import Exec, ExecLog, Job
 
 JOBS_AT_ONCE = 20_000
+RECENT_AT_ONCE = 500
 EXECS_AT_ONCE = 1000
 
 
@@ -20,16 +22,27 @@ def drop_old(max_age: float) -> int:
     return _drop(Exec.ended_at < now() - timedelta(seconds=max_age))
 
 
-def drop_surplus(kept: int, after_job: int) -> tuple[int, int | None]:
-    """Drop what the jobs after `after_job` have beyond their newest `execs_kept` (or `kept`) ended execs.
+def drop_surplus(kept: int, after_job: int, since: datetime | None = None) -> tuple[int, int | None]:
+    """Drop what the jobs after `after_job` have beyond their newest `execs_kept` (or `kept`) ended execs: all jobs, or
+    those of which an exec ended `since` then. Slots that did not run do not count.
 
-    Slots that did not run do not count. Answers how many were dropped and the job to go on after: None at the end.
+    Answers how many were dropped and the job to go on after: None at the end.
     """
-    jobs = [row.id for row in Job.select(Job.id).where(Job.id > after_job).order_by(Job.id).limit(JOBS_AT_ONCE)]
+    if since is None:
+        most, text = JOBS_AT_ONCE, "SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?"
+        found = statements.rows(Job, text, after_job, most)
+    else:
+        most, text = (
+            RECENT_AT_ONCE,
+            "SELECT DISTINCT job_id FROM execs WHERE ended_at >= ? AND job_id > ? ORDER BY 1 LIMIT ?",
+        )
+        found = statements.rows(Exec, text, Exec.ended_at.db_value(since), after_job, most)
+    jobs = [id for (id,) in found]
     if not jobs:
         return 0, None
+    theirs = Exec.job_id.between(jobs[0], jobs[-1]) if since is None else Exec.job_id.in_(jobs)
     place = fn.ROW_NUMBER().over(partition_by=[Exec.job_id], order_by=[Exec.seq.desc()])
-    ended = Exec.status.not_in((*LIVE, "N")) & Exec.job_id.between(jobs[0], jobs[-1])
+    ended = Exec.status.not_in((*LIVE, "N")) & theirs
     ranked = Exec.select(Exec.seq, Exec.job_id, place.alias("place")).where(ended).alias("ranked")
     surplus = (
         Exec.select(ranked.c.seq)
@@ -41,7 +54,7 @@ def drop_surplus(kept: int, after_job: int) -> tuple[int, int | None]:
     dropped = _drop(Exec.seq.in_([row.seq for row in surplus]))
     if dropped == EXECS_AT_ONCE:
         return dropped, after_job
-    return dropped, jobs[-1] if len(jobs) == JOBS_AT_ONCE else None
+    return dropped, jobs[-1] if len(jobs) == most else None
 
 
 def _drop(which: Expression) -> int:

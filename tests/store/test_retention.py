@@ -5,6 +5,7 @@ from datetime import timedelta
 from jobd.logs import Kept
 from jobd.store import lifecycle, retention
 from jobd.store.accounts import Caller
+from jobd.store.clock import now
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
 from jobd.store.tables import Exec, ExecLog, Job
@@ -52,6 +53,23 @@ def test_surplus_goes_in_batches(database: Database, caller: Caller, monkeypatch
     assert database.write_sync(retention.drop_surplus, 1, one.id) == (1, two.id)
     assert database.write_sync(retention.drop_surplus, 1, two.id) == (0, None)
     assert len(ids(database)) == 2
+
+
+def test_only_jobs_that_ran_since_are_looked_at(database: Database, caller: Caller, monkeypatch) -> None:
+    monkeypatch.setattr(retention, "RECENT_AT_ONCE", 1)
+    rested, *ran = (make_job(database, caller) for _ in range(3))
+    long_ago = [row.id for row in ended(database, caller, rested, 2)]
+    since = database.read_sync(now)
+    hour_ago = since - timedelta(hours=1)
+    database.write_sync(Exec.update(ended_at=hour_ago).where(Exec.id.in_(long_ago)).execute)
+    for job in ran:
+        ended(database, caller, job, 2)
+    first, second = (job.id for job in ran)
+    assert database.write_sync(retention.drop_surplus, 1, 0, since) == (1, first)
+    assert database.write_sync(retention.drop_surplus, 1, first, since) == (1, second)
+    assert database.write_sync(retention.drop_surplus, 1, second, since) == (0, None)
+    assert len(ids(database)) == 4
+    assert set(long_ago) <= ids(database)
 
 
 def test_what_ended_too_long_ago_goes(database: Database, caller: Caller) -> None:

@@ -1,0 +1,51 @@
+"""What is deleted, too old, or more than is kept goes, in short transactions one after another."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+from jobd.config import Settings
+from jobd.store import audit, deletion, execs, outbox, retention, secrets
+from jobd.store.clock import now
+from jobd.store.database import Database
+
+ALL_JOBS_EVERY = 3600.0
+"""Seconds between two looks at all jobs for records beyond what is kept; else at those that ran."""
+CLOCKS_APART = timedelta(minutes=10)
+"""By no more a region's clock, by which runs end, is behind the database's."""
+
+
+class Retirement:
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._since: datetime | None = None
+        """When jobs with surplus records were looked for last."""
+        self._all_jobs_at = float("-inf")
+
+    async def retire(self) -> None:
+        """Raises ServiceUnavailable."""
+        await self._database.write(deletion.purge_all)
+        await self._database.write(execs.drop_old_keys)
+        while await self._database.write(outbox.drop_old, self._settings.webhooks.max_age):
+            pass
+        await self._database.write(secrets.drop_left)
+        while await self._database.write(retention.drop_old, self._settings.execs.max_age):
+            pass
+        while await self._database.write(audit.drop_old, self._settings.audit.max_age):
+            pass
+        await self._drop_surplus()
+
+    async def _drop_surplus(self) -> None:
+        """Look at the jobs that ran since the last time; now and then at all, since what is kept of them may change."""
+        loop = asyncio.get_running_loop()
+        since = self._since if loop.time() < self._all_jobs_at else None
+        at = await self._database.read(now)
+        job: int | None = 0
+        while job is not None:
+            began = loop.time()
+            _, job = await self._database.write(retention.drop_surplus, self._settings.execs.kept, job, since)
+            # Half of the time is for others.
+            await asyncio.sleep(loop.time() - began)
+        self._since = at - CLOCKS_APART
+        if since is None:
+            self._all_jobs_at = loop.time() + ALL_JOBS_EVERY
