@@ -40,7 +40,7 @@ everything else in the loop. Those that wait for a pull are not among them.
 """
 LAUNCHES_LEFT = CALL_THREADS
 """So many of them keep the region's threads busy: more are claimed when no more are left."""
-LAUNCHED_WHILE_LATE = 2
+LAUNCHED_WHILE_LATE = 4
 """The same while slots fire late: that they fire goes before starting what has come due."""
 RETRY_AFTER_OUTAGE = 1.0
 """Seconds until an exec is tried again whose region went away before it had a handle."""
