@@ -28,15 +28,20 @@ class Gathering:
         self._waiting: list[_Call] = []
         self._is_under_way = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def write(self, *args: Any) -> bool:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # What a loop left that is over would be waited for in vain.
+            self._loop, self._waiting, self._is_under_way = loop, [], False
         if not self._is_under_way:
             self._is_under_way = True
             try:
                 return await self._alone(*args)
             finally:
                 self._go_on()
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bool] = loop.create_future()
         self._waiting.append((args, answer))
         return await answer
 
