@@ -40,7 +40,8 @@ everything else in the loop. Those that wait for a pull are not among them.
 """
 LAUNCHES_LEFT = CALL_THREADS
 """So many of them keep the region's threads busy: more are claimed when no more are left."""
-LAUNCHED_WHILE_LATE = 4
+LAUNCHED_WHILE_LATE = CALL_THREADS
+LEFT_WHILE_LATE = CALL_THREADS // 2
 """The same while slots fire late: that they fire goes before starting what has come due."""
 RETRY_AFTER_OUTAGE = 1.0
 """Seconds until an exec is tried again whose region went away before it had a handle."""
@@ -131,20 +132,19 @@ class Dispatcher:
         for row in rows:
             live = LiveExec(row, region)
             self._live.add(live)
-            region.launching.add(row.id)
+            region.launching.add(live)
             self._spawn(self._launch(live))
 
     def _room(self, region: ServedRegion) -> int:
         """How many more may be launched now."""
         under_way = len(region.launching)
-        if self._fires_late():
-            return 0 if under_way else LAUNCHED_WHILE_LATE
-        return LAUNCHED_AT_ONCE - under_way if under_way <= LAUNCHES_LEFT else 0
+        most, left = (LAUNCHED_WHILE_LATE, LEFT_WHILE_LATE) if self._fires_late() else (LAUNCHED_AT_ONCE, LAUNCHES_LEFT)
+        return most - under_way if under_way <= left else 0
 
     def _launched(self, live: LiveExec) -> None:
         """It is started, or ended, or waits for a pull: another may be claimed."""
         region = live.region
-        region.launching.discard(live.row.id)
+        region.launching.discard(live)
         if region.is_held_back and self._room(region):
             region.is_held_back = False
             self.wake(region.name)

@@ -51,8 +51,8 @@ class ServedRegion:
         """Unix time of the last answer, an error that the contract knows being one."""
         self.turn = ""
         """The namespace of which an exec was claimed last: its neighbour is next."""
-        self.launching: set[str] = set()
-        """Ids of the execs between their claim and their start."""
+        self.launching: set[Any] = set()
+        """The live execs between their claim and their start."""
         self.is_held_back = False
         """Whether more may wait than were claimed, because of those."""
         self.was_open = False

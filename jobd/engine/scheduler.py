@@ -24,6 +24,8 @@ LOOK_EVERY = 0.2
 """Seconds ahead for which slots are armed, and between two looks for them: less than the shortest period of a job."""
 LATE = timedelta(milliseconds=3)
 """A slot that fires later than this has waited for the processor."""
+MISSED = timedelta(seconds=1)
+"""One that fires later than this has waited for something else."""
 
 
 class Scheduler:
@@ -38,6 +40,7 @@ class Scheduler:
         self._on_fired = on_fired
         self._periodic = Periodic(self._scan, tick * 1000)
         self._timer: asyncio.TimerHandle | None = None
+        self._is_stopped = False
         self._scanning: asyncio.Task[None] | None = None
         self._room: Room | None = None
         self._counted_at = float("-inf")
@@ -56,6 +59,7 @@ class Scheduler:
 
     async def stop(self) -> None:
         """Fire nothing more; a transaction under way is waited for."""
+        self._is_stopped = True
         self._periodic.stop()
         if self._timer is not None:
             self._timer.cancel()
@@ -67,6 +71,7 @@ class Scheduler:
 
     def abandon(self) -> None:
         """End at once."""
+        self._is_stopped = True
         self._periodic.stop()
         for pending in (self._timer, self._scanning, self._counting, self._looking):
             if pending is not None:
@@ -82,12 +87,12 @@ class Scheduler:
             more = False
             while True:
                 fired = await self._fire_some(look_at_all=more)
-                self.is_late = any(row.created_at - row.scheduled_for > LATE for row in fired.execs[:1])
+                self.is_late = any(LATE < row.created_at - row.scheduled_for < MISSED for row in fired.execs[:1])
                 self.scanned_at = time.monotonic()
                 self._database.metrics.last_tick.set_to_current_time()
                 self._on_fired(fired.execs)
                 more = fired.more
-                if not more:
+                if not more or self._is_stopped:
                     break
         except ServiceUnavailable as error:
             self.scanned_at = time.monotonic()
@@ -101,7 +106,7 @@ class Scheduler:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if fired.next_in is not None and fired.next_in < self._tick:
+        if fired.next_in is not None and fired.next_in < self._tick and not self._is_stopped:
             self._timer = asyncio.get_running_loop().call_later(fired.next_in, self._scan)
             self._look_ahead(fired.next_in)
 
@@ -110,10 +115,13 @@ class Scheduler:
         room = self._room if time.monotonic() - self._counted_at < FORGOTTEN_AFTER else None
         due = self._armed.take_due(room) if room is not None and not look_at_all else []
         if room is not None and due:
-            fired = await self._database.write_apart("scan", armed.fire_armed, due, room, self._armed.first)
+            latest = min(MISSED, timedelta(seconds=self._rules.late_after))
+            fired = await self._database.write_apart("scan", armed.fire_armed, due, room, self._armed.first, latest)
             self._armed.put_back(slot for slot in due if slot.at > fired.at)
+            self._armed.forget(fired.at - latest)
         else:
             fired = await self._database.write_apart("scan", slots.fire_due, self._rules, room)
+            self._armed.forget(fired.at)
         if room is None and fired.room is not None:
             self._room, self._counted_at = fired.room, time.monotonic()
         elif fired.execs:
@@ -133,6 +141,8 @@ class Scheduler:
             self._armed.add(await self._database.read(armed.look_ahead, self._armed.until, AHEAD))
         except ServiceUnavailable as error:
             log.debug("no slots were armed: %s", error)
+        except Exception:  # scans fire what is not armed
+            log.exception("no slots were armed")
 
     def _recount(self) -> None:
         """While slots fire, their room is counted now and then; no scan waits for that."""
@@ -146,3 +156,5 @@ class Scheduler:
             self._counted_at = time.monotonic()
         except ServiceUnavailable as error:
             log.debug("the room of namespaces was not counted: %s", error)
+        except Exception:  # a scan counts it
+            log.exception("the room of namespaces was not counted")

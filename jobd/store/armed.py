@@ -69,6 +69,8 @@ class Armed:
         self._clock = (datetime.max, 0.0)
 
     def add(self, ahead: "Ahead") -> None:
+        if self.until is not None and ahead.until < self.until:
+            self._slots.clear()  # the clock was set back: those slots are far away now
         self._slots += ahead.slots
         self.until, self._clock = ahead.until, ahead.clock
 
@@ -85,6 +87,11 @@ class Armed:
 
     def put_back(self, slots_early: Iterable[ArmedSlot]) -> None:
         self._slots.extendleft(reversed(list(slots_early)))
+
+    def forget(self, until: datetime) -> None:
+        """Slots up to then have been decided, or are not for firing here any more."""
+        while self._slots and self._slots[0].at <= until:
+            self._slots.popleft()
 
     @property
     def first(self) -> datetime | None:
@@ -126,9 +133,9 @@ def _arm(job: Job) -> ArmedSlot | None:
 
 
 @one_statement
-def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None) -> Fired:
+def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None, latest: timedelta = LATEST) -> Fired:
     """Fire what is due of these by the database's clock. `more`: whether something is due besides them and
-    is not armed, when `first_armed` is the first of those that are.
+    is not armed, when `first_armed` is the first of those that are. What is later than `latest` is left alone.
     """
     began = time.monotonic()
     values = [
@@ -136,7 +143,7 @@ def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None) -
         for n, s in enumerate(due)
     ]
     text, parameters = slots.with_values(_FIRE, values)
-    late = LATEST // timedelta(microseconds=1)
+    late = latest // timedelta(microseconds=1)
     found = Job._meta.database.execute_sql(text.replace("{late}", str(late)), parameters).fetchall()
     at, first = (Job.next_fire_at.python_value(value) for value in found[0][:2])
     ids = {id for _, _, id in found}
@@ -145,7 +152,7 @@ def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None) -
         row.created_at = at
     count(lambda metrics: slots.count_fired(made, metrics))
     is_left = first is not None and first <= at and (first_armed is None or first < first_armed)
-    coming = [first, *(slot.following for slot in due if slot.row.id in ids)]
+    coming = [first, *(slot.following for slot in due)]
     soonest = min((instant for instant in coming if instant is not None), default=None)
     passed = timedelta(seconds=time.monotonic() - began)
     return Fired(made, is_left, slots.seconds_until(soonest, at + passed), room, at)

@@ -7,10 +7,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from jobd import journal
 from jobd.errors import ServiceUnavailable
 
 MOST = 64
 """Writes that go together at the most."""
+PATIENCE = 0.05
+"""Seconds after which what came meanwhile waits no longer: one row that is locked must not hold up all others."""
 
 _Call = tuple[tuple[Any, ...], "asyncio.Future[bool]"]
 
@@ -37,9 +40,11 @@ class Gathering:
             self._loop, self._waiting, self._is_under_way = loop, [], False
         if not self._is_under_way:
             self._is_under_way = True
+            late = loop.call_later(PATIENCE, self._go_on)
             try:
                 return await self._alone(*args)
             finally:
+                late.cancel()
                 self._go_on()
         answer: asyncio.Future[bool] = loop.create_future()
         self._waiting.append((args, answer))
@@ -54,7 +59,9 @@ class Gathering:
             task.add_done_callback(self._tasks.discard)
 
     async def _write(self, calls: list[_Call]) -> None:
+        journal.about_nothing()  # and all of them
         done = [False] * len(calls)
+        late = asyncio.get_running_loop().call_later(PATIENCE, self._go_on)
         try:
             if len(calls) > 1:
                 done = await self._together([args for args, _ in calls])
@@ -67,6 +74,7 @@ class Gathering:
         except Exception:  # one of them cannot be written: which, is seen when each is tried alone
             done = [False] * len(calls)
         finally:
+            late.cancel()
             self._go_on()
         left = [call for call, is_done in zip(calls, done, strict=True) if not is_done]
         for (_, answer), is_done in zip(calls, done, strict=True):

@@ -18,7 +18,7 @@ _QUEUES = (
     "(SELECT CASE WHEN e.region_name = ? {until} THEN e.namespace END FROM execs e "
     f"WHERE {_WAITS} AND {{beyond}} "
     "ORDER BY e.region_name, e.namespace LIMIT 1) FROM turn WHERE turn.namespace IS NOT NULL), "
-    "queue (seqs) AS (SELECT (SELECT {together} FROM (SELECT e.seq FROM execs e "
+    "queue (seqs) AS {once} (SELECT (SELECT {together} FROM (SELECT e.seq FROM execs e "
     f"WHERE e.region_name = ? AND e.namespace = turn.namespace AND {_WAITS} "
     "AND (e.not_before IS NULL OR e.not_before <= ?) AND (e.start_before IS NULL OR e.start_before >= ?) "
     f"AND (NOT e.replaces OR NOT EXISTS ({_PREDECESSOR})) ORDER BY e.seq LIMIT ?) AS oldest) "
@@ -50,6 +50,8 @@ def _queues(region: str, at_most: int, after: str, until: str | None) -> list[li
     at = Exec.not_before.db_value(now())
     is_sqlite = isinstance(Exec._meta.database, SqliteDatabase)
     text = _QUEUES.format(
+        # Else each queue is read once to be looked at and once to be answered.
+        once="" if is_sqlite else "MATERIALIZED",
         beyond=_BEYOND_ON_SQLITE if is_sqlite else _BEYOND,
         text="text" if is_sqlite else "varchar",
         until="" if until is None else "AND e.namespace <= ?",

@@ -84,11 +84,29 @@ async def test_few_are_launched_while_slots_fire_late(bench: Bench, monkeypatch:
         return type(executor).create(executor, spec)
 
     monkeypatch.setattr(executor, "create", create)
-    rows = await asyncio.gather(*(bench.trigger(engine, bench.job()) for _ in range(12)))
+    rows = await asyncio.gather(*(bench.trigger(engine, bench.job()) for _ in range(24)))
     await bench.eventually(lambda: len(engine.regions["BEIJING1"].launching) == 0)
     for row in rows:
         await bench.until(row, "R", "S")
-    assert most == 4
+    assert most == 8
+
+
+async def test_what_is_armed_does_not_outlive_its_instant(bench: Bench) -> None:
+    engine = await bench.engine(bench.executor())
+    wanted = await coming(bench)
+    await bench.eventually(lambda: _are(fired(bench.database), len(wanted)))
+    await bench.eventually(lambda: engine._scheduler._armed.first is None)
+
+
+async def test_a_scheduler_that_is_stopped_fires_nothing_more(bench: Bench) -> None:
+    engine = await bench.engine(bench.executor())
+    wanted = await coming(bench)
+    await bench.eventually(lambda: _are(fired(bench.database), len(wanted) // 4))
+    await engine._scheduler.stop()
+    before = await fired(bench.database)
+    await asyncio.sleep(10 * APART.total_seconds())
+    assert await fired(bench.database) == before
+    assert len(before) < len(wanted)
 
 
 def _failing_beside_scans(original: Any) -> Any:

@@ -105,14 +105,12 @@ def test_what_is_not_as_it_was_is_left_to_a_scan(database: Database, caller: Cal
     assert [row.id for row in everything(database)] == before
 
 
-def test_a_slot_that_is_very_late_is_left_to_a_scan(
-    database: Database, caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(armed, "LATEST", timedelta(milliseconds=20))
+def test_a_slot_that_is_very_late_is_left_to_a_scan(database: Database, caller: Caller) -> None:
     coming(database, caller)
     due = look(database)
-    wait_until(database, due[0].at + timedelta(milliseconds=21))
-    fired = fire(database, due)
+    latest = timedelta(milliseconds=20)
+    wait_until(database, due[0].at + latest)
+    fired = database.write_sync(armed.fire_armed, due, Room(100, {}), None, latest)
     assert (fired.execs, fired.more) == ([], True)
 
 
@@ -199,3 +197,21 @@ def test_the_room_of_a_namespace_is_counted_before_it_is_refused(database: Datab
     fired = database.write_sync(slots.fire_due, rules, stale)
     assert len(fired.execs) == 2, "the count was old: there was room for two"
     assert fired.room is stale
+
+
+def test_what_a_scan_decided_is_armed_no_longer(database: Database, caller: Caller) -> None:
+    first, second = coming(database, caller), coming(database, caller, ahead=2 * SOON)
+    waiting = armed.Armed()
+    waiting.add(database.read_sync(armed.look_ahead, None, 5.0))
+    wait_until(database, first.next_fire_at)
+    waiting.forget(database.write_sync(slots.fire_due, RULES).at)
+    assert waiting.first == second.next_fire_at
+
+
+def test_nothing_stays_armed_when_the_clock_is_set_back(database: Database, caller: Caller) -> None:
+    coming(database, caller)
+    waiting = armed.Armed()
+    ahead = database.read_sync(armed.look_ahead, None, 5.0)
+    waiting.add(ahead)
+    waiting.add(armed.Ahead([], ahead.until - timedelta(hours=1), ahead.clock))
+    assert waiting.first is None

@@ -153,6 +153,31 @@ async def test_much_output_goes_alone(database: Database, caller: Caller) -> Non
     assert database.read_sync(ExecLog.select().count) == COUNT
 
 
+async def test_one_that_is_slow_holds_up_no_other() -> None:
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    async def alone(number: int) -> bool:
+        if number == 0:
+            await gate.wait()
+        return True
+
+    async def together(calls: list[tuple[Any, ...]]) -> list[bool]:
+        if (5,) in calls:
+            begun.set()
+            await gate.wait()
+        return [True] * len(calls)
+
+    gathering = Gathering(alone, together)
+    slow = [asyncio.ensure_future(gathering.write(0))]
+    assert await asyncio.gather(*(gathering.write(number) for number in (1, 2, 3))) == [True] * 3
+    slow += [asyncio.ensure_future(gathering.write(number)) for number in (0, 5, 6)]
+    await begun.wait()
+    assert await gathering.write(7) is True
+    assert not any(write.done() for write in slow)
+    gate.set()
+    assert await asyncio.gather(*slow) == [True] * 4
+
+
 async def test_a_lost_answer_is_no_answer_for_all_that_went_together() -> None:
     gate, done = asyncio.Event(), []
 
