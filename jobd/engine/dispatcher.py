@@ -40,9 +40,11 @@ everything else in the loop. Those that wait for a pull are not among them.
 """
 LAUNCHES_LEFT = CALL_THREADS
 """So many of them keep the region's threads busy: more are claimed when no more are left."""
-LAUNCHED_WHILE_LATE = CALL_THREADS
-LEFT_WHILE_LATE = CALL_THREADS // 2
+LAUNCHED_WHILE_LATE = 4
+LEFT_WHILE_LATE = 1
 """The same while slots fire late: that they fire goes before starting what has come due."""
+YOUNG = 1.0
+"""Seconds after which a launch, which may hang, does not count among those."""
 RETRY_AFTER_OUTAGE = 1.0
 """Seconds until an exec is tried again whose region went away before it had a handle."""
 
@@ -137,9 +139,12 @@ class Dispatcher:
 
     def _room(self, region: ServedRegion) -> int:
         """How many more may be launched now."""
-        under_way = len(region.launching)
-        most, left = (LAUNCHED_WHILE_LATE, LEFT_WHILE_LATE) if self._fires_late() else (LAUNCHED_AT_ONCE, LAUNCHES_LEFT)
-        return most - under_way if under_way <= left else 0
+        most, left, under_way = LAUNCHED_AT_ONCE, LAUNCHES_LEFT, len(region.launching)
+        if self._fires_late():
+            young = asyncio.get_running_loop().time() - YOUNG
+            most, left = LAUNCHED_WHILE_LATE, LEFT_WHILE_LATE
+            under_way = sum(live.claimed_at > young for live in region.launching)
+        return max(most - under_way, 0) if under_way <= left else 0
 
     def _launched(self, live: LiveExec) -> None:
         """It is started, or ended, or waits for a pull: another may be claimed."""

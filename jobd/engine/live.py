@@ -22,6 +22,8 @@ class LiveExec:
     """Held by whoever moves it; transitions of one exec never overlap."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once its end was asked for or its time is over."""
+    claimed_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    """Loop time."""
     stop_under_way: bool = False
     log_failures: int = 0
     mask: Mask | None = None
