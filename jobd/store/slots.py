@@ -34,7 +34,7 @@ MOST_MISSED_RUN = 1000
 """Missed slots that `run_all` runs at the most; what is older is recorded as not run."""
 WRITTEN_AT_ONCE = 500
 """Rows in one statement."""
-SOON = 0.002
+SOON = 0.003
 """Seconds until a scan looks again for what is due already, or in less than that: what comes close together is fired
 together.
 """
