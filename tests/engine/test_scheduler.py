@@ -1,11 +1,13 @@
 """The scheduler of a running engine: what comes due fires, once, and starting runs gives way to it."""
 
 import asyncio
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from jobd.engine import dispatcher
 from jobd.errors import ServiceUnavailable
 from jobd.store import armed, slots
 from jobd.store.clock import now
@@ -89,6 +91,32 @@ async def test_few_are_launched_while_slots_fire_late(bench: Bench, monkeypatch:
     for row in rows:
         await bench.until(row, "R", "S")
     assert most == 4
+
+
+async def test_launches_that_hang_keep_nobody_from_starting_while_slots_fire_late(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "YOUNG", 0.05)
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    monkeypatch.setattr(engine._dispatcher, "_fires_late", lambda: True)
+    release, hung = threading.Event(), []
+
+    def create(spec: Any) -> Any:
+        if len(hung) < 3:
+            hung.append(spec.exec_id)
+            release.wait(20)
+        return type(executor).create(executor, spec)
+
+    monkeypatch.setattr(executor, "create", create)
+    rows = [await bench.trigger(engine, bench.job()) for _ in range(8)]
+    await bench.eventually(lambda: len(hung) == 3)
+    try:
+        for row in rows:
+            if row.id not in hung:
+                await bench.until(row, "R", "S")
+    finally:
+        release.set()
 
 
 async def test_what_is_armed_does_not_outlive_its_instant(bench: Bench) -> None:
