@@ -9,7 +9,7 @@ from datetime import timedelta
 from jobd.engine.periodic import Periodic
 from jobd.errors import ServiceUnavailable
 from jobd.store import armed, slots
-from jobd.store.armed import Armed
+from jobd.store.armed import LATEST, Armed
 from jobd.store.database import Database
 from jobd.store.slots import Fired, Room, Rules
 from jobd.store.tables import Exec
@@ -23,9 +23,7 @@ AHEAD = 0.6
 LOOK_EVERY = 0.2
 """Seconds ahead for which slots are armed, and between two looks for them: less than the shortest period of a job."""
 LATE = timedelta(milliseconds=3)
-"""A slot that fires later than this has waited for the processor."""
-MISSED = timedelta(seconds=1)
-"""One that fires later than this has waited for something else."""
+"""A slot that fires later than this has waited for the processor; later than `LATEST`, for something else."""
 
 
 class Scheduler:
@@ -87,7 +85,7 @@ class Scheduler:
             more = False
             while True:
                 fired = await self._fire_some(look_at_all=more)
-                self.is_late = any(LATE < row.created_at - row.scheduled_for < MISSED for row in fired.execs[:1])
+                self.is_late = any(LATE < row.created_at - row.scheduled_for < LATEST for row in fired.execs[:1])
                 self.scanned_at = time.monotonic()
                 self._database.metrics.last_tick.set_to_current_time()
                 self._on_fired(fired.execs)
@@ -115,7 +113,7 @@ class Scheduler:
         room = self._room if time.monotonic() - self._counted_at < FORGOTTEN_AFTER else None
         due = self._armed.take_due(room) if room is not None and not look_at_all else []
         if room is not None and due:
-            latest = min(MISSED, timedelta(seconds=self._rules.late_after))
+            latest = min(LATEST, timedelta(seconds=self._rules.late_after))
             fired = await self._database.write_apart("scan", armed.fire_armed, due, room, self._armed.first, latest)
             self._armed.put_back(slot for slot in due if slot.at > fired.at)
             self._armed.forget(fired.at - latest)
