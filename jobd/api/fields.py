@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
+from typing_extensions import TypeAliasType
 
 from jobd.api.faults import shown
 from jobd.settings import is_mail_address
@@ -223,28 +224,40 @@ def _subject_type(text: str) -> str:
     return text
 
 
+# A TypeAliasType is a schema of its own in the OpenAPI document, so that generated clients have one type by its name.
 Name = Annotated[str, AfterValidator(_name), _shown_as(minLength=1, maxLength=255)]
 Namespace = Annotated[str, AfterValidator(_namespace), _shown_as(pattern=f"^{USERNAME.pattern}$")]
 Command = Annotated[str, AfterValidator(_command), _shown_as(minLength=1, maxLength=COMMAND_LENGTH)]
 Repository = Annotated[str, AfterValidator(_repository), _shown_as(minLength=1, maxLength=IMAGE_LENGTH)]
 Tag = Annotated[str, AfterValidator(_tag), _shown_as(pattern=f"^(?:{_TAG.pattern}|{_DIGEST.pattern})$")]
-Variables = Annotated[
-    dict[str, str], AfterValidator(_variables), _shown_as(propertyNames={"pattern": f"^{_VARIABLE.pattern}$"})
-]
-SecretVariables = Annotated[
-    dict[str, SecretStr],
-    AfterValidator(_secrets),
-    _shown_as(maxProperties=MOST_SECRETS, propertyNames={"pattern": f"^{_VARIABLE.pattern}$"}),
-]
-Labels = Annotated[
-    dict[str, Annotated[str, _shown_as(maxLength=255)]],
-    AfterValidator(_labels),
-    _shown_as(maxProperties=MOST_LABELS, propertyNames={"pattern": "^[^=]{1,255}$"}),
-]
-Mounts = Annotated[
-    list[
-        Annotated[dict[str, str], _shown_as(required=["name", "path"], properties=_MOUNT, additionalProperties=False)]
+Variables = TypeAliasType(
+    "Variables",
+    Annotated[
+        dict[str, str], AfterValidator(_variables), _shown_as(propertyNames={"pattern": f"^{_VARIABLE.pattern}$"})
     ],
+)
+SecretVariables = TypeAliasType(
+    "SecretVariables",
+    Annotated[
+        dict[str, SecretStr],
+        AfterValidator(_secrets),
+        _shown_as(maxProperties=MOST_SECRETS, propertyNames={"pattern": f"^{_VARIABLE.pattern}$"}),
+    ],
+)
+Labels = TypeAliasType(
+    "Labels",
+    Annotated[
+        dict[str, Annotated[str, _shown_as(maxLength=255)]],
+        AfterValidator(_labels),
+        _shown_as(maxProperties=MOST_LABELS, propertyNames={"pattern": "^[^=]{1,255}$"}),
+    ],
+)
+JobMount = TypeAliasType(
+    "JobMount",
+    Annotated[dict[str, str], _shown_as(required=["name", "path"], properties=_MOUNT, additionalProperties=False)],
+)
+Mounts = Annotated[
+    list[JobMount],
     AfterValidator(_mounts),
     _shown_as(maxItems=MOST_MOUNTS),
 ]
@@ -258,19 +271,19 @@ Recipients = Annotated[
     _shown_as(maxItems=MOST_RECIPIENTS),
 ]
 Url = Annotated[str, AfterValidator(_url), _shown_as(pattern="^https?://", maxLength=URL_LENGTH)]
-Event = Literal["job:start", "job:succeed", "job:fail", "job:cancel", "job:not_run"]
-Events = Annotated[
-    list[Annotated[str, _shown_as(enum=list(EVENTS.values()))]], AfterValidator(_events), _shown_as(minItems=1)
-]
+HookEvent = TypeAliasType("HookEvent", Annotated[str, _shown_as(enum=list(EVENTS.values()))])
+Events = Annotated[list[HookEvent], AfterValidator(_events), _shown_as(minItems=1)]
 Secret = Annotated[str, AfterValidator(_secret), _shown_as(minLength=1, maxLength=SECRET_LENGTH)]
-SubjectType = Annotated[str, AfterValidator(_subject_type), _shown_as(enum=["job", "namespace"])]
-PullPolicy = Literal["always", "if_not_present", "never"]
-MissedRunPolicy = Literal["skip", "run_once", "run_all"]
-ConcurrencyPolicy = Literal["allow", "forbid", "replace"]
+HookSubjectType = TypeAliasType(
+    "HookSubjectType", Annotated[str, AfterValidator(_subject_type), _shown_as(enum=["job", "namespace"])]
+)
+PullPolicy = TypeAliasType("PullPolicy", Literal["always", "if_not_present", "never"])
+MissedRunPolicy = TypeAliasType("MissedRunPolicy", Literal["skip", "run_once", "run_all"])
+ConcurrencyPolicy = TypeAliasType("ConcurrencyPolicy", Literal["allow", "forbid", "replace"])
 Password = Annotated[str, _shown_as(minLength=8, maxLength=1024)]
-Access = Literal["read", "write"]
-Role = Literal["reader", "writer", "admin"]
-Status = Literal["W", "R", "S", "F", "C", "N"]
+TokenAccess = TypeAliasType("TokenAccess", Literal["read", "write"])
+Role = TypeAliasType("Role", Literal["reader", "writer", "admin"])
+ExecStatus = TypeAliasType("ExecStatus", Literal["W", "R", "S", "F", "C", "N"])
 
 
 def is_namespace(text: str) -> bool:

@@ -127,7 +127,7 @@ class HookFields(Body):
 
 
 class HookCreate(HookFields):
-    subject_type: fields.SubjectType
+    subject_type: fields.HookSubjectType
     """A hook of a job, or of all jobs of a namespace."""
     subject: Subject
     """The job's id, or the namespace's name."""
@@ -136,7 +136,7 @@ class HookCreate(HookFields):
 
 
 class HookChange(HookFields):
-    subject_type: fields.SubjectType | None = None
+    subject_type: fields.HookSubjectType | None = None
     """Never changes."""
     subject: Subject | None = None
     """Never changes."""
@@ -222,7 +222,7 @@ class TokenCreate(Body):
     """What it is for."""
     namespace: fields.Namespace | None = None
     """The only one that it opens; null: all that its user may use."""
-    access: fields.Access | None = None
+    access: fields.TokenAccess | None = None
     """Null is `write`."""
     expires_at: Annotated[Instant, Field(strict=False)] | None = None
     """When it stops working; null: never."""
@@ -293,7 +293,7 @@ class ExecQuery(PageQuery):
     """Those of this namespace alone."""
     job: Annotated[int, Field(ge=1, le=fields.LARGEST_ID), Digits] | None = None
     """Those of the job with this id."""
-    status: fields.Status | None = None
+    status: fields.ExecStatus | None = None
     """Those with this status."""
     region: str | None = None
     """Those in this region."""
@@ -304,7 +304,7 @@ class ExecQuery(PageQuery):
 
 
 class HookQuery(Query):
-    subject_type: fields.SubjectType
+    subject_type: fields.HookSubjectType
     """Whether `subject` is a job or a namespace."""
     subject: str
     """The job's id, or the namespace's name."""

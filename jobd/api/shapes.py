@@ -7,27 +7,37 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from jobd.api import fields
 
 Id = Annotated[int, Field(ge=1, le=fields.LARGEST_ID)]
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 Count = Annotated[int, Field(ge=0)]
-Hidden = dict[str, Literal["******"]]
-Reason = Literal[
-    "exit_code",
-    "timeout",
-    "oom_killed",
-    "image_not_found",
-    "image_pull_failed",
-    "start_failed",
-    "region_unavailable",
-    "lost",
-    "cancelled",
-    "replaced",
-    "overlap",
-    "missed",
-]
+HiddenVariables = TypeAliasType("HiddenVariables", dict[str, Literal["******"]])
+ExecReason = TypeAliasType(
+    "ExecReason",
+    Literal[
+        "exit_code",
+        "timeout",
+        "oom_killed",
+        "image_not_found",
+        "image_pull_failed",
+        "start_failed",
+        "region_unavailable",
+        "lost",
+        "cancelled",
+        "replaced",
+        "overlap",
+        "missed",
+    ],
+)
+TriggerMode = TypeAliasType("TriggerMode", Literal["M", "S", "R"])
+DeliveryStatus = TypeAliasType("DeliveryStatus", Literal["pending", "delivered", "failed"])
+LogStreamName = TypeAliasType("LogStreamName", Literal["stdout", "stderr", "cut"])
+NamespaceRoles = TypeAliasType("NamespaceRoles", dict[str, fields.Role])
+AuditedValues = TypeAliasType("AuditedValues", dict[str, Any])
+FieldFaults = TypeAliasType("FieldFaults", dict[str, list[str]])
 
 
 class Shape(BaseModel):
@@ -44,7 +54,7 @@ class Page(Shape):
 
 class LastExec(Shape):
     id: Uuid
-    status: fields.Status
+    status: fields.ExecStatus
     ended_at: datetime | None
 
 
@@ -64,9 +74,9 @@ class JobAsItIs(Shape):
     docker_image_tag: str
     resource_size: str
     region_name: str
-    secret_vars: Hidden
+    secret_vars: HiddenVariables
     pull_policy: fields.PullPolicy
-    labels: dict[str, str]
+    labels: fields.Labels
     mounts: list[Mount]
     timeout: int | None
     max_retries: int
@@ -90,7 +100,7 @@ class JobAsItIs(Shape):
 
 
 class Job(JobAsItIs):
-    runtime_vars: dict[str, str]
+    runtime_vars: fields.Variables
     last_exec: LastExec | None
     """The newest exec that is not one of those that were not run."""
 
@@ -116,9 +126,9 @@ class AnyExec(Shape):
     """What every form of an exec has in common."""
 
     id: Uuid
-    status: fields.Status
+    status: fields.ExecStatus
     """W waiting, R running, S succeeded, F failed, C cancelled, N not run."""
-    trigger_mode: Literal["M", "S", "R"]
+    trigger_mode: TriggerMode
     """M manual, S scheduled, R retry."""
     attempt: int
     """1 for the first."""
@@ -133,8 +143,8 @@ class AnyExec(Shape):
     """Which image it was, where known."""
     resource_size: str
     region_name: str
-    runtime_vars: dict[str, str]
-    secret_vars: Hidden
+    runtime_vars: fields.Variables
+    secret_vars: HiddenVariables
     created_by: str
     created_at: datetime
     started_at: datetime | None
@@ -145,7 +155,7 @@ class AnyExec(Shape):
     """When its end was asked for."""
     exit_code: int | None
     """The container's; null if there is none."""
-    reason: Reason | None
+    reason: ExecReason | None
     message: str | None
     """The same in words; of one that waits or runs, why it does not go on."""
     log_bytes: Count
@@ -178,13 +188,13 @@ class Hook(Shape):
 
     id: Id
     name: str | None
-    subject_type: Literal["job", "namespace"]
+    subject_type: fields.HookSubjectType
     subject: int | str
     """The job's id, or the namespace's name."""
     namespace: str
     """Whose it is."""
     url: str
-    events: list[fields.Event]
+    events: list[fields.HookEvent]
     secret: Literal["******"] | None
     """Whether there is one is all that is told."""
     is_active: bool
@@ -211,11 +221,11 @@ class Delivery(Shape):
     webhook_id: Uuid
     """What the receiver knows it by: the same for every attempt, and when it is sent once more."""
     hook: Id
-    event: fields.Event
+    event: fields.HookEvent
     event_at: datetime
     job: Id
     exec: Uuid
-    status: Literal["pending", "delivered", "failed"]
+    status: DeliveryStatus
     created_at: datetime
     next_attempt_at: datetime | None
     """Null: being sent now, or over."""
@@ -250,7 +260,7 @@ class Slots(Shape):
 class LogLine(Shape):
     time: datetime
     """Of its beginning."""
-    stream: Literal["stdout", "stderr", "cut"]
+    stream: LogStreamName
     """`cut` marks what was left out of a long log."""
     message: str
 
@@ -294,9 +304,9 @@ class SignedIn(Shape):
 class Profile(Shape):
     username: str
     is_admin: bool
-    namespaces: dict[str, fields.Role] | None
+    namespaces: NamespaceRoles | None
     """What the caller is where; null for an administrator of all."""
-    access: fields.Access
+    access: fields.TokenAccess
     """The token's."""
 
 
@@ -306,7 +316,7 @@ class Token(Shape):
     username: str
     namespace: str | None
     """The only one that it opens; null: all that its user may use."""
-    access: fields.Access
+    access: fields.TokenAccess
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -369,9 +379,9 @@ class AuditRecord(Shape):
     """A noun and a verb, as in `job.update`."""
     subject: str | None
     """The id or the name of what was changed."""
-    before: dict[str, Any] | None
+    before: AuditedValues | None
     """What was changed, as it was."""
-    after: dict[str, Any] | None
+    after: AuditedValues | None
     """The same, as it is since."""
 
 
@@ -393,7 +403,7 @@ class Error(Shape):
     """For programs, and stable."""
     message: str
     """For people."""
-    fields: list[dict[str, list[str]]] = []
+    fields: list[FieldFaults] = []
     """Where fields are at fault: all of them at once, each with one entry."""
 
 

@@ -98,6 +98,23 @@ def test_every_operation_has_a_name_of_its_own() -> None:
     assert len(set(operation_ids())) == len(operation_ids())
 
 
+def test_an_operation_is_named_as_a_method_of_a_client_would_be() -> None:
+    verbs = "list|get|create|update|delete|add|remove|run|rerun|stop|preview|generate|change|revoke|redeliver"
+    assert [name for name in operation_ids() if not re.fullmatch(rf"(?:{verbs})(?:_[a-z]+)+", name)] == []
+    assert {"list_job_execs", "change_password", "list_hook_deliveries", "get_readiness"} <= set(operation_ids())
+
+
+def test_an_object_or_a_choice_of_several_words_has_a_schema_with_a_name() -> None:
+    """Else each generated client invents a name for it, such as `JobCreateRuntimeVarsType0`."""
+    nameless = []
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        for field, about in schema.get("properties", {}).items():
+            for kind in [*about.get("anyOf", [about]), about.get("items", {})]:
+                if kind.get("type") == "object" or len(kind.get("enum", [])) > 1:
+                    nameless.append(f"{name}.{field}")
+    assert not nameless
+
+
 def test_a_call_without_a_token_says_so() -> None:
     open_calls = {
         path for _, path, operation in (param.values for param in OPERATIONS) if operation.get("security") == []

@@ -51,6 +51,7 @@ _ADMINISTRATORS = "For administrators of the installation."
 
 _OWN: Calls = {
     ("POST", "/v1/generate-api-token"): Call(
+        "generate_api_token",
         "Accounts",
         "Sign in",
         {200: answer("A new token.", shapes.SignedIn, {"username": "chennanfei", "token": _SECRET})},
@@ -60,11 +61,12 @@ _OWN: Calls = {
         refusals=(401,),
     ),
     ("GET", "/v1/auth/profile"): Call(
-        "Accounts", "Show who asks", {200: answer("The caller.", shapes.Profile, _PROFILE)}
+        "get_profile", "Accounts", "Show the caller", {200: answer("The caller.", shapes.Profile, _PROFILE)}
     ),
     ("PUT", "/v1/auth/profile"): Call(
+        "change_password",
         "Accounts",
-        "Change one's own password",
+        "Change the caller's password",
         {200: answer("The caller.", shapes.Profile, _PROFILE)},
         "Tokens stay valid. An administrator sets the first password of who has none (else it is 409).",
         Body(
@@ -74,21 +76,24 @@ _OWN: Calls = {
         refusals=(409,),
     ),
     ("GET", "/v1/tokens"): Call(
+        "list_tokens",
         "Accounts",
-        "List one's own tokens",
+        "List the caller's tokens",
         {200: answer("One page, newest first.", shapes.TokenPage, page([_TOKEN]))},
         refusals=(404,),
     ),
     ("POST", "/v1/tokens"): Call(
+        "create_token",
         "Accounts",
-        "Create a token for oneself",
+        "Create a token for the caller",
         {201: answer("The token.", shapes.NewToken, {**_TOKEN, "token": _SECRET}, _LOCATION)},
         body=Body(TokenCreate, {"One that reads": _NEW_TOKEN, "The least": {"name": "laptop"}}),
     ),
     ("GET", "/v1/tokens/{token_id}"): Call(
-        "Accounts", "Show a token", {200: answer("The token.", shapes.Token, _TOKEN)}, refusals=(404,)
+        "get_token", "Accounts", "Show a token", {200: answer("The token.", shapes.Token, _TOKEN)}, refusals=(404,)
     ),
     ("DELETE", "/v1/tokens/{token_id}"): Call(
+        "revoke_token",
         "Accounts",
         "Revoke a token",
         {204: empty("It works no longer.")},
@@ -98,12 +103,14 @@ _OWN: Calls = {
 }
 _USERS: Calls = {
     ("GET", "/v1/users"): Call(
+        "list_users",
         "Users",
         "List users",
         {200: answer("One page, newest first.", shapes.UserPage, page([_USER]))},
         _ADMINISTRATORS,
     ),
     ("POST", "/v1/users"): Call(
+        "create_user",
         "Users",
         "Create a user",
         {201: answer("The user.", shapes.User, _USER, _LOCATION)},
@@ -112,9 +119,15 @@ _USERS: Calls = {
         refusals=(409,),
     ),
     ("GET", "/v1/users/{username}"): Call(
-        "Users", "Show a user", {200: answer("The user.", shapes.User, _USER)}, _ADMINISTRATORS, refusals=(404,)
+        "get_user",
+        "Users",
+        "Show a user",
+        {200: answer("The user.", shapes.User, _USER)},
+        _ADMINISTRATORS,
+        refusals=(404,),
     ),
     ("PUT", "/v1/users/{username}"): Call(
+        "update_user",
         "Users",
         "Change a user",
         {200: answer("The user.", shapes.User, _USER)},
@@ -123,6 +136,7 @@ _USERS: Calls = {
         refusals=(404, 409),
     ),
     ("DELETE", "/v1/users/{username}"): Call(
+        "delete_user",
         "Users",
         "Delete a user",
         {204: empty("The user is gone, with tokens and memberships.")},
@@ -133,12 +147,14 @@ _USERS: Calls = {
 }
 _ORGANIZATIONS: Calls = {
     ("GET", "/v1/orgs"): Call(
+        "list_organizations",
         "Organizations",
         "List organizations",
         {200: answer("One page, newest first.", shapes.OrganizationPage, page([_ORGANIZATION]))},
         "Those that the caller is a member of; an administrator of the installation sees all.",
     ),
     ("POST", "/v1/orgs"): Call(
+        "create_organization",
         "Organizations",
         "Create an organization",
         {201: answer("The organization.", shapes.Organization, _ORGANIZATION, _LOCATION)},
@@ -147,12 +163,14 @@ _ORGANIZATIONS: Calls = {
         refusals=(409,),
     ),
     ("GET", "/v1/orgs/{name}"): Call(
+        "get_organization",
         "Organizations",
         "Show an organization",
         {200: answer("The organization.", shapes.Organization, _ORGANIZATION)},
         refusals=(404,),
     ),
     ("DELETE", "/v1/orgs/{name}"): Call(
+        "delete_organization",
         "Organizations",
         "Delete an organization",
         {204: empty("It is gone.")},
@@ -160,12 +178,14 @@ _ORGANIZATIONS: Calls = {
         refusals=(404, 409),
     ),
     ("GET", "/v1/orgs/{name}/members"): Call(
+        "list_organization_members",
         "Organizations",
         "List an organization's members",
         {200: answer("One page, newest first.", shapes.MemberPage, page([_MEMBER]))},
         refusals=(404,),
     ),
     ("POST", "/v1/orgs/{name}/members"): Call(
+        "add_organization_member",
         "Organizations",
         "Add a member",
         {201: answer("The member.", shapes.Member, _MEMBER, _LOCATION)},
@@ -173,9 +193,14 @@ _ORGANIZATIONS: Calls = {
         refusals=(404, 409),
     ),
     ("GET", "/v1/orgs/{name}/members/{username}"): Call(
-        "Organizations", "Show a member", {200: answer("The member.", shapes.Member, _MEMBER)}, refusals=(404,)
+        "get_organization_member",
+        "Organizations",
+        "Show a member",
+        {200: answer("The member.", shapes.Member, _MEMBER)},
+        refusals=(404,),
     ),
     ("PUT", "/v1/orgs/{name}/members/{username}"): Call(
+        "update_organization_member",
         "Organizations",
         "Change a member's role",
         {200: answer("The member.", shapes.Member, _MEMBER)},
@@ -184,6 +209,7 @@ _ORGANIZATIONS: Calls = {
         refusals=(404, 409),
     ),
     ("DELETE", "/v1/orgs/{name}/members/{username}"): Call(
+        "remove_organization_member",
         "Organizations",
         "Remove a member",
         {204: empty("The user is no member any more.")},
@@ -196,6 +222,7 @@ CALLS: Calls = {
     **_USERS,
     **_ORGANIZATIONS,
     ("GET", "/v1/audit"): Call(
+        "list_audit_records",
         "Audit",
         "List changes",
         {200: answer("One page, newest first.", shapes.AuditPage, page([_RECORD]))},

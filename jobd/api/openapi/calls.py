@@ -50,6 +50,8 @@ class Body:
 class Call:
     """`refusals`: statuses of errors beyond those that every call may answer with."""
 
+    operation: str
+    """The `operationId`: what a generated client names its method, and so not to be changed."""
     tag: str
     summary: str
     answers: Mapping[int, Answer]

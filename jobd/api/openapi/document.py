@@ -144,7 +144,7 @@ def _operation(method: str, call: Call, handler: type[Handler], who: Who | None)
     parameters = [*_query(handler.queries.get(method, Query)), *_headers(call)]
     statuses = sorted({*OF_EVERY_CALL, *([] if who is PUBLIC else [401]), *call.refusals})
     operation: Json = {
-        "operationId": re.sub(r"[^a-z0-9]+", "_", call.summary.lower()).strip("_"),
+        "operationId": call.operation,
         "tags": [call.tag],
         "summary": call.summary,
     }
@@ -169,7 +169,7 @@ def _operation(method: str, call: Call, handler: type[Handler], who: Who | None)
 
 
 def _query(model: type[Query]) -> list[Json]:
-    schema = _without_noise(model.model_json_schema(schema_generator=_Plain))
+    schema = _without_noise(model.model_json_schema(ref_template=SCHEMA, schema_generator=_Plain))
     parameters = []
     for name, field in schema.get("properties", {}).items():
         parameter: Json = {"name": name, "in": "query"}

@@ -66,6 +66,7 @@ _CREATED = answer("The exec.", shapes.Exec, _EXEC, {"Location": "Its address."})
 
 CALLS: Calls = {
     ("POST", "/v1/jobs/{id}/execs"): Call(
+        "run_job",
         "Execs",
         "Run a job now",
         {201: _CREATED},
@@ -83,12 +84,14 @@ CALLS: Calls = {
         (404, 409, 422),
     ),
     ("GET", "/v1/jobs/{id}/execs"): Call(
+        "list_job_execs",
         "Execs",
         "List a job's execs",
         {200: answer("One page, newest first.", shapes.ExecPage, page([_ENDED]))},
         refusals=(404,),
     ),
     ("GET", "/v1/execs"): Call(
+        "list_execs",
         "Execs",
         "List execs of all jobs",
         {200: answer("One page, newest first.", shapes.ExecPage, page([_ENDED]))},
@@ -96,18 +99,21 @@ CALLS: Calls = {
         refusals=(404,),
     ),
     ("GET", "/v1/jobs/{id}/execs/{exec_id}"): Call(
+        "get_exec",
         "Execs",
         "Show an exec",
         {200: answer("The exec, with its job as it is now.", shapes.ExecDetail, {**_ENDED, "job": _JOB_NOW})},
         refusals=(404,),
     ),
     ("DELETE", "/v1/jobs/{id}/execs/{exec_id}"): Call(
+        "delete_exec",
         "Execs",
         "Delete an exec",
         {204: empty("It is gone; one that runs is stopped behind it.")},
         refusals=(404,),
     ),
     ("POST", "/v1/jobs/{id}/execs/{exec_id}/stop"): Call(
+        "stop_exec",
         "Execs",
         "Stop an exec",
         {202: answer("The exec as it is now.", shapes.Exec, _CANCELLED)},
@@ -117,6 +123,7 @@ CALLS: Calls = {
         refusals=(404, 409),
     ),
     ("POST", "/v1/jobs/{id}/execs/{exec_id}/rerun"): Call(
+        "rerun_exec",
         "Execs",
         "Run an exec again",
         {201: _CREATED},
@@ -125,6 +132,7 @@ CALLS: Calls = {
         refusals=(404, 409),
     ),
     ("GET", "/v1/jobs/{id}/execs/{exec_id}/logs"): Call(
+        "get_exec_logs",
         "Logs",
         "Read or follow an exec's output",
         {

@@ -54,12 +54,14 @@ _AGAIN = {**_DELIVERY, "id": 32, "attempts": []}
 
 CALLS: Calls = {
     ("GET", "/v1/hooks"): Call(
+        "list_hooks",
         "Hooks",
         "List the hooks of a job or a namespace",
         {200: answer("All of them, newest first.", {"type": "array", "items": shapes.Hook}, [_HOOK])},
         "None for what is not the caller's.",
     ),
     ("POST", "/v1/hooks"): Call(
+        "create_hook",
         "Hooks",
         "Create a hook",
         {201: answer("The hook.", shapes.Hook, _HOOK, {"Location": "Its address."})},
@@ -68,9 +70,10 @@ CALLS: Calls = {
         refusals=(409,),
     ),
     ("GET", "/v1/hooks/{id}"): Call(
-        "Hooks", "Show a hook", {200: answer("The hook.", shapes.Hook, _HOOK)}, refusals=(404,)
+        "get_hook", "Hooks", "Show a hook", {200: answer("The hook.", shapes.Hook, _HOOK)}, refusals=(404,)
     ),
     ("PUT", "/v1/hooks/{id}"): Call(
+        "update_hook",
         "Hooks",
         "Change a hook",
         {200: answer("The hook.", shapes.Hook, _HOOK)},
@@ -79,17 +82,23 @@ CALLS: Calls = {
         refusals=(404,),
     ),
     ("DELETE", "/v1/hooks/{id}"): Call(
-        "Hooks", "Delete a hook", {204: empty("It is gone; what is pending for it is not sent.")}, refusals=(404,)
+        "delete_hook",
+        "Hooks",
+        "Delete a hook",
+        {204: empty("It is gone; what is pending for it is not sent.")},
+        refusals=(404,),
     ),
     ("GET", "/v1/hooks/{id}/deliveries"): Call(
+        "list_hook_deliveries",
         "Hooks",
-        "List what was sent to a hook, or is to be",
+        "List a hook's deliveries",
         {200: answer("One page, newest first.", shapes.DeliveryPage, page([_DELIVERY]))},
         refusals=(404,),
     ),
     ("POST", "/v1/hooks/{id}/deliveries/{delivery_id}/redeliver"): Call(
+        "redeliver_hook_delivery",
         "Hooks",
-        "Send a delivery once more",
+        "Send a delivery again",
         {201: answer("A new delivery of the same message.", shapes.Delivery, _AGAIN)},
         "With the same `webhook_id`. Of a hook that is switched off it is 409.",
         refusals=(404, 409),

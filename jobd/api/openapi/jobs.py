@@ -58,23 +58,26 @@ _IF_MATCH = Header("Change the job only if it still has this `ETag`; else 412.",
 
 CALLS: Calls = {
     ("GET", "/v1/jobs"): Call(
+        "list_jobs",
         "Jobs",
         "List jobs",
         {200: answer("One page, newest first.", shapes.JobPage, page([JOB]))},
         "All that the caller may see, or those that match every filter.",
     ),
     ("POST", "/v1/jobs"): Call(
+        "create_job",
         "Jobs",
         "Create a job",
         {201: answer("The job.", shapes.Job, JOB, {"Location": "Its address.", **_ETAG})},
         "Null is a field's default. Fields that cannot be set are ignored.",
-        Body(JobCreate, {"A daily report": _NEW, "The least": _SMALLEST}),
+        Body(JobCreate, {"A daily report": _NEW, "A minimal job": _SMALLEST}),
         refusals=(403,),
     ),
     ("GET", "/v1/jobs/{id}"): Call(
-        "Jobs", "Show a job", {200: answer("The job.", shapes.Job, JOB, _ETAG)}, refusals=(404,)
+        "get_job", "Jobs", "Show a job", {200: answer("The job.", shapes.Job, JOB, _ETAG)}, refusals=(404,)
     ),
     ("PUT", "/v1/jobs/{id}"): Call(
+        "update_job",
         "Jobs",
         "Change a job",
         {200: answer("The job.", shapes.Job, JOB, _ETAG)},
@@ -85,22 +88,25 @@ CALLS: Calls = {
         (404, 412),
     ),
     ("DELETE", "/v1/jobs/{id}"): Call(
+        "delete_job",
         "Jobs",
         "Delete a job",
         {204: empty("It is gone, with all its execs; those that run are stopped behind it.")},
         refusals=(404,),
     ),
     ("GET", "/v1/jobs/{id}/schedule"): Call(
+        "get_job_schedule",
         "Schedules",
-        "Show when a job is due",
+        "Show a job's next slots",
         {200: answer("The next slots.", shapes.Slots, _SLOTS)},
         "A job without a schedule has no slots. A form without a start that is switched off is shown as if it were "
         "switched on now.",
         refusals=(404,),
     ),
     ("POST", "/v1/schedule/preview"): Call(
+        "preview_schedule",
         "Schedules",
-        "Show when a schedule would be due",
+        "Preview a schedule",
         {200: answer("The next slots.", shapes.Slots, _SLOTS)},
         "Of a schedule that no job has.",
         Body(

@@ -23,20 +23,28 @@ _UNCHANGED = empty("It is still the same.")
 
 CALLS: Calls = {
     ("GET", "/v1/regions"): Call(
+        "list_regions",
         "Choices",
         "List regions",
         {200: answer("All of them, and how each is.", shapes.RegionPage, page([_REGION]))},
     ),
-    ("GET", "/v1/sizes"): Call("Choices", "List sizes", {200: answer("All of them.", shapes.SizePage, page([_SIZE]))}),
+    ("GET", "/v1/sizes"): Call(
+        "list_sizes", "Choices", "List sizes", {200: answer("All of them.", shapes.SizePage, page([_SIZE]))}
+    ),
     ("GET", "/healthz"): Call(
-        "Health", "Is the process there?", {200: answer("It is.", shapes.Health, {"status": "ok"})}
+        "get_health",
+        "Health",
+        "Check that the process is alive",
+        {200: answer("It is.", shapes.Health, {"status": "ok"})},
     ),
     ("GET", "/readyz"): Call(
+        "get_readiness",
         "Health",
-        "Is the database there?",
+        "Check that the server is ready",
         {200: answer("It is, with this version's schema.", shapes.Readiness, {"status": "ready"})},
     ),
     ("GET", "/metrics"): Call(
+        "get_metrics",
         "Health",
         "Read the metrics",
         {
@@ -52,14 +60,16 @@ CALLS: Calls = {
         "A program on the daemon's own machine, without a proxy in between, needs no token.",
     ),
     ("GET", "/openapi.json"): Call(
+        "get_openapi",
         "This API",
         "Read this document",
         {200: answer("OpenAPI 3.1.", {"type": "object"}, {"openapi": "3.1.0"}, _ETAG), 304: _UNCHANGED},
         headers=_IF_NONE_MATCH,
     ),
     ("GET", "/docs"): Call(
+        "get_docs",
         "This API",
-        "Read this document as a page",
+        "Read this document as a web page",
         {
             200: Answer(
                 "A page that needs nothing from elsewhere.",
