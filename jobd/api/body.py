@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from jobd.api.faults import shown
 from jobd.errors import BadRequest, InvalidArgs
 
 
@@ -29,7 +30,9 @@ def unfit(text: str) -> str | None:
     """What is wrong with a text that not every database can hold; None if nothing is."""
     if "\x00" in text:
         return "must not contain the character NUL"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "must not contain half a surrogate pair"
     return None
 
@@ -37,10 +40,18 @@ def unfit(text: str) -> str | None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadRequest(f"the body has the name {twice!a} twice in one object")
+        raise BadRequest(f"the body has the name {shown(_first_twice(pairs))!a} twice in one object")
     return value
+
+
+def _first_twice(pairs: list[tuple[str, Any]]) -> str:
+    """The first name that comes a second time, of pairs that have one."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            break
+        seen.add(name)
+    return name
 
 
 def _no_constant(name: str) -> None:
@@ -51,7 +62,7 @@ def _check_texts(body: dict[str, Any]) -> None:
     faults: dict[str, list[str]] = {}
     for name, value in body.items():
         if unfit(name):
-            raise BadRequest(f"the name {name!a} {unfit(name)}")
+            raise BadRequest(f"the name {shown(name)!a} {unfit(name)}")
         fault = next(filter(None, map(unfit, _texts(value))), None)
         if fault:
             faults[name] = [fault]
