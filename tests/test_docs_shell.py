@@ -80,7 +80,7 @@ def test_the_readme_works_as_pasted(
 
 def test_the_page_about_secrets_works(daemon: Daemon, shell: dict[str, str]) -> None:
     header = {"AUTH": f"Authorization: Token {daemon.token}", "JSON": "Content-Type: application/json"}
-    run(marked("docs/secrets.md"), {**shell, **header, "JOBD": f"http://127.0.0.1:{daemon.port}"}, daemon.folder)
+    run(marked("docs/secrets.md"), {**shell, **header, "JOBD_URL": f"http://127.0.0.1:{daemon.port}"}, daemon.folder)
     (job,) = daemon.call("GET", "/v1/jobs", 200)["results"]
     daemon.call("DELETE", f"/v1/jobs/{job['id']}", 204)
 

@@ -3,7 +3,7 @@
 import re
 from typing import get_args
 
-from jobd.api.shapes import Reason
+from jobd.api.shapes import ExecReason
 from jobd.store.outbox import EVENTS
 from tests.services import ROOT
 
@@ -32,5 +32,5 @@ def test_every_audited_action_is_named() -> None:
 
 def test_every_reason_and_status_is_named() -> None:
     api = page("api.md")
-    assert row(api, "reason") - {"F", "C", "N"} == set(get_args(Reason))
+    assert row(api, "reason") - {"F", "C", "N"} == set(get_args(ExecReason.__value__))
     assert row(api, "status") == {"W", *EVENTS}

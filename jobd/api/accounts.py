@@ -35,7 +35,7 @@ class GenerateApiToken(Handler):
         faults = {name: ["must be given once"] for name in said if sum(n == name for n, _ in pairs) > 1}
         faults |= {ascii(name)[1:-1]: [fault] for name, text in pairs if (fault := unfit(name) or unfit(text))}
         if faults:
-            raise InvalidArgs("the form holds what cannot be", faults)
+            raise InvalidArgs("invalid form", faults)
         return said
 
 

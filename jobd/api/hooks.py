@@ -25,7 +25,7 @@ class Hooks(Handler):
     async def post(self) -> None:
         said = read_body(HookCreate, _writable(self.body()))
         if said.secret == MASK:
-            raise InvalidArgs("the request holds what cannot be", {"secret": ["is hidden; say it in full"]})
+            raise InvalidArgs("invalid request", {"secret": ["is hidden; say it in full"]})
         subject = subject_of(said.subject_type, said.subject)
         values = {
             "name": said.name,
@@ -80,9 +80,9 @@ def subject_of(subject_type: str, subject: str) -> int | str:
     if subject_type == "job":
         if subject.isascii() and subject.isdigit() and len(subject) <= 19 and int(subject) <= fields.LARGEST_ID:
             return int(subject)
-        raise InvalidArgs("the request holds what cannot be", {"subject": ["must be a job's id"]})
+        raise InvalidArgs("invalid request", {"subject": ["must be a job's id"]})
     if not fields.is_namespace(subject):
-        raise InvalidArgs("the request holds what cannot be", {"subject": ["must be a namespace's name"]})
+        raise InvalidArgs("invalid request", {"subject": ["must be a namespace's name"]})
     return subject
 
 
@@ -101,7 +101,7 @@ def _changes(body: Mapping[str, Any], current: Hook) -> dict[str, Any]:
         if name in said and said[name] is None:
             faults[name] = ["is required"]
     if parsed is None or faults:
-        raise InvalidArgs("the request holds what cannot be", faults)
+        raise InvalidArgs("invalid request", faults)
     changes = parsed.model_dump(exclude_unset=True, exclude={"subject_type", "subject"})
     if changes.get("secret") == MASK:
         del changes["secret"]

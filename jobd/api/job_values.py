@@ -110,7 +110,7 @@ def _checked(
     for name, texts in found:
         faults.setdefault(name, texts)
     if faults:
-        raise InvalidArgs("the request holds what cannot be", faults)
+        raise InvalidArgs("invalid request", faults)
     return given
 
 

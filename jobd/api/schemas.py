@@ -351,7 +351,7 @@ def read_body(model: type[B], values: Mapping[str, Any]) -> B:
     """Raises InvalidArgs with every fault."""
     parsed, faults = check(model, values)
     if parsed is None:
-        raise InvalidArgs("the request holds what cannot be", faults)
+        raise InvalidArgs("invalid request", faults)
     return parsed
 
 
@@ -375,5 +375,5 @@ def read_query(model: type[Q], arguments: Mapping[str, Sequence[bytes]]) -> Q:
             values[name] = tuple(texts) if many else texts[0]
     parsed, more = check(model, values)
     if parsed is None or faults:
-        raise InvalidArgs("the query holds what cannot be", {**more, **faults})
+        raise InvalidArgs("invalid query", {**more, **faults})
     return parsed

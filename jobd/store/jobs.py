@@ -164,7 +164,7 @@ def _require_apart(job: Job) -> None:
     both = secrets.shared(job)
     if both:
         message = f"{', '.join(both)}: cannot be in runtime_vars and in secret_vars"
-        raise InvalidArgs("the request holds what cannot be", {"secret_vars": [message]})
+        raise InvalidArgs("invalid request", {"secret_vars": [message]})
 
 
 def _arm(job: Job, at: datetime, anew: bool) -> None:

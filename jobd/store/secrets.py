@@ -67,7 +67,7 @@ def versions(given: Mapping[str, SecretStr], before: Mapping[str, str]) -> dict[
     """
     faults = unkept(given, before)
     if faults:
-        raise InvalidArgs("the request holds what cannot be", {"secret_vars": faults})
+        raise InvalidArgs("invalid request", {"secret_vars": faults})
     return {name: before[name] if is_kept(value) else secrets.token_hex(8) for name, value in given.items()}
 
 

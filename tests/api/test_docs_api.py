@@ -57,7 +57,7 @@ def test_every_address_and_method_has_a_section() -> None:
 def test_every_section_of_an_address_has_an_example_of_it() -> None:
     for method, path, rest in re.findall(r"^### `(\w+) (/\S+)`\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL):
         url = path.format(id=1, exec_id="$EXEC", name="team", username="lihua", token_id=2, delivery_id=1)
-        assert re.search(rf'curl (-X {method} )?"\$JOBD{re.escape(url)}[?"]', rest), f"{method} {path}"
+        assert re.search(rf'curl (-X {method} )?"\$JOBD_URL{re.escape(url)}[?"]', rest), f"{method} {path}"
 
 
 @pytest.mark.parametrize("model", sorted(models(schemas.Body), key=str))
@@ -97,7 +97,7 @@ async def test_every_example_works(api: Api, database: Database) -> None:
     stopped = await api.exec(1)
     await api.call("POST", f"/v1/jobs/1/execs/{stopped['id']}/stop")
     values = {
-        "JOBD": api.url,
+        "JOBD_URL": api.url,
         "AUTH": f"Authorization: Token {api.token}",
         "JSON": "Content-Type: application/json",
         "PASSWORD": PASSWORD,

@@ -96,9 +96,9 @@ def curl(method: str, path: str, parameters: list[Json], operation: Json, body: 
     for parameter in parameters:
         path = path.replace(f"{{{parameter['name']}}}", str(parameter.get("example", parameter["name"])))
     implied = method == "get" or (method == "post" and body is not None)
-    line = f'curl {"" if implied else f"-X {method.upper()} "}"$JOBD{path}"'
+    line = f'curl {"" if implied else f"-X {method.upper()} "}"$JOBD_URL{path}"'
     if operation.get("security") != []:
-        line += ' -H "Authorization: Token $TOKEN"'
+        line += ' -H "Authorization: Token $JOBD_TOKEN"'
     if body is not None:
         line += f' -H "Content-Type: application/json" \\\n  -d {shlex.quote(json.dumps(body, ensure_ascii=False))}'
     return line

@@ -20,7 +20,7 @@ REFUSALS: Mapping[str, tuple[int, str, dict[str, Any]]] = {
         400,
         "`invalid_args`: fields or parameters are wrong, and `fields` says which; or `bad_request`: the request cannot "
         "be read.",
-        _error("invalid_args", "the request holds what cannot be", fields=[{"name": ["must not be blank"]}]),
+        _error("invalid_args", "invalid request", fields=[{"name": ["must not be blank"]}]),
     ),
     "Unauthorized": (
         401,
