@@ -2,6 +2,7 @@
 
 import configparser
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ class Client:
 
     def __init__(self, where: Place) -> None:
         self.url = where.url.rstrip("/")
+        if not re.match(r"https?://[^/]", self.url, re.IGNORECASE):
+            raise Failure(f"{where.url!r} is no address of a server; expected http://HOST:PORT or https://HOST", USAGE)
+        self._has_token = where.token is not None
         self._session = requests.Session()
         self._session.auth = _Token(where.token)
         self._session.headers["User-Agent"] = f"jobd/{__version__}"
@@ -109,6 +113,8 @@ class Client:
             answer = self._session.request(
                 method, self.url + path, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), allow_redirects=False, **request
             )
+            if answer.status_code == 401 and not self._has_token:
+                raise Failure("no token: set JOBD_TOKEN, or name its file with --token-file", NOT_ALLOWED)
             if answer.status_code >= 300:
                 raise _refusal(answer, self.url)
         return answer

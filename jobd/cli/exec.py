@@ -8,8 +8,9 @@ import click
 
 from jobd.cli.client import Client
 from jobd.cli.options import connects, prints
-from jobd.cli.output import Columns, print_item, print_items, say
-from jobd.cli.watch import WORDS, follow_log, name_of, print_log, see_through
+from jobd.cli.output import Columns, elapsed, print_item, print_items, say
+from jobd.cli.times import Instant
+from jobd.cli.watch import WORDS, await_end, follow_log, name_of, print_log, see_through
 
 TRIGGERS = {"M": "manual", "S": "schedule", "R": "retry"}
 COLUMNS: Columns = {
@@ -17,7 +18,7 @@ COLUMNS: Columns = {
     "STATUS": lambda row: WORDS.get(row["status"], row["status"]),
     "TRIGGER": lambda row: TRIGGERS.get(row["trigger_mode"], row["trigger_mode"]),
     "CREATED": "created_at",
-    "DURATION": "duration",
+    "DURATION": lambda row: elapsed(row["started_at"], row["ended_at"]),
     "CODE": "exit_code",
     "REASON": "reason",
 }
@@ -49,8 +50,8 @@ def exec_() -> None:
 @click.option("--namespace", help="In this namespace alone.")
 @click.option("--status", type=click.Choice(list(STATUSES)), help="In this status alone.")
 @click.option("--region", help="In this region alone.")
-@click.option("--since", metavar="TIME", help="Created at this time (RFC 3339) or later.")
-@click.option("--until", metavar="TIME", help="Created before this time (RFC 3339).")
+@click.option("--since", type=Instant(), help="Created then or later: 2026-11-27, yesterday, 1h (ago).")
+@click.option("--until", type=Instant(), help="Created before then.")
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="The newest N; 0: all.")
 @prints
 @connects
@@ -96,11 +97,14 @@ def logs(client: Client, exec: str, follow: bool, tail: int | None, stream: str 
 @exec_.command()
 @exec_argument
 @click.option("--force", is_flag=True, help="End the record though its region cannot be reached.")
+@click.option("--wait", is_flag=True, help="Return when it has ended.")
 @connects
-def stop(client: Client, exec: str, force: bool) -> None:
-    """Stop a waiting or running exec. Returns before it has ended."""
+def stop(client: Client, exec: str, force: bool, wait: bool) -> None:
+    """Stop a waiting or running exec. Without --wait it returns before the exec has ended."""
     client.post(f"{exec}/stop", force=1 if force else None)
     say("stop requested")
+    if wait:
+        await_end(client, exec)
 
 
 @exec_.command()

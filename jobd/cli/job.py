@@ -12,6 +12,7 @@ from jobd.cli.client import Client, Item
 from jobd.cli.failure import USAGE, Failure
 from jobd.cli.options import connects, prints
 from jobd.cli.output import Columns, print_item, print_items, say
+from jobd.cli.times import Length
 from jobd.cli.watch import WORDS, name_of, see_through
 
 COLUMNS: Columns = {
@@ -102,10 +103,10 @@ def show(client: Client, output: str, job: int) -> None:
 @click.option("--paused", is_flag=True, help="Leave the schedule switched off.")
 @click.option("--missed-run-policy", type=click.Choice(["skip", "run_once", "run_all"]), help="For slots missed.")
 @click.option("--concurrency-policy", type=click.Choice(["allow", "forbid", "replace"]), help="For runs that overlap.")
-@click.option("--starting-deadline", type=int, metavar="SECONDS", help="A slot later than that is not run.")
-@click.option("--timeout", type=int, metavar="SECONDS", help="The longest that it may run.")
+@click.option("--starting-deadline", type=Length(), help="A slot later than that is not run.")
+@click.option("--timeout", type=Length(), help="The longest that it may run, as in 90s or 5m.")
 @click.option("--max-retries", type=int, metavar="N", help="Runs after a failed one.")
-@click.option("--retry-delay", type=int, metavar="SECONDS", help="Before the first retry; doubles.")
+@click.option("--retry-delay", type=Length(), help="Before the first retry; doubles.")
 @click.option("--pull-policy", type=click.Choice(["always", "if_not_present", "never"]), help="When to pull the image.")
 @click.option("--execs-kept", type=int, metavar="N", help="Ended execs to keep.")
 @prints
@@ -157,8 +158,9 @@ def run(
 ) -> None:
     """Run a job now.
 
-    With --wait: states on stderr, the log on stdout, and the container's own exit code; 1 for a failure that has
-    none, 130 when it was cancelled. An interrupt ends the waiting and leaves the exec running, exit code 130.
+    With --wait: states on stderr, the log on stdout, retries too, and the exit code of the last attempt's container; 1
+    for a failure that has none, 130 when it was cancelled. An interrupt ends the waiting and leaves the exec running,
+    exit code 130.
     """
     body = {name: value for name, value in said.items() if value not in (None, {})}
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
@@ -202,7 +204,8 @@ def resume(client: Client, job: int) -> None:
 
 def _described(file: IO[str]) -> list[Item]:
     try:
-        content = json.load(file)
+        # Editors of Windows begin a file with a byte order mark.
+        content = json.loads(file.read().removeprefix("\ufeff"))
     except ValueError as error:
         raise Failure(f"{file.name}: no JSON: {error}", USAGE) from None
     bodies = content if isinstance(content, list) else [content]

@@ -80,6 +80,14 @@ def cell(value: Any) -> str:
     return local_time(text) if INSTANT.fullmatch(text) else plain(text)
 
 
+def elapsed(began: str | None, ended: str | None) -> str:
+    """The time between two RFC 3339 instants, `0:01:02.3`: the API's own `duration` has whole seconds."""
+    if began is None or ended is None:
+        return ""
+    tenths = round((datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds() * 10)
+    return f"{tenths // 36000}:{tenths // 600 % 60:02}:{tenths // 10 % 60:02}.{tenths % 10}"
+
+
 def local_time(text: str) -> str:
     """An RFC 3339 time at this machine's wall clock, to the second."""
     try:

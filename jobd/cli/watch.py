@@ -19,6 +19,8 @@ FIRST_PAUSE, LONGEST_PAUSE, PAUSE_GROWTH = 0.1, 1.0, 1.5
 """Seconds between two questions for an exec's state."""
 PATIENCE = 60.0
 """Seconds for which a server may be away while one waits: long enough for its restart."""
+RETRY_SEARCH = 100
+"""The newest execs of a job among which a retry is looked for: it was made when the exec before it ended."""
 ENDED = ("S", "F", "C", "N")
 WORDS = {
     "W": "waiting",
@@ -44,27 +46,52 @@ def name_of(exec: Item) -> str:
 
 
 def see_through(client: Client, exec: Item, follow: bool) -> int:
-    """Wait for the exec's end, its states on stderr and its log on stdout (with `follow` as it is written, else at
-    the end); the command's exit code. An interrupt leaves the exec alone.
+    """Wait for the end of the exec and of the retries that follow it, states on stderr and logs on stdout (with
+    `follow` as they are written, else at the end); the command's exit code is the last attempt's. An interrupt leaves
+    the exec alone.
     """
-    path, name = path_of(exec), name_of(exec)
-    log = FollowedLog(client, path)
-    last, told = exec, None
+    attempt: Item | None = exec
     try:
-        for last in readings(client, path):
-            if last["status"] != told:
-                told = last["status"]
-                say(describe(last))
-            if last["started_at"] and follow:
-                log.print_to_end()
-            elif last["started_at"] and told in ENDED:
-                _write(patiently(lambda: _whole_log(client, path)))
+        while attempt is not None:
+            exec = attempt
+            last = _attend(client, exec, follow)
+            attempt = _retry_of(client, last) if last["status"] == "F" else None
         return exit_code(last)
     except KeyboardInterrupt:
-        say(f"exec {name} goes on; to stop it: jobd exec stop {name}")
+        say(f"exec {name_of(exec)} goes on; to stop it: jobd exec stop {name_of(exec)}")
         return INTERRUPTED
     except TryLater as error:
-        raise Failure(f"{error.message}\nexec {name} goes on", error.exit_code) from error
+        raise Failure(f"{error.message}\nexec {name_of(exec)} goes on", error.exit_code) from error
+
+
+def await_end(client: Client, path: str) -> None:
+    """Return when the exec has ended, having said how."""
+    for last in readings(client, path):
+        if last["status"] in ENDED:
+            say(describe(last))
+
+
+def _attend(client: Client, exec: Item, follow: bool) -> Item:
+    """One exec to its end, as it was last read. Each change of its status or of what it waits for is one line."""
+    path = path_of(exec)
+    log = FollowedLog(client, path)
+    last, shown = exec, ""
+    for last in readings(client, path):
+        if describe(last) != shown:
+            shown = describe(last)
+            say(shown)
+        if last["started_at"] and follow:
+            log.print_to_end()
+        elif last["started_at"] and last["status"] in ENDED:
+            _write(patiently(lambda: _whole_log(client, path)))
+    return last
+
+
+def _retry_of(client: Client, exec: Item) -> Item | None:
+    """The attempt that follows a failed one; it exists as soon as the failure can be read."""
+    path = path_of(exec).rpartition("/")[0]
+    newest, _ = patiently(lambda: client.items(path, RETRY_SEARCH))
+    return next((item for item in newest if item.get("retry_of") == exec["id"]), None)
 
 
 def follow_log(client: Client, path: str, tail: int | None, stream: str | None) -> None:

@@ -28,6 +28,8 @@ class StandIn:
         self.states: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         """The `Idempotency-Key` of each trigger."""
+        self.on_end: Callable[[dict[str, Any]], None] | None = None
+        """Called once, when an exec is first read as failed."""
         self.log = b""
         self.streams: list[bytes] = []
         """What those get who follow the log, one after the other; each stream breaks off at its end."""
@@ -175,6 +177,9 @@ class Job(Handler):
 
 
 class JobExecs(Handler):
+    def get(self, number: str) -> None:
+        self.page([exec for exec in self.stand_in.execs if exec["job"] == int(number)])
+
     def post(self, number: str) -> None:
         self.found_job(number)
         self.stand_in.keys.append(self.request.headers.get("Idempotency-Key"))
@@ -198,6 +203,9 @@ class Exec(Handler):
             return
         if self.stand_in.states:
             found.update(self.stand_in.states.pop(0))
+        if found["status"] == "F" and self.stand_in.on_end is not None:
+            self.stand_in.on_end(found)
+            self.stand_in.on_end = None
         self.finish({**found, "job": {"id": int(number), "name": "test"}})
 
 

@@ -71,8 +71,18 @@ def test_a_redirect_does_not_carry_the_token_elsewhere(server, run):
     assert len(server.requests) == 1
 
 
-def test_an_address_that_is_none_is_wrong_usage(run):
-    assert run("job", "list", "--url", "127.0.0.1:8080").exit_code == 2
+@pytest.mark.parametrize("address", ["127.0.0.1:8080", "localhost", "ftp://example.com", "http:///v1"])
+def test_an_address_that_is_none_is_wrong_usage_and_told_what_one_looks_like(run, address):
+    result = run("job", "list", "--url", address)
+    assert result.exit_code == 2
+    assert "expected http://HOST:PORT" in result.stderr
+
+
+def test_without_a_token_the_way_to_give_one_is_told(server, run, monkeypatch):
+    monkeypatch.delenv("JOBD_TOKEN")
+    result = run("job", "list")
+    assert result.exit_code == 4
+    assert "set JOBD_TOKEN, or name its file with --token-file" in result.stderr
 
 
 def test_a_wrong_token_is_not_allowed(run, monkeypatch):

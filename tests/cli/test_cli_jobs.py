@@ -173,3 +173,15 @@ def test_what_is_no_exec_is_wrong_usage(run, name):
 def test_an_exec_that_is_absent_is_exit_code_3(run):
     assert run("exec", "show", "146/absent").exit_code == 3
     assert run("exec", "logs", "--follow", "146/absent").exit_code == 3
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(server, run, tmp_path):
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps({"name": "每日报表", "docker_image_repo": "busybox"}), encoding="utf-8-sig")
+    assert run("job", "apply", "-f", str(file), "-o", "name").stdout == "146\n"
+
+
+def test_a_time_out_is_typed_as_people_write_it(server, run):
+    run("job", "create", "x", "--image", "busybox", "--timeout", "5m", "--retry-delay", "90")
+    (body,) = [body for uri, body in server.asked("POST")]
+    assert (body["timeout"], body["retry_delay"]) == (300, 90)

@@ -59,6 +59,29 @@ def test_the_exit_code_is_the_containers_own_and_never_0_for_what_did_not_succee
     assert end["reason"] in result.stderr
 
 
+@pytest.mark.parametrize("option", ["--wait", "--follow"])
+def test_retries_are_waited_for_and_the_last_attempt_gives_the_exit_code(server, run, option):
+    server.states = [ended("F", exit_code=3, reason="exit_code"), ended(exit_code=0)]
+    server.log = b"an attempt\n"
+    server.streams = [log(11, "an attempt\n") + END] * 2
+
+    def fail_and_retry(first):
+        server.exec(retry_of=first["id"], attempt=2, trigger_mode="R")
+
+    server.on_end = fail_and_retry
+    result = run("job", "run", "146", option)
+    assert (result.exit_code, result.stdout) == (0, "an attempt\nan attempt\n")
+    assert [line.split()[2].rstrip(":") for line in result.stderr.splitlines()] == ["failed", "succeeded"]
+
+
+def test_a_stop_can_be_waited_for(server, run):
+    exec = server.exec(**RUNNING)
+    server.states = [RUNNING, ended("C", exit_code=143, reason="cancelled")]
+    result = run("exec", "stop", "--wait", f"146/{exec['id']}")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1].endswith("cancelled: cancelled")
+
+
 def test_an_exec_that_never_started_has_no_log_to_ask_for(server, run):
     server.states = [ended("F", started_at=None, exit_code=None, reason="start_failed")]
     run("job", "run", "146", "--wait")
