@@ -30,7 +30,7 @@ def test_the_tutorial_leads_to_its_end(tmp_path: Path, docker_socket: str, image
     shutil.copytree(ROOT / "docs", clone / "docs")
     marked = [block for block in blocks(ROOT / "docs" / "tutorial.md") if block.test == HERE]
     places = {
-        "127.0.0.1:8080": f"127.0.0.1:{free_port()}",
+        "127.0.0.1:8090": f"127.0.0.1:{free_port()}",
         "8081": str(free_port()),
         "IMAGE=busybox": f"IMAGE={image}",
         "executor = docker": f"executor = docker\nsocket = {docker_socket}",
