@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 
 from jobd import schedule_words as words
 from jobd.schedule_cron import CronTable, read_cron
-from jobd.schedule_text import Moment, Part, Period, check_characters, read_repeating
+from jobd.schedule_text import Moment, Part, Period, Repeating, check_characters, read_repeating
 from jobd.schedule_zone import END_OF_TIME, find_zone, instant, last_instant, local, skipped_days, step
 
 SLACK = timedelta(days=7)
@@ -85,15 +85,17 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Interval(Schedule):
-    """`times` slots (None: endless), slot k at `start` + k · `period`, calendar steps counted from `wall`.
+    """`times` slots (None: endless), slot k at `start` + (k - `origin`) · `period`, calendar steps counted from `wall`.
 
-    `wall` is the start as the clocks of the zone show it, naive; it and `start` are None as long as no anchor is known.
+    `start` is the instant of slot number `origin`: of the first slot, or of the last where the text names an end and no
+    start. `wall` is that as the clocks of the zone show it, naive. Both are None as long as no anchor is known.
     """
 
     times: int | None
     period: Period
     wall: datetime | None
     start: datetime | None
+    origin: int = 0
 
     def slot(self, k: int) -> Slot | None:
         at = self._at(k) if k >= 0 and (self.times is None or k < self.times) else None
@@ -125,10 +127,10 @@ class Interval(Schedule):
         return None if self.times is None else self.between(after, END_OF_TIME).count
 
     def notes(self, slot: Slot) -> list[str]:
-        if slot.index is None or (slot.index and not self.period.is_calendar):
+        if slot.index is None or (slot.index != self.origin and not self.period.is_calendar):
             return []
         start, _ = self._anchored
-        wall, stepped = self._wall(slot.index), step(start, slot.index * self.period.months, 0)
+        wall, stepped = self._wall(slot.index), step(start, (slot.index - self.origin) * self.period.months, 0)
         found = words.clamp_notes(start, stepped) + words.clock_notes(
             wall, self._calendar_instant(slot.index), self.zone
         )
@@ -136,7 +138,17 @@ class Interval(Schedule):
         return [*found, words.merged_note(same)] if same > 1 else found
 
     def describe(self) -> dict[str, str]:
+        if self.origin and self.times is not None and self.wall is not None:
+            return words.describe_counted_back(self.times, self.period, self.wall, self.zone)
         return words.describe_interval(self.times, self.period, self.wall, self.zone)
+
+    def is_in_calendar(self, k: int) -> bool:
+        """Whether slot `k` is not before year 1, in UTC and in the zone."""
+        at = self._at(k)
+        try:
+            return at is not None and local(at, self.zone) >= datetime.min
+        except OverflowError:
+            return False
 
     @property
     def _anchored(self) -> tuple[datetime, datetime]:
@@ -152,14 +164,14 @@ class Interval(Schedule):
             low, high = self._bracket(last_instant(self.zone) - start)
             size = bisect_left(range(high), True, low, high, key=lambda k: self._at(k) is None)
         else:
-            size = (last_instant(self.zone) - start) // self.period.elapsed + 1
+            size = (last_instant(self.zone) - start) // self.period.elapsed + self.origin + 1
         return size if self.times is None else min(size, self.times)
 
     def _bracket(self, since_start: timedelta) -> tuple[int, int]:
         """Numbers between which the first slot later than that is found: a month has 28 to 31 days."""
-        least, most = (timedelta(days=n * self.period.months + self.period.days) for n in (28, 31))
-        low = (since_start - SLACK) // (most + self.period.elapsed)
-        high = (since_start + SLACK) // (least + self.period.elapsed) + 1
+        periods = [timedelta(days=n * self.period.months + self.period.days) + self.period.elapsed for n in (28, 31)]
+        low = min((since_start - SLACK) // period for period in periods) + self.origin
+        high = max((since_start + SLACK) // period for period in periods) + self.origin + 1
         return max(low, 0), max(high, 0)
 
     def _first_after(self, t: datetime) -> int:
@@ -168,7 +180,7 @@ class Interval(Schedule):
         if self.period.is_calendar:
             low, high = (min(k, self._size) for k in self._bracket(t - start))
             return bisect_right(range(self._size), t, low, high, key=self._known)
-        return 0 if t < start else min((t - start) // self.period.elapsed + 1, self._size)
+        return min(max((t - start) // self.period.elapsed + self.origin + 1, 0), self._size)
 
     def _doubles(self, after: datetime, until: datetime) -> int:
         """How many slots in (after, until] share their instant with the slot before."""
@@ -188,7 +200,7 @@ class Interval(Schedule):
     def _at(self, k: int) -> datetime | None:
         """The instant of slot `k`, whether or not there are so many; None past year 9999."""
         try:
-            at = self._calendar_instant(k) + k * self.period.elapsed
+            at = self._calendar_instant(k) + (k - self.origin) * self.period.elapsed
         except OverflowError:
             return None
         return at if at <= last_instant(self.zone) else None
@@ -196,12 +208,13 @@ class Interval(Schedule):
     def _calendar_instant(self, k: int) -> datetime:
         _, start = self._anchored
         # the start itself may be the second of two equal times, when an offset or the anchor says so
-        return instant(self._wall(k), self.zone) if k and self.period.is_calendar else start
+        return instant(self._wall(k), self.zone) if k != self.origin and self.period.is_calendar else start
 
     def _wall(self, k: int) -> datetime:
         """The wall clock of slot `k` before elapsed time is added."""
         wall, _ = self._anchored
-        return step(wall, k * self.period.months, k * self.period.days)
+        steps = k - self.origin
+        return step(wall, steps * self.period.months, steps * self.period.days)
 
 
 @dataclass(frozen=True)
@@ -275,8 +288,7 @@ def _interval(text: str, named: tzinfo | None, anchor: datetime | None) -> Inter
             # ISO 8601:2004, 4.4.5: an end without an offset has the start's
             period = _difference(start, _place(end, zone, begin.offset)[1], end.part)
         case Period() as period, Moment() as end:
-            zone = named or end.offset or UTC
-            wall, start = _before(end, period, zone)
+            return _counted_back(text, read, period, end, named or end.offset or UTC)
         case _, Period() as period:
             zone = named or UTC
             if anchor is None:
@@ -306,16 +318,14 @@ def _difference(start: datetime, end: datetime, part: Part) -> Period:
     return Period(0, 0, end - start)
 
 
-def _before(end: Moment, period: Period, zone: tzinfo) -> tuple[datetime, datetime]:
-    """The start that comes one period before `end`: elapsed time off first, then days, then months."""
+def _counted_back(text: str, read: Repeating, period: Period, end: Moment, zone: tzinfo) -> Interval:
+    """ISO 8601:2004, 4.5.1: a duration and an end name the last interval, so the last run is at the end."""
+    times = read.times or 0
     wall, at = _place(end, zone)
-    try:
-        if period.elapsed:
-            at -= period.elapsed
-            wall = local(at, zone)
-        if period.is_calendar:
-            wall = step(step(wall, 0, -period.days), -period.months, 0)
-            at = instant(wall, zone)
-    except OverflowError:
-        raise end.part.fault("less the duration is before year 1") from None
-    return wall, at
+    interval = Interval(text, zone, False, times, period, wall, at, max(times - 1, 0))
+    if times and not interval.is_in_calendar(0):
+        most = times - bisect_left(range(times), True, key=interval.is_in_calendar)
+        written, slash, rest = text.partition("/")
+        why = f"the first of so many runs, counted back from {end.part.text}, would be before year 1"
+        raise Part("number of runs", written, 0).fault(why, f"R{most}{slash}{rest}")
+    return interval

@@ -69,7 +69,10 @@ class Period:
 
 @dataclass(frozen=True)
 class Repeating:
-    """`R[times]/first/second`: `times` None is endless; `first` None is the instant at which the schedule is set."""
+    """`R[times]/first/second`: `times` None is endless; `first` None is the instant at which the schedule is set.
+
+    A Period and a Moment always have `times`: the Moment is the last of so many runs.
+    """
 
     times: int | None
     first: Moment | Period | None
@@ -114,7 +117,11 @@ def read_repeating(text: str) -> Repeating:
     period = _period(Part("duration", *pieces[1]))
     if _is_duration(second):
         raise Part("end", *pieces[2]).fault("is a second duration; one of the two must be a date and time")
-    return Repeating(times, period, _moment(Part("end", *pieces[2])))
+    end = _moment(Part("end", *pieces[2]))
+    if times is None:
+        why = f"without a number there is no first run before an end; endless from a start: R/{second}/{first}"
+        raise Part("number of runs", *pieces[0]).fault(why, f"R10/{first}/{second}")
+    return Repeating(times, period, end)
 
 
 def _is_duration(text: str) -> bool:

@@ -60,14 +60,30 @@ def describe_interval(times: int | None, period: Period, wall: datetime | None, 
         return {"en": f"Runs once, {once_en}.", "zh": f"{once_zh}执行一次。"}
     often_en = "without end" if times is None else f"{times} times in all"
     often_zh = "一直重复" if times is None else f"共 {times} 次"
-    every_en, every_zh = _period_en(period), _period_zh(period)
-    clamp_en = clamp_zh = ""
-    if wall and period.months and wall.day > 28:
-        clamp_en = f" A month without day {wall.day} uses its last day."
-        clamp_zh = f"没有 {wall.day} 日的月份取当月最后一天。"
+    clamp = _clamp(period, wall)
     return {
-        "en": f"Runs every {every_en} {from_en}, {often_en}.{clamp_en}",
-        "zh": f"{from_zh}，每 {every_zh}执行一次，{often_zh}。{clamp_zh}",
+        "en": f"Runs every {_period_en(period)} {from_en}, {often_en}.{clamp['en']}",
+        "zh": f"{from_zh}，每 {_period_zh(period)}执行一次，{often_zh}。{clamp['zh']}",
+    }
+
+
+def describe_counted_back(times: int, period: Period, wall: datetime, zone: tzinfo) -> dict[str, str]:
+    """`times` runs, two at least, of which the last is at `wall` in `zone`."""
+    last = f"{wall.date().isoformat()} {_clock(wall)} ({name_of(zone)})"
+    clamp = _clamp(period, wall)
+    return {
+        "en": f"Runs every {_period_en(period)}, {times} times in all, the last time at {last}.{clamp['en']}",
+        "zh": f"每 {_period_zh(period)}执行一次，共 {times} 次，最后一次在 {last}。{clamp['zh']}",
+    }
+
+
+def _clamp(period: Period, wall: datetime | None) -> dict[str, str]:
+    """What becomes of months that are too short, as a sentence; empty if none is."""
+    if wall is None or not period.months or wall.day <= 28:
+        return {"en": "", "zh": ""}
+    return {
+        "en": f" A month without day {wall.day} uses its last day.",
+        "zh": f"没有 {wall.day} 日的月份取当月最后一天。",
     }
 
 

@@ -1,7 +1,7 @@
 """Intervals against an oracle that steps from slot to slot and finds local times by trying."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -52,6 +52,8 @@ def tried(wall: datetime, zone: ZoneInfo) -> datetime:
 
 @dataclass(frozen=True)
 class Case:
+    """`wall` is the start or, with `is_end`, the end: the last of `times` slots, which then are at most STEPS."""
+
     zone: str
     wall: datetime
     offset: int | None
@@ -59,6 +61,7 @@ class Case:
     days: int
     elapsed: timedelta
     times: int | None
+    is_end: bool = False
 
     @property
     def text(self) -> str:
@@ -66,7 +69,8 @@ class Case:
         zone = "" if self.offset is None else f"{'-' if self.offset < 0 else '+'}{abs(self.offset):02}:00"
         calendar = f"{self.months}M" * bool(self.months) + f"{self.days}D" * bool(self.days)
         clock = f"T{self.elapsed.total_seconds():f}S" * bool(self.elapsed)
-        return f"R{n}/{self.wall.isoformat()}{zone}/P{calendar}{clock}"
+        moment, duration = f"{self.wall.isoformat()}{zone}", f"P{calendar}{clock}"
+        return f"R{n}/{duration}/{moment}" if self.is_end else f"R{n}/{moment}/{duration}"
 
     def slots(self) -> list[tuple[int, datetime]]:
         """(number, instant) of the first slots, those on one instant once."""
@@ -77,11 +81,13 @@ class Case:
             start = self.wall.replace(tzinfo=UTC) - timedelta(hours=self.offset)
             wall = shows(start, zone)
         found: list[tuple[int, datetime]] = []
-        for k in range(STEPS if self.times is None else min(self.times, STEPS)):
+        count = STEPS if self.times is None else min(self.times, STEPS)
+        for k in range(count):
+            steps = k - count + 1 if self.is_end else k
             try:
-                day = wall + relativedelta(months=k * self.months) + timedelta(days=k * self.days)
-                at = start if k == 0 or not (self.months or self.days) else tried(day, zone)
-                at += k * self.elapsed
+                day = wall + relativedelta(months=steps * self.months) + timedelta(days=steps * self.days)
+                at = start if steps == 0 or not (self.months or self.days) else tried(day, zone)
+                at += steps * self.elapsed
                 shows(at, zone)
             except (OverflowError, ValueError):
                 break
@@ -99,7 +105,9 @@ def build(pick: random.Random) -> Case:
         seconds = pick.choice([0, 0, 0, 1, 60, 1800, 3600, 5400, 86400, 90061])
     elapsed = timedelta(seconds=seconds, microseconds=pick.choice([0, 0, 500_000]) if seconds else 0)
     day = datetime.fromisoformat(pick.choice(ODD_DAYS[zone]))
-    day -= pick.choice([0, 1, 2, 3, 5]) * (relativedelta(months=months) + timedelta(days=days) + elapsed)
+    is_end = pick.random() < 0.3
+    away = pick.choice([0, 1, 2, 3, 5]) * (-1 if is_end and day.year < 9999 else 1)
+    day -= away * (relativedelta(months=months) + timedelta(days=days) + elapsed)
     clock = timedelta(minutes=pick.choice([0, 0, 30, 60, 75, 90, 120, 135, 150, 180, 1410, pick.randrange(1440)]))
     wall = day + clock + timedelta(microseconds=pick.choice([0, 0, 0, 446_000, 59_999_999]))
     return Case(
@@ -109,7 +117,8 @@ def build(pick: random.Random) -> Case:
         months=months,
         days=days,
         elapsed=elapsed,
-        times=pick.choice([None, None, 0, 1, 2, 3, 10, 10**12]),
+        times=pick.choice([0, 1, 2, 3, 5, STEPS]) if is_end else pick.choice([None, None, 0, 1, 2, 3, 10, 10**12]),
+        is_end=is_end,
     )
 
 
@@ -167,7 +176,9 @@ def cases(draw) -> Case:
     least = 0 if months or days else 1_000_000
     elapsed = timedelta(microseconds=draw(st.integers(least, 200_000_000_000)))
     day = datetime.fromisoformat(draw(st.sampled_from(ODD_DAYS[zone])))
-    day -= draw(st.integers(0, STEPS)) * (relativedelta(months=months) + timedelta(days=days) + elapsed)
+    is_end = draw(st.booleans())
+    away = draw(st.integers(0, STEPS)) * (-1 if is_end and day.year < 9999 else 1)
+    day -= away * (relativedelta(months=months) + timedelta(days=days) + elapsed)
     return Case(
         zone=zone,
         wall=day + timedelta(microseconds=draw(st.integers(0, 86_399_999_999))),
@@ -175,7 +186,8 @@ def cases(draw) -> Case:
         months=months,
         days=days,
         elapsed=elapsed,
-        times=draw(st.none() | st.integers(0, 10**12)),
+        times=draw(st.integers(0, STEPS) if is_end else st.none() | st.integers(0, 10**12)),
+        is_end=is_end,
     )
 
 
@@ -183,6 +195,17 @@ def cases(draw) -> Case:
 @settings(max_examples=500, deadline=None)
 def test_any_schedule_has_the_slots_of_the_oracle(case, seed):
     check(case, random.Random(seed))
+
+
+@given(cases().filter(lambda case: case.is_end and case.times), st.integers(10, 400))
+@settings(max_examples=200, deadline=None)
+def test_the_last_runs_before_an_end_are_the_same_whatever_their_number(case, times):
+    few, many = parse(case.text, case.zone), parse(replace(case, times=times).text, case.zone)
+    for k in range(case.times):
+        expected, found = few.slot(case.times - 1 - k), many.slot(times - 1 - k)
+        assert expected and found and found.at == expected.at
+        following = many.next_after(found.at - timedelta(microseconds=1))
+        assert following and following.at == found.at and following.index <= found.index
 
 
 @given(

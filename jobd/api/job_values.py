@@ -105,7 +105,8 @@ def _checked(
         found += _image_faults(whole, settings)
     if given.keys() & {"mounts", "region_name"} and whole["mounts"] and "mounts" not in faults:
         found += _mount_faults(whole, settings)
-    if given.keys() & set(SCHEDULE):
+    # what is only switched off was stored before, and need not be readable any more
+    if given.keys() & {"schedule_mode", "schedule_timezone"} or given.get("is_schedule_active"):
         found += _schedule_faults(whole, faults)
     for name, texts in found:
         faults.setdefault(name, texts)

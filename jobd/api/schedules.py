@@ -8,6 +8,7 @@ from jobd.api import render
 from jobd.api.base import Handler
 from jobd.api.render import Shape
 from jobd.api.schemas import Preview, SlotQuery, read_body
+from jobd.errors import ScheduleError
 from jobd.schedule import Schedule
 from jobd.store import jobs
 
@@ -27,7 +28,11 @@ class JobSchedule(Handler):
         at = datetime.now(UTC)
         # A form without a start, switched off, begins when it is switched on: shown as if that were now.
         anchor = row.schedule_anchor if row.is_schedule_active else at
-        parsed = schedule.parse(row.schedule_mode, row.schedule_timezone, anchor)
+        try:
+            parsed = schedule.parse(row.schedule_mode, row.schedule_timezone, anchor)
+        except ScheduleError as error:  # stored when it could still be read
+            self.reply(_unreadable(error.message))
+            return
         self.reply(await asyncio.to_thread(_shown, parsed, at, self.wanted.count))
 
 
@@ -40,6 +45,11 @@ class SchedulePreview(Handler):
         parsed = schedule.parse(said.schedule_mode, said.schedule_timezone, after)
         since = after - TICK if parsed.needs_anchor else after
         self.reply(await asyncio.to_thread(_shown, parsed, since, said.count or SlotQuery().count))
+
+
+def _unreadable(why: str) -> Shape:
+    words = {"en": f"This schedule cannot be read any more: {why}", "zh": f"该调度已无法读取：{why}"}
+    return {"slots": [], "remaining": 0, "words": words}
 
 
 def _in_whole_minutes(local: datetime) -> datetime:

@@ -181,6 +181,9 @@ def _arm(job: Job, at: datetime, anew: bool) -> None:
             schedule.check_timezone(job.schedule_timezone)
         job.schedule_anchor = job.next_fire_at = None
         return
+    if not (anew or job.is_schedule_active):
+        job.next_fire_at = None
+        return
     parsed = schedule.parse(job.schedule_mode, job.schedule_timezone, at)
     if anew or (parsed.needs_anchor and job.is_schedule_active):
         job.schedule_anchor = at

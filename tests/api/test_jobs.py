@@ -228,6 +228,21 @@ async def test_a_job_without_a_schedule_has_no_slots(api: Api) -> None:
     assert (got["slots"], got["remaining"]) == ([], 0)
 
 
+async def test_a_stored_schedule_that_is_refused_now_is_shown_without_slots_and_says_why(
+    api: Api, database: Database
+) -> None:
+    job = await api.job(schedule_mode="R/2099-12-24T00:00:00Z/P1D", is_schedule_active=True)
+    mode = "R/P1D/2099-12-24T00:00:00Z"
+    database.write_sync(tables.Job.update(schedule_mode=mode).where(tables.Job.id == job["id"]).execute)
+    answer = await api.call("GET", f"/v1/jobs/{job['id']}/schedule")
+    assert (answer.status, answer.json["slots"], answer.json["remaining"]) == (200, [], 0)
+    assert all("number of runs 'R'" in words for words in answer.json["words"].values())
+    assert (await api.call("GET", f"/v1/jobs/{job['id']}")).json["schedule_mode"] == mode
+    assert (await api.call("PUT", f"/v1/jobs/{job['id']}", {"name": "other"})).status == 200
+    off = await api.call("PUT", f"/v1/jobs/{job['id']}", {"is_schedule_active": False})
+    assert (off.status, off.json["next_fire_at"]) == (200, None)
+
+
 async def test_a_preview_begins_strictly_after_the_time_it_is_given(api: Api) -> None:
     said = {"schedule_mode": "R/2030-01-01T00:00:00Z/PT1H", "after": "2030-01-01T01:00:00Z", "count": 1}
     got = (await api.call("POST", "/v1/schedule/preview", said)).json

@@ -168,6 +168,20 @@ def test_a_schedule_that_raises_stops_itself_and_nothing_else(database: Database
     assert stopped.is_schedule_active
 
 
+def test_a_stored_schedule_that_is_refused_now_stops_itself_and_says_why(database: Database, caller: Caller) -> None:
+    job = due(database, caller, ago=1)
+    mode = "R/P1D/2026-12-24T00:00:00Z"
+    database.write_sync(Job.update(schedule_mode=mode, schedule_anchor=None).where(Job.id == job.id).execute)
+    assert fire(database).execs == []
+    stopped = reread(database, job)
+    assert stopped.next_fire_at is None
+    assert "number of runs 'R'" in stopped.schedule_error
+    renamed = database.write_sync(jobs.update, caller, job.id, {"name": "other"})
+    assert renamed.schedule_error == stopped.schedule_error
+    database.write_sync(jobs.update, caller, job.id, {"schedule_mode": "R3/P1D/2999-12-24T00:00:00Z"})
+    assert reread(database, job).schedule_error is None
+
+
 def test_a_deleted_job_fires_nothing(database: Database, caller: Caller) -> None:
     job = due(database, caller, ago=1)
     database.write_sync(Job.update(deleted_at=job.created_at).execute)
