@@ -1,17 +1,14 @@
 """Schedules in words, for people who read neither ISO 8601 nor cron."""
 
-from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
 
 from cronsim import CronSim
-from cronsim.explain import explain
 
+from jobd import schedule_cron_en, schedule_cron_zh
+from jobd.schedule_cron_notes import cron_notes
+from jobd.schedule_cron_sets import read_sets
 from jobd.schedule_text import Period
 from jobd.schedule_zone import MICROSECOND, instant, local, name_of, occurs_twice
-
-WEEKDAYS = "日一二三四五六日"
-FEW_TIMES = 6
-"""So many times of a day are listed one by one."""
 
 
 def clamp_notes(start: datetime, wall: datetime) -> list[str]:
@@ -89,10 +86,11 @@ def _clamp(period: Period, wall: datetime | None) -> dict[str, str]:
 
 def describe_cron(fields: CronSim, zone: tzinfo) -> dict[str, str]:
     """`fields`: the expression as cronsim read it."""
-    expression = " ".join(fields.parts[1:])
+    sets = read_sets(fields)
+    notes = cron_notes(fields.parts[1:], sets)
     return {
-        "en": f"{explain(expression)}, in {name_of(zone)} time.",
-        "zh": f"{_date_zh(fields)}{_times_zh(fields)}执行（时区 {name_of(zone)}）。",
+        "en": " ".join([schedule_cron_en.sentence(sets, name_of(zone)), *(note.en for note in notes)]),
+        "zh": "".join([schedule_cron_zh.sentence(sets, name_of(zone)), *(note.zh for note in notes)]),
     }
 
 
@@ -137,55 +135,3 @@ def _period_zh(period: Period) -> str:
         "microsecond": "微秒",
     }
     return " ".join(f"{amount} {units[unit]}" for unit, amount in _amounts(period))
-
-
-def _ranges_zh(values: Sequence[int], form: Callable[[int], str] = str) -> str:
-    """`1 至 5、8`: three or more that follow each other become a range."""
-    found = []
-    ordered = list(values)
-    while ordered:
-        length = next((n for n in range(1, len(ordered)) if ordered[n] != ordered[0] + n), len(ordered))
-        if length > 2:
-            found.append(f"{form(ordered[0])}至{form(ordered[length - 1])}")
-        else:
-            found += [form(value) for value in ordered[:length]]
-        ordered = ordered[length:]
-    return "、".join(found)
-
-
-def _date_zh(fields: CronSim) -> str:
-    months = "" if len(fields.months) == 12 else _ranges_zh(sorted(fields.months), lambda month: f"{month} 月")
-    days, weekdays = _month_days_zh(fields), _weekdays_zh(fields)
-    if days and weekdays:
-        days = f"{days}且为{weekdays}的日子" if fields.day_and else f"{days}或{weekdays}"
-    if days or weekdays:
-        return f"{months or '每月'}{days}" if days else f"{months and months + '的'}{weekdays}"
-    return f"{months}每天" if months or len(fields.hours) < 24 else ""
-
-
-def _month_days_zh(fields: CronSim) -> str:
-    plain = sorted(day for day in fields.days if day > 0)
-    if len(plain) == 31:
-        return ""
-    found = [_ranges_zh(plain, lambda day: f" {day} 日")] if plain else []
-    special = {CronSim.LAST: "最后一天", CronSim.LAST_WEEKDAY: "最后一个工作日"}
-    return "、".join(found + [name for value, name in special.items() if value in fields.days])
-
-
-def _weekdays_zh(fields: CronSim) -> str:
-    plain = sorted({day % 7 or 7 for day in fields.weekdays if isinstance(day, int)})
-    if len(plain) == 7:
-        return ""
-    found = [f"每{_ranges_zh(plain, lambda day: f'周{WEEKDAYS[day]}')}"] if plain else []
-    for day, which in sorted(item for item in fields.weekdays if not isinstance(item, int)):
-        place = "最后一个" if which == CronSim.LAST else f"第 {which} 个"
-        found.append(f"当月{place}星期{WEEKDAYS[day]}")
-    return "、".join(found)
-
-
-def _times_zh(fields: CronSim) -> str:
-    hours, minutes = sorted(fields.hours), sorted(fields.minutes)
-    if len(hours) * len(minutes) <= FEW_TIMES:
-        return " " + "、".join(f"{hour:02}:{minute:02}" for hour in hours for minute in minutes) + " "
-    every = "每小时" if len(hours) == 24 else _ranges_zh(hours, lambda hour: f" {hour} 点")
-    return every + ("的每分钟" if len(minutes) == 60 else f"的第 {_ranges_zh(minutes)} 分")

@@ -225,28 +225,6 @@ def test_a_run_at_changed_clocks_has_a_note(text, after, note):
     assert schedule.notes(schedule.next_after(slot.at + timedelta(hours=2))) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "english", "chinese"),
-    [
-        ("30 2 * * *", "At 02:30 every day, in Asia/Shanghai time.", "每天 02:30 执行（时区 Asia/Shanghai）。"),
-        ("* * * * *", "Every minute, in Asia/Shanghai time.", "每小时的每分钟执行（时区 Asia/Shanghai）。"),
-        (
-            "0,30 9-17 * * MON-FRI",
-            "At minutes 0 and 30 past every hour from 9 through 17 on Monday through Friday, in Asia/Shanghai time.",
-            "每周一至周五 9 点至 17 点的第 0、30 分执行（时区 Asia/Shanghai）。",
-        ),
-        (
-            "0 0 L * *",
-            "At 00:00 on the last day of every month, in Asia/Shanghai time.",
-            "每月最后一天 00:00 执行（时区 Asia/Shanghai）。",
-        ),
-        ("@yearly", "At 00:00 on January 1, in Asia/Shanghai time.", "1 月 1 日 00:00 执行（时区 Asia/Shanghai）。"),
-    ],
-)
-def test_a_cron_expression_says_in_words_what_it_will_do(text, english, chinese):
-    assert parse(text, "Asia/Shanghai").describe() == {"en": english, "zh": chinese}
-
-
 def test_a_field_at_fault_is_named_with_its_place():
     with pytest.raises(ScheduleError) as caught:
         parse("0 0 * * FUNDAY")
