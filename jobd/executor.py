@@ -102,6 +102,9 @@ class Status:
     """Words of the engine's own, if it gave any."""
     never_ran: bool = False
     """An ended run whose command could not be executed, for the reason in `message`: it counts as `StartFailed`."""
+    ran_again: bool = False
+    """An ended run that somebody started again from outside, and that may run now: jobd stops it at once. Code, times
+    and output are those of its first run; `exit_code` None: nobody remembers."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,12 @@ class Executor:
         The watch heals itself; what it misses meanwhile jobd finds by `statuses`.
         """
         return None
+
+    def watch_starts(self, on_start: Callable[[Handle], None]) -> None:
+        """Called once before `watch`: from then on call `on_start(handle)` soon after somebody else than this executor
+        started a run of this installation, be it again or for the first time. An executor that does not tell needs
+        nothing: jobd finds such runs by `list`, within a minute.
+        """
 
     def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
         """Output from the beginning (or from `since` on). With `follow` it goes on until the run ends, each chunk

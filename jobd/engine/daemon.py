@@ -227,7 +227,7 @@ class Engine:
             bound = await self._database.write(daemons.bind_region, region.name, identity)
             if bound != identity:
                 raise RegionUnavailable(f"it is bound to the engine {bound}, but {identity} answers")
-            await region.watch(lambda handle: self._endings.changed(region.name, handle))
+            await region.watch(partial(self._endings.changed, region.name), partial(self._started_elsewhere, region))
             await self._take_over(region)
             region.down = None
             await self._adoption.settle(region)
@@ -241,6 +241,11 @@ class Engine:
             region.down = f"{type(error).__name__}: {error}"
             return False
         return True
+
+    def _started_elsewhere(self, region: ServedRegion, handle: Handle) -> None:
+        """What runs for no exec is stopped now, not at the next sweep."""
+        if not self._endings.started_elsewhere(region.name, handle) and region.down is None:
+            self._spawn(self._guarded(region, self._sweep.sweep(region, only=handle)))
 
     async def _take_over(self, region: ServedRegion) -> None:
         """Adopt what daemons own that do not live any more. Before a region was ever open nothing in it can be of

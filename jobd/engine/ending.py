@@ -66,6 +66,13 @@ class Endings:
         if live is not None:
             self._spawn(self.finish(live), live)
 
+    def started_elsewhere(self, region: str, handle: Handle) -> bool:
+        """Somebody else started a run: whether it is one of an exec that this daemon is at work on."""
+        live = self._live.with_handle(region, handle)
+        if live is not None and live.is_running:
+            self._spawn(self.finish(live), live)
+        return live is not None
+
     def stop(self, live: LiveExec) -> None:
         """Stop what runs. Before it runs, whoever holds the exec sees `stopping` and ends it; safe to call again."""
         live.stopping.set()
@@ -116,6 +123,10 @@ class Endings:
         if live.handle is None or status.state is State.RUNNING:
             return
         result, kept = outcome.judge(live.row, status), None
+        if status.ran_again:
+            # Until it is stopped the exec counts as running, for whatever must not run beside it.
+            log.warning("exec %s: its container was started again from outside, and is stopped", live.row.id)
+            await live.region.stop_run(live.handle, 0)
         if status.state is State.ENDED:
             kept = await self._read_log(live, live.handle)
             result = result if kept is not None else outcome.without_log(result)
@@ -213,7 +224,8 @@ class Endings:
 
     async def _remove(self, region: ServedRegion, handle: Handle) -> None:
         try:
-            await region.call(region.executor.remove, handle, False)
+            # By force: whoever started it again meanwhile, the exec has ended.
+            await region.call(region.executor.remove, handle, True)
         except ExecutorError as error:
             log.warning("region %s: %s stays until the next sweep: %s", region.name, handle.id, error)
 
@@ -243,7 +255,7 @@ def read_end(executor: Executor, handle: Handle, limit: int | None) -> tuple[Sta
     or to be read again. Blocks. Raises ExecutorError.
     """
     status = executor.statuses([handle]).get(handle, Status(State.GONE))
-    if limit is None or status.state is not State.ENDED:
+    if limit is None or status.state is not State.ENDED or status.ran_again:
         return status, None
     try:
         return status, read_log(executor, handle, limit, None)

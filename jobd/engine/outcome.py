@@ -7,8 +7,21 @@ from jobd.executor import State, Status
 from jobd.store.lifecycle import Result
 from jobd.store.tables import Exec
 
+STARTED_AGAIN = "its container was started again from outside, and was stopped"
+
 
 def judge(row: Exec, status: Status) -> Result:
+    """The result of an exec whose run has ended or is gone, with a word on what else happened to it."""
+    result = _judge(row, status)
+    notes = []
+    if result.status == "S" and status.oom_killed:
+        notes.append(f"one of its processes was killed, as it used more memory than its size {row.resource_size} has")
+    if status.ran_again:
+        notes.append(STARTED_AGAIN)
+    return replace(result, message="; ".join([result.message or "", *notes]).removeprefix("; ")) if notes else result
+
+
+def _judge(row: Exec, status: Status) -> Result:
     """The result of an exec whose run has ended or is gone. A stop that was asked for explains any end; 137 alone
     does not tell an out-of-memory kill from another, and the flag alone does not make a success a failure.
     """
@@ -22,7 +35,8 @@ def judge(row: Exec, status: Status) -> Result:
     if status.never_ran:
         return Result("F", StartFailed.reason, status.message, None, status.started_at, status.ended_at)
     if code is None:
-        return _ended("F", "lost", status.message or "its container ended without an exit code", status)
+        unknown = "nothing tells how it ended" if status.ran_again else "its container ended without an exit code"
+        return _ended("F", "lost", status.message or unknown, status)
     if code == 0:
         return _ended("S", None, None, status)
     if status.oom_killed:

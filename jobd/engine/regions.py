@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from jobd import journal
@@ -89,16 +90,19 @@ class ServedRegion:
     async def stop_run(self, handle: Handle, grace: float) -> None:
         await self._run(self._stops, grace + CALL_TIMEOUT, RegionUnavailable, self.executor.stop, handle, grace)
 
-    async def watch(self, on_change: Callable[[Handle], None]) -> None:
-        """Have ends of runs told to `on_change`, in the loop thread, if the executor can."""
+    async def watch(self, on_change: Callable[[Handle], None], on_start: Callable[[Handle], None]) -> None:
+        """Have ends of runs told to `on_change`, and starts that were somebody else's doing to `on_start`, in the loop
+        thread, if the executor can.
+        """
         if self._unwatch is not None:
             return
         loop = asyncio.get_running_loop()
 
-        def tell(handle: Handle) -> None:
-            loop.call_soon_threadsafe(on_change, handle)
+        def in_loop(tell: Callable[[Handle], None], handle: Handle) -> None:
+            loop.call_soon_threadsafe(tell, handle)
 
-        self._unwatch = await self.call(self.executor.watch, tell)
+        await self.call(self.executor.watch_starts, partial(in_loop, on_start))
+        self._unwatch = await self.call(self.executor.watch, partial(in_loop, on_change))
         self.has_push = self._unwatch is not None
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ import logging
 
 from jobd.engine.regions import ServedRegion
 from jobd.errors import ExecutorError, RegionUnavailable
-from jobd.executor import Run, State
+from jobd.executor import Handle, Run, State, Status
 from jobd.store import lifecycle
 from jobd.store.database import Database
 from jobd.store.execs import LIVE
@@ -25,12 +25,13 @@ class Sweep:
         self._database = database
         self._told: set[str] = set()
 
-    async def sweep(self, region: ServedRegion) -> int:
-        """Clear one region; how many runs were removed. Raises RegionUnavailable, ServiceUnavailable.
+    async def sweep(self, region: ServedRegion, only: Handle | None = None) -> int:
+        """Clear one region, or of it `only` one run; how many runs were removed. Raises RegionUnavailable,
+        ServiceUnavailable.
 
         The region is asked first: a record that is read afterwards is never older than the run it is held against.
         """
-        runs = await region.call(region.executor.list)
+        runs = [run for run in await region.call(region.executor.list) if only in (None, run.handle)]
         records: dict[str, Exec] = {}
         ids = [run.exec_id for run in runs]
         for start in range(0, len(ids), 500):
@@ -38,7 +39,7 @@ class Sweep:
         removed = 0
         for run in runs:
             if self._is_left_over(run, records.get(run.exec_id), region.name):
-                removed += await self._clear(region, run)
+                removed += await self._clear(region, run, is_known=run.exec_id in records)
         return removed
 
     def _is_left_over(self, run: Run, record: Exec | None, region: str) -> bool:
@@ -51,15 +52,22 @@ class Sweep:
             return False
         if record.status not in LIVE:
             return True
-        # While an owner has committed no handle, this may be the one that it is about to commit.
+        # While an owner has committed no handle, this may be the one that it is about to commit. Any other is not the
+        # exec's run: jobd starts what the record names, and so it was started by somebody else, if it runs.
         in_flight = record.owner is not None and record.handle is None
-        return record.handle != run.handle.id and not in_flight and run.state is not State.RUNNING
+        return record.handle != run.handle.id and not in_flight
 
-    async def _clear(self, region: ServedRegion, run: Run) -> bool:
+    async def _grace(self, region: ServedRegion, handle: Handle) -> float:
+        """Seconds between SIGTERM and SIGKILL: none for what was started again, which is nobody's work."""
+        statuses = await region.call(region.executor.statuses, [handle])
+        return 0 if statuses.get(handle, Status(State.GONE)).ran_again else KILL_GRACE
+
+    async def _clear(self, region: ServedRegion, run: Run, is_known: bool) -> bool:
         try:
             if run.state is State.RUNNING:
-                await region.stop_run(run.handle, KILL_GRACE)
-            await region.call(region.executor.remove, run.handle, False)
+                await region.stop_run(run.handle, await self._grace(region, run.handle))
+            # One that no record names is left to whoever starts it now; of any other a new start is as unwanted.
+            await region.call(region.executor.remove, run.handle, is_known)
         except RegionUnavailable:
             raise
         except ExecutorError as error:

@@ -11,6 +11,7 @@ from jobd.executor import RunSpec, State, Status
 from jobd_docker.options import ContainerOptions
 
 INSTALLATION = "jobd.installation"
+DAEMON = "jobd.daemon"
 EXEC = "jobd.exec"
 
 LOG_FILES = 5
@@ -35,7 +36,7 @@ _STATES = {
 def labels(spec: RunSpec, region: str) -> dict[str, str]:
     own = {
         INSTALLATION: spec.installation,
-        "jobd.daemon": spec.daemon,
+        DAEMON: spec.daemon,
         EXEC: spec.exec_id,
         "jobd.job": str(spec.job_id),
         "jobd.namespace": spec.namespace,
@@ -84,8 +85,12 @@ def status(inspected: Mapping[str, Any]) -> Status:
     """Of an inspected container. The engine's clock, cut to microseconds."""
     raw = inspected["State"]
     what = state(raw["Status"])
+    finished = time(raw["FinishedAt"])
+    if what is State.RUNNING and finished is not None:
+        # a start leaves the time of the end before it
+        return Status(State.ENDED, ended_at=finished, ran_again=True)
     started = time(raw["StartedAt"])
-    ended = time(raw["FinishedAt"]) if what is State.ENDED else None
+    ended = finished if what is State.ENDED else None
     if started is not None and ended is not None:
         # the engine notes a start after the program's own, which may have ended by then
         started = min(started, ended)

@@ -16,6 +16,7 @@ from jobd.errors import ExecutorError
 from jobd.executor import Handle
 from jobd_docker.client import url
 from jobd_docker.containers import INSTALLATION, time
+from jobd_docker.first_runs import EVENTS, FirstRuns
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +35,19 @@ class Watch:
     """
 
     def __init__(
-        self, client: Callable[[], docker.APIClient], installation: str, on_change: Callable[[Handle], None], name: str
+        self,
+        client: Callable[[], docker.APIClient],
+        installation: str,
+        first_runs: FirstRuns,
+        on_change: Callable[[Handle], None],
+        on_start: Callable[[Handle], None],
+        name: str,
     ) -> None:
         self._client = client
         self._label = f"{INSTALLATION}={installation}"
+        self._first_runs = first_runs
         self._on_change = on_change
+        self._on_start = on_start
         self._name = name
         self._failures = 0
         self._stopped = threading.Event()
@@ -61,20 +70,23 @@ class Watch:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                for handle in self._ends():
-                    self._tell(handle)
+                for tell, handle in self._changes():
+                    self._tell(tell, handle)
                 log.debug("region %s: the event stream ended", self._name)
             except (ExecutorError, requests.RequestException, OSError, ValueError) as error:
                 log.debug("region %s: no events: %s", self._name, error)
             self._stopped.wait(DELAYS[min(self._failures, len(DELAYS) - 1)])
             self._failures += 1
 
-    def _ends(self) -> Iterator[Handle]:
-        """Ends as they are told, after those that were missed before this stream."""
+    def _changes(self) -> Iterator[tuple[Callable[[Handle], None], Handle]]:
+        """Ends, and starts by others, as they are told, after those that were missed before this stream; each with
+        whom to tell.
+        """
         client = self._client()
-        filters = {"type": ["container"], "event": ["die"], "label": [self._label]}
-        # The engine answers before it begins to listen: without a time, what ends in between would be told by nobody.
-        params = {"filters": json.dumps(filters), "since": f"{_clock(client).timestamp():.6f}"}
+        self._first_runs.connected()
+        began = _clock(client).timestamp()
+        # Whatever the engine remembers comes first: ends that were missed, and what became of runs before this process.
+        params = {"filters": json.dumps(_of_runs(self._label)), "since": "1"}
         response = client.get(url(client, "/events"), params=params, stream=True, timeout=(client.timeout, None))
         with response:
             response.raise_for_status()
@@ -84,20 +96,42 @@ class Watch:
                 self._stream = response
             try:
                 for missed in client.containers(all=True, filters={"label": self._label, "status": "exited"}):
-                    yield Handle(missed["Id"])
+                    yield self._on_change, Handle(missed["Id"])
                 self._failures = 0
                 for line in response.iter_lines(chunk_size=None):
                     if line:
-                        yield Handle(json.loads(line)["Actor"]["ID"])
+                        yield from self._change(json.loads(line), began)
             finally:
                 with self._lock:
                     self._stream = None
 
-    def _tell(self, handle: Handle) -> None:
+    def _change(self, event: dict[str, Any], began: float) -> Iterator[tuple[Callable[[Handle], None], Handle]]:
+        is_foreign_start = self._first_runs.note(event)
+        if event["timeNano"] / 1e9 < began:
+            # Who lists what runs at the beginning sees what is left of it.
+            return
+        if event["Action"] == "die":
+            yield self._on_change, Handle(event["Actor"]["ID"])
+        elif is_foreign_start:
+            yield self._on_start, Handle(event["Actor"]["ID"])
+
+    def _tell(self, tell: Callable[[Handle], None], handle: Handle) -> None:
         try:
-            self._on_change(handle)
+            tell(handle)
         except Exception:
             log.exception("region %s: what listens to ends failed", self._name)
+
+
+def learn(client: docker.APIClient, installation: str, first_runs: FirstRuns) -> None:
+    """Note what the engine remembers of an installation's runs, once."""
+    if not first_runs.has_history:
+        for event in _remembered(client, _of_runs(f"{INSTALLATION}={installation}")):
+            first_runs.note(event)
+        first_runs.has_history = True
+
+
+def _of_runs(label: str) -> dict[str, list[str]]:
+    return {"type": ["container"], "event": list(EVENTS), "label": [label]}
 
 
 def was_started(client: docker.APIClient, container: str) -> bool | None:

@@ -3,9 +3,11 @@
 import math
 import re
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import count
 from typing import Any, ClassVar
 
@@ -19,6 +21,7 @@ from jobd_docker import client as transport
 from jobd_docker import containers, events, images, logs, networks
 from jobd_docker.client import readable, translated
 from jobd_docker.collection import Collection
+from jobd_docker.first_runs import FirstRuns
 from jobd_docker.logs import Reading
 from jobd_docker.options import JOBD_NETWORK, ContainerOptions, DockerOptions
 
@@ -33,6 +36,8 @@ engine's events have to tell.
 STOP_MARGIN = 60
 """Seconds beyond the grace that the engine has to kill a container."""
 START_LOCKS = 64
+START_NOTED_WITHIN = 2.0
+"""Seconds after a container's first output within which the engine has noted that it runs."""
 
 
 class EngineExecutor(Executor):
@@ -53,6 +58,8 @@ class EngineExecutor(Executor):
         self._never_started: set[str] = set()
         self._starting = [threading.Lock() for _ in range(START_LOCKS)]
         self._watches: list[events.Watch] = []
+        self._first_runs = FirstRuns()
+        self._on_start: Callable[[Handle], None] = lambda handle: None
 
     @property
     def place(self) -> str:
@@ -89,6 +96,7 @@ class EngineExecutor(Executor):
 
     def create(self, spec: RunSpec) -> Handle:
         client = self.client()
+        self._first_runs.creating(spec.daemon)
         with translated(self.place, StartFailed):
             self._ensure_network(client)
             configuration = containers.configuration(client, spec, self._options, self.region.name)
@@ -118,6 +126,7 @@ class EngineExecutor(Executor):
             if state is State.GONE:
                 raise HandleGone(f"no such container: {handle.id}")
             if state is State.CREATED:
+                self._first_runs.starting(handle.id)
                 self._start(handle)
 
     def _start(self, handle: Handle) -> None:
@@ -149,6 +158,7 @@ class EngineExecutor(Executor):
 
     def remove(self, handle: Handle, force: bool) -> None:
         self._never_started.discard(handle.id)
+        self._first_runs.forget(handle.id)
         with translated(self.place):
             try:
                 self.client().remove_container(handle.id, v=True, force=force)
@@ -163,10 +173,12 @@ class EngineExecutor(Executor):
         wanted = list(handles)
         if len(wanted) <= FEW:
             return {handle: self._inspect(handle) for handle in wanted}
-        states = {container["Id"]: containers.state(container["State"]) for container in self._containers()}
+        running = {container["Id"] for container in self._containers() if container["State"] in ("running", "paused")}
         # a list lags behind and lacks code and times: only that one runs is good enough to be believed
         return {
-            handle: Status(State.RUNNING) if states.get(handle.id) is State.RUNNING else self._inspect(handle)
+            handle: Status(State.RUNNING)
+            if handle.id in running and self._first_runs.may_be_believed(handle.id)
+            else self._inspect(handle)
             for handle in wanted
         }
 
@@ -174,11 +186,17 @@ class EngineExecutor(Executor):
         client = self.client()
         with translated(self.place):
             try:
-                status = containers.status(client.inspect_container(handle.id))
+                inspected = client.inspect_container(handle.id)
             except APIError as error:
                 if not _is_gone(error):
                     raise
                 return Status(State.GONE)
+            status = containers.status(inspected)
+            if status.state is State.ENDED and not self._first_runs.is_known(handle.id):
+                events.learn(client, self.region.installation, self._first_runs)
+            status = self._first_runs.judged(handle.id, status, containers.time(inspected["State"]["StartedAt"]))
+            if status.ran_again:
+                return status
             if status.exit_code in CANNOT_EXECUTE and not status.message:
                 failure = logs.init_failure(client, handle.id)
                 return replace(status, message=failure, never_ran=bool(failure))
@@ -189,9 +207,14 @@ class EngineExecutor(Executor):
             return status
 
     def watch(self, on_change: Callable[[Handle], None]) -> Callable[[], None]:
-        watch = events.Watch(self.client, self.region.installation, on_change, self.region.name)
+        watch = events.Watch(
+            self.client, self.region.installation, self._first_runs, on_change, self._on_start, self.region.name
+        )
         self._watches.append(watch)
         return watch.stop
+
+    def watch_starts(self, on_start: Callable[[Handle], None]) -> None:
+        self._on_start = on_start
 
     def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
         reading = Reading(handle.id, follow, since)
@@ -200,11 +223,21 @@ class EngineExecutor(Executor):
     def _chunks(self, reading: Reading, handle: Handle) -> Generator[LogChunk, None, None]:
         with translated(self.place):
             try:
-                yield from reading.chunks(self.client())
+                chunks = reading.chunks(self.client())
+                yield from self._first_runs.output(handle.id, chunks, partial(self._was_started_again, handle))
             except APIError as error:
                 if _is_gone(error) or error.status_code == 409:
                     raise HandleGone(f"no such container: {handle.id}") from error
                 raise
+
+    def _was_started_again(self, handle: Handle) -> bool:
+        """Waits a little, as the engine notes a start after the program's own first words."""
+        until = time.monotonic() + START_NOTED_WITHIN
+        while not self._inspect(handle).ran_again:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        return True
 
     def _containers(self) -> Iterable[dict[str, Any]]:
         with translated(self.place):

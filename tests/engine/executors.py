@@ -33,6 +33,8 @@ class Container:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     output: list[LogChunk] = field(default_factory=list)
+    ran_again: bool = False
+    """It ended, and was started again from outside; code, times and output are those of the first run."""
 
 
 class World:
@@ -74,6 +76,7 @@ class MemoryExecutor(Executor):
         super().__init__(region)
         self.world = world or World()
         self.listeners: list[Callable[[Handle], None]] = []
+        self.on_start: Callable[[Handle], None] = lambda handle: None
 
     def end(self, exec_id: str, exit_code: int = 0, output: bytes = b"", oom_killed: bool = False) -> None:
         """The program of this exec ends."""
@@ -84,6 +87,15 @@ class MemoryExecutor(Executor):
                         container.output.append(LogChunk(datetime.now(UTC), "stdout", output))
                     container.oom_killed = oom_killed
                     self._end(key, exit_code)
+
+    def restart(self, exec_id: str, exit_code: int = 143) -> None:
+        """Somebody has the engine stop this exec's container and start it again, before anybody looks."""
+        with self.world.lock:
+            for key, container in self.world.containers.items():
+                if container.spec.exec_id == exec_id:
+                    container.exit_code, container.ended_at = exit_code, datetime.now(UTC)
+                    container.state, container.ran_again = State.RUNNING, True
+                    self.on_start(Handle(key))
 
     def write(self, exec_id: str, data: bytes, stream: Stream = "stdout") -> None:
         """The program of this exec writes."""
@@ -139,7 +151,7 @@ class MemoryExecutor(Executor):
         with self.world.lock:
             container = self.world.containers.get(handle.id)
             if container is not None and container.state is State.RUNNING:
-                self._end(handle.id, 143)
+                self._end(handle.id, (container.exit_code or 0) if container.ran_again else 143)
 
     def remove(self, handle: Handle, force: bool) -> None:
         self._reach()
@@ -158,7 +170,13 @@ class MemoryExecutor(Executor):
         found = self.world.containers.get(handle.id)
         if found is None:
             return Status(State.GONE)
-        return Status(found.state, found.exit_code, found.started_at, found.ended_at, found.oom_killed)
+        state = State.ENDED if found.ran_again else found.state
+        return Status(
+            state, found.exit_code, found.started_at, found.ended_at, found.oom_killed, ran_again=found.ran_again
+        )
+
+    def watch_starts(self, on_start: Callable[[Handle], None]) -> None:
+        self.on_start = on_start
 
     def watch(self, on_change: Callable[[Handle], None]) -> Callable[[], None] | None:
         self.listeners.append(on_change)

@@ -1,0 +1,160 @@
+"""Which containers were started again after they had ended, and how their first run ended.
+
+jobd starts a container once. `docker restart`, `docker start` and a restart policy start it again; what runs then is
+not the exec's run. Docker keeps code and times of the last run only, so those of the first come from its events.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from jobd.executor import LogChunk, State, Status
+from jobd_docker.containers import DAEMON
+
+EVENTS = ("start", "die", "oom")
+"""The events that have to be noted."""
+MAX_CONTAINERS = 20_000
+"""Containers that are remembered; the oldest are forgotten first."""
+
+
+@dataclass(frozen=True)
+class FirstEnd:
+    """How a first run ended. `exit_code` None: nobody remembers. Its output is not later than `output_until`."""
+
+    ended_at: datetime
+    output_until: datetime
+    exit_code: int | None = None
+    oom_killed: bool = False
+
+
+@dataclass
+class _Container:
+    is_ours: bool = False
+    """Whether this executor started it."""
+    is_checked: bool = False
+    """Whether it was in its first run since the event stream was connected."""
+    had_oom: bool = False
+    first_end: FirstEnd | None = None
+    ran_again: bool = False
+
+
+class FirstRuns:
+    """Used by the threads of the region and by the one that reads the events."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._containers: OrderedDict[str, _Container] = OrderedDict()
+        self.has_history = False
+        """Whether the events that the engine remembers from before this process were noted."""
+        self._daemons: set[str] = set()
+
+    def creating(self, daemon: str) -> None:
+        """This executor creates containers for this daemon, and so starts them."""
+        self._daemons.add(daemon)
+
+    def starting(self, container: str) -> None:
+        """This executor is about to start it."""
+        with self._lock:
+            known = self._known(container)
+            known.is_ours = known.is_checked = True
+
+    def forget(self, container: str) -> None:
+        """It was removed."""
+        with self._lock:
+            self._containers.pop(container, None)
+
+    def connected(self) -> None:
+        """The event stream was connected anew, and may have missed something: believe no list until looked at."""
+        with self._lock:
+            for known in self._containers.values():
+                known.is_checked = False
+
+    def note(self, event: dict[str, Any]) -> bool:
+        """Remember one of `EVENTS`; an event may come again. True for a start again, whoever's the run, and for the
+        first start of a run of this daemon's by somebody else than this executor.
+        """
+        at = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
+        action, attributes = event["Action"], event["Actor"]["Attributes"]
+        with self._lock:
+            known = self._known(event["Actor"]["ID"])
+            if action == "oom" and known.first_end is None:
+                known.had_oom = True
+            elif action == "die" and known.first_end is None:
+                code = int(attributes["exitCode"]) if "exitCode" in attributes else None
+                known.first_end = FirstEnd(at, at, code, known.had_oom)
+            elif action == "start" and known.first_end is not None:
+                known.ran_again = known.ran_again or at > known.first_end.output_until
+                return known.ran_again
+            return action == "start" and not known.is_ours and attributes.get(DAEMON) in self._daemons
+
+    def is_known(self, container: str) -> bool:
+        """Whether its events were noted from its start on."""
+        with self._lock:
+            return self.has_history or (container in self._containers and self._containers[container].is_ours)
+
+    def may_be_believed(self, container: str) -> bool:
+        """Whether it is in its first run when a list says that it runs."""
+        with self._lock:
+            known = self._containers.get(container)
+            return known is not None and known.is_checked and known.first_end is None
+
+    def judged(self, container: str, status: Status, started_at: datetime | None) -> Status:
+        """What an inspected container's status says of its first run; `started_at` is when it was started last."""
+        with self._lock:
+            known = self._known(container)
+            first = known.first_end
+            if status.state is State.RUNNING:
+                known.is_checked = True
+                return status
+            if status.ran_again and first is None and status.ended_at is not None:
+                first = known.first_end = _without_events(status.ended_at, started_at)
+            is_later = first is not None and started_at is not None and started_at > first.output_until
+            known.ran_again = known.ran_again or status.ran_again or is_later
+            if not known.ran_again or first is None or status.state is not State.ENDED:
+                return status
+        return replace(
+            status,
+            exit_code=first.exit_code,
+            started_at=None,
+            ended_at=first.ended_at,
+            oom_killed=first.oom_killed,
+            message="",
+            ran_again=True,
+        )
+
+    def output(
+        self, container: str, chunks: Iterator[LogChunk], was_started_again: Callable[[], bool]
+    ) -> Iterator[LogChunk]:
+        """The output of the first run alone. What is later than its end is of another, unless a clock was set back:
+        then `was_started_again`, which asks the engine, says no.
+        """
+        is_first = False
+        for chunk in chunks:
+            until = None if is_first else self._output_until(container)
+            if until is not None and chunk.time > until:
+                if was_started_again():
+                    return
+                is_first = True
+            yield chunk
+
+    def _output_until(self, container: str) -> datetime | None:
+        with self._lock:
+            known = self._containers.get(container)
+            return known.first_end.output_until if known is not None and known.first_end is not None else None
+
+    def _known(self, container: str) -> _Container:
+        known = self._containers.setdefault(container, _Container())
+        if len(self._containers) > MAX_CONTAINERS:
+            self._containers.popitem(last=False)
+        return known
+
+
+def _without_events(ended_at: datetime, started_again_at: datetime | None) -> FirstEnd:
+    """The engine writes output down shortly after an end, and notes a start shortly after the program's own first
+    words: in the middle between the two there is none.
+    """
+    again = started_again_at or ended_at
+    return FirstEnd(ended_at, ended_at + max(again - ended_at, ended_at - ended_at) / 2)
