@@ -22,9 +22,10 @@ JobdError                      unknown_issue
 └── ExecutorError                                       what an executor plugin may raise
     ├── RegionUnavailable                               the exec waits until the region is back
     ├── ImageAbsent                                     the image must be pulled first
-    ├── ImageNotFound                                   final, as are the next three
+    ├── ImageNotFound                                   final, as are the next
     ├── ImagePullFailed
     ├── StartFailed
+    │   └── StillRunning                                what runs is removed by force alone
     └── HandleGone                                      the handle names nothing (any more)
 
 The codes are stable. Which HTTP status goes with which code is the API's business, not this file's.
@@ -158,6 +159,10 @@ class ImagePullFailed(ExecutorError):
 
 class StartFailed(ExecutorError):
     """The engine refused to create or start the container; the message is the engine's own words."""
+
+
+class StillRunning(StartFailed):
+    """`remove` without force found the run running, or about to run. A StartFailed, as it was before it had a name."""
 
 
 class HandleGone(ExecutorError):

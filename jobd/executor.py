@@ -95,6 +95,9 @@ class Status:
 
     state: State
     exit_code: int | None = None
+    """Of an ended run: 0 to 255, 128 + N when signal N ended it. None when it has ended and nobody knows how (its
+    supervisor was killed, its machine restarted): the exec fails as `lost`, with `message` if there is one.
+    """
     started_at: datetime | None = None
     ended_at: datetime | None = None
     oom_killed: bool = False
@@ -186,6 +189,10 @@ class Options(BaseModel):
 class Executor:
     """Base of all executors. `options` declares the INI keys of `[region:NAME]` beyond `executor` and `max_running`.
 
+    What a spec asks for and the region cannot do (mounts, a pull policy, registry credentials, an image at all) is
+    refused by `create`, with StartFailed and words: a run never goes without it in silence. The bounds `cpus`, `memory`
+    and `max_log` may be left out where there is no way to set them, if the executor's manual says so.
+
     Any method may raise `RegionUnavailable`; other errors are named at the method. An executor translates its
     libraries' errors: one that is not an `ExecutorError` is logged as a fault of the plugin and treated like
     `StartFailed` in `create`, `pull` and `start`, like `RegionUnavailable` elsewhere.
@@ -219,7 +226,9 @@ class Executor:
         raise NotImplementedError
 
     def start(self, handle: Handle) -> None:
-        """Start it. On a run that was already started this does nothing.
+        """Start it. On a run that was already started this does nothing. There is no spec here: `create` has put down
+        whatever the start needs, secret values too, where the run is; on a disk for the executor's user alone (0600),
+        and deleted once it is started.
 
         Raises StartFailed (the engine refused; the run never ran), HandleGone.
         """
@@ -232,7 +241,7 @@ class Executor:
     def remove(self, handle: Handle, force: bool) -> None:
         """Remove the run and its output. Gone already: nothing to do. Without `force` a running one is refused.
 
-        Raises StartFailed when it runs and `force` is false.
+        Raises StillRunning when it runs and `force` is false.
         """
         raise NotImplementedError
 

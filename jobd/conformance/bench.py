@@ -58,6 +58,11 @@ class Bench:
         self._made.append((executor, handle))
         return handle
 
+    def adopt(self, handle: Handle) -> Handle:
+        """Remove it at the end as if it had been made here."""
+        self._made.append((self.executor, handle))
+        return handle
+
     def start(self, spec: RunSpec) -> Handle:
         handle = self.create(spec)
         self.executor.start(handle)

@@ -1,5 +1,8 @@
 """Options of the command line, and the executor under test."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -7,7 +10,7 @@ from pydantic import ValidationError
 
 from jobd import plugins
 from jobd.conformance.bench import Bench, Ends
-from jobd.executor import Executor, Region
+from jobd.executor import Executor, Handle, Region, RunSpec
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,7 +18,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--executor", metavar="KIND", help="kind of the executor under test, as `executor = ` in jobd.ini")
     group.addoption("--image", default="busybox:stable", help="image with sh, echo, sleep, true and false")
     group.addoption("--patience", type=float, default=60.0, help="seconds to wait for what should happen")
+    group.addoption("--survives", action="store_true", help="runs outlive the process that started them")
     group.addoption("--option", action="append", default=[], metavar="KEY=VALUE", help="an INI key of the region")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whether runs outlive jobd is the executor's choice: without `--survives` nothing is asked of it."""
+    if not config.getoption("--survives"):
+        items[:] = [item for item in items if item.get_closest_marker("survives") is None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "survives: for executors whose runs outlive jobd, with --survives")
+
+
+def _options(config: pytest.Config) -> dict[str, str]:
+    return dict(pair.partition("=")[::2] for pair in config.getoption("--option"))
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +43,8 @@ def build(request: pytest.FixtureRequest) -> Callable[[str], Executor]:
     kinds = plugins.executor_kinds(plugins.build())
     if kind not in kinds:
         pytest.exit(f"--executor {kind}: no installed plugin offers it; there are {', '.join(kinds) or 'none'}", 4)
-    options = dict(pair.partition("=")[::2] for pair in request.config.getoption("--option"))
     try:
-        validated = kinds[kind].options(**options)
+        validated = kinds[kind].options(**_options(request.config))
     except ValidationError as error:
         pytest.exit(f"--option: {error}", 4)
     return lambda installation: kinds[kind](Region("CONFORMANCE", installation, validated))
@@ -38,6 +55,29 @@ def bench(request: pytest.FixtureRequest, build: Callable[[str], Executor]) -> I
     bench = Bench(build, request.config.getoption("--image"), request.config.getoption("--patience"))
     yield bench
     bench.clear()
+
+
+@pytest.fixture
+def start_elsewhere(request: pytest.FixtureRequest, bench: Bench) -> Callable[[RunSpec], Handle]:
+    """Starts a run from a process of its own, which is killed right after, as a jobd may be."""
+
+    def start(spec: RunSpec) -> Handle:
+        order = {
+            "kind": request.config.getoption("--executor"),
+            "options": _options(request.config),
+            "spec": {
+                "installation": spec.installation,
+                "exec_id": spec.exec_id,
+                "image": spec.image,
+                "argv": spec.argv,
+            },
+        }
+        command = [sys.executable, "-m", "jobd.conformance.starter"]
+        ran = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, timeout=bench.patience)
+        assert ran.stdout.startswith("started "), ran.stdout + ran.stderr
+        return bench.adopt(Handle(ran.stdout.split()[1]))
+
+    return start
 
 
 @pytest.fixture

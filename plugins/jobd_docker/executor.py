@@ -15,7 +15,7 @@ import docker
 from docker.errors import APIError
 from docker.errors import ImageNotFound as NoSuchImage
 
-from jobd.errors import HandleGone, ImageAbsent, RegionUnavailable, StartFailed
+from jobd.errors import HandleGone, ImageAbsent, RegionUnavailable, StartFailed, StillRunning
 from jobd.executor import Executor, Handle, Health, LogChunk, LogStream, Region, Run, RunSpec, State, Status
 from jobd_docker import client as transport
 from jobd_docker import containers, events, images, logs, networks
@@ -166,7 +166,7 @@ class EngineExecutor(Executor):
                 if _is_gone(error) or "already in progress" in _words(error):
                     return
                 if error.status_code == 409 and not force:
-                    raise StartFailed(readable(_words(error))) from error
+                    raise StillRunning(readable(_words(error))) from error
                 raise
 
     def statuses(self, handles: Iterable[Handle]) -> dict[Handle, Status]:

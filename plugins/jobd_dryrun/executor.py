@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import Field
 
-from jobd.errors import HandleGone, StartFailed
+from jobd.errors import HandleGone, StillRunning
 from jobd.executor import Executor, Handle, Health, LogChunk, LogStream, Options, Region, Run, RunSpec, State, Status
 from jobd_dryrun.play import Play, play
 
@@ -100,7 +100,7 @@ class DryRunExecutor(Executor):
             run = self._runs.get(handle.id)
             if run is not None and run.state() is State.RUNNING:
                 if not force:
-                    raise StartFailed(f"{handle.id} is running: stop it before it is removed, or use force")
+                    raise StillRunning(f"{handle.id} is running: stop it before it is removed, or use force")
                 run.ends = time.monotonic()
             self._runs.pop(handle.id, None)
             self._changed.notify_all()

@@ -51,7 +51,9 @@ def test_dry_run_keeps_the_contract(site: Path):
 
 def test_docker_keeps_the_contract(site: Path, engine, image: str):
     ran = conform(
-        site, "--executor", "ours-docker", "--image", image, "--option", "network=none", "--option", f"socket={SOCKET}"
+        site,
+        *("--executor", "ours-docker", "--image", image, "--survives"),
+        *("--option", "network=none", "--option", f"socket={SOCKET}"),
     )
     assert ran.returncode == 0, ran.stdout
     assert "skipped" not in ran.stdout
@@ -100,6 +102,12 @@ def test_a_breach_of_the_contract_is_found(tmp_path: Path, name: str, breach: st
     ran = conform(tmp_path, "--executor", "breach", "--patience", "1", "-k", found)
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "1 failed" in ran.stdout
+
+
+def test_runs_that_end_with_their_process_do_not_pass_for_runs_that_survive(site: Path):
+    ran = conform(site, "--executor", "ours-dry-run", "--survives", "--patience", "5", "-k", "survival")
+    assert ran.returncode == 1
+    assert "4 failed" in ran.stdout
 
 
 def test_a_kind_that_nobody_offers_is_told(site: Path):
