@@ -85,7 +85,7 @@ class Daemon:
     async def run(self) -> int:
         engine = self._engine(await self._database.read(daemons.installation))
         sockets = self._bind()
-        services = Services(self._database, self._settings, engine, self._manager)
+        services = Services(self._database.for_clients(), self._settings, engine, self._manager)
         server = HTTPServer(
             application(services),
             max_body_size=sys.maxsize,

@@ -71,7 +71,7 @@ class Vitals:
         except ServiceUnavailable as error:
             self._outage = error.message
         else:
-            self._outage = ""
+            self._outage = self._database.trouble
         return ""
 
     async def _watch(self) -> None:

@@ -28,6 +28,7 @@ from jobd.errors import (
 )
 from jobd.store.callers import Caller
 from jobd.store.namespaces import USERNAME
+from jobd.store.patience import Departure, departure
 
 __all__ = ["Engine", "Handler", "NoSuchPath", "Services"]
 
@@ -73,9 +74,11 @@ class Handler(RequestHandler):
         self.sent_bytes = 0
         """Of the answer's body so far, before any compression."""
         self._refusal: BaseException | None = None
+        self._departure = Departure()
 
     async def prepare(self) -> None:
         self.services.requests.begin(self)
+        departure.set(self._departure)
         journal.from_here_about(request_id=self.request_id, **_named_in(self.request.path))
         try:
             await self._let_in()
@@ -153,6 +156,7 @@ class Handler(RequestHandler):
         self.services.requests.end(self)
 
     def on_connection_close(self) -> None:
+        self._departure.leave()
         self.services.requests.end(self)
         super().on_connection_close()
 

@@ -1,11 +1,8 @@
 """What may be chosen, and whether this daemon is well."""
 
-import asyncio
-
 from jobd.api import render
 from jobd.api.base import Handler
 from jobd.api.render import Shape
-from jobd.errors import ServiceUnavailable
 
 
 class Regions(Handler):
@@ -55,12 +52,10 @@ class Health(Handler):
 
 
 class Readiness(Handler):
-    """The database answers, and its schema is this program's."""
+    """The database answers, has this program's schema, and takes writes."""
 
     is_limited = False
 
     async def get(self) -> None:
-        pending = await asyncio.to_thread(self.services.database.pending)
-        if pending:
-            raise ServiceUnavailable(f"the database waits for {len(pending)} migrations")
+        await self.services.database.check()
         self.reply({"status": "ready"})

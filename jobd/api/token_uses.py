@@ -8,6 +8,7 @@ from jobd.errors import ServiceUnavailable
 from jobd.store import tokens
 from jobd.store.callers import Caller
 from jobd.store.database import Database
+from jobd.store.patience import departure
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class TokenUses:
         await asyncio.gather(*self._writing.values())
 
     async def _write(self, token_id: int, database: Database) -> None:
+        departure.set(None)  # the request that was the first to use it is not the only one
         try:
             await database.write(tokens.note_use, token_id)
         except ServiceUnavailable as error:

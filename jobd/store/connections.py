@@ -3,15 +3,19 @@
 import os
 import select
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from peewee import OperationalError
 from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
 from psycopg2 import extensions
 
 from jobd.errors import ConfigError
+from jobd.store.faults import is_busy
+from jobd.store.patience import here
 
 IDLE = 10_000
 """Milliseconds after which the server ends a transaction that sends nothing: a daemon that sleeps in one, or whose
@@ -19,7 +23,30 @@ machine is gone, must not keep its locks from the others.
 """
 
 
+LOCK_WAIT = 10_000
+"""Milliseconds that a statement waits for a lock at the most; less when its caller has waited already."""
+BUSY_WAIT = 200
+"""The same for one try on SQLite, after which it is asked whether somebody still waits."""
+LEAST_LOCK_WAIT = 100
+
+
 class Sqlite(PooledSqliteDatabase):
+    is_locked = False
+    """Whether the last transaction that was to begin met somebody else's lock."""
+
+    def begin(self, lock_type: str | None = None) -> None:
+        try:
+            super().begin(lock_type)
+        except OperationalError as error:
+            self.is_locked = is_busy(error)
+            raise
+        self.is_locked = False
+
+    def rollback(self) -> None:
+        # A full disk has had it rolled back: a second time is an error, which would be told in the place of the first.
+        if self.is_closed() or self.connection().in_transaction:
+            super().rollback()
+
     @property
     def is_well(self) -> bool:
         """Whether this thread's connection can be used once more."""
@@ -42,6 +69,8 @@ class _Sending(threading.local):
 
 class Postgresql(PooledPostgresqlDatabase):
     """BEGIN goes with the transaction's first statement; an idle connection is known to be whole by its silence."""
+
+    is_locked = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._sending = _Sending()
@@ -81,6 +110,7 @@ class Postgresql(PooledPostgresqlDatabase):
             self._sending.left -= 1
             if self._sending.left < 0:
                 raise RuntimeError("a second statement, though only one was announced")
+        sql = _within_patience(sql)
         return super()._execute_cursor(f"BEGIN; {sql}" if self._is_unsent() else sql, params, **options)
 
     def _is_closed(self, conn: Any) -> bool:
@@ -89,6 +119,17 @@ class Postgresql(PooledPostgresqlDatabase):
         if conn.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE and not _has_news(conn):
             return False
         return bool(super()._is_closed(conn))
+
+
+def _within_patience(sql: str) -> str:
+    """The statement, with a shorter wait for locks when whoever waits for it has waited for other things before."""
+    if here.claim is None:
+        return sql
+    left = int(1000 * (here.claim.until - time.monotonic()))
+    if left > LOCK_WAIT - 1000:
+        return sql
+    # Together with another statement it holds until the transaction's end, also without a BEGIN.
+    return f"SET LOCAL lock_timeout = {max(left, LEAST_LOCK_WAIT)}; {sql}"
 
 
 def _has_news(conn: Any) -> bool:
@@ -104,7 +145,7 @@ def sqlite(url: str, connections: int) -> Sqlite:
     if path in ("", ":memory:"):
         raise ConfigError(f"[database] url: {url!r} names no file; right: sqlite:///var/jobd.db")
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    pragmas = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000}
+    pragmas = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": BUSY_WAIT}
     return Sqlite(path, max_connections=connections, pragmas=pragmas, autoconnect=False, check_same_thread=False)
 
 
@@ -120,5 +161,5 @@ def postgresql(url: str, connections: int) -> Postgresql:
         connect_timeout=5,
         keepalives_idle=15,
         tcp_user_timeout=20_000,
-        options=f"-c statement_timeout=60000 -c lock_timeout=20000 -c idle_in_transaction_session_timeout={IDLE}",
+        options=f"-c statement_timeout=60000 -c lock_timeout={LOCK_WAIT} -c idle_in_transaction_session_timeout={IDLE}",
     )

@@ -8,7 +8,7 @@ import peewee
 
 from jobd.errors import RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, Health, LogStream, Region, Run, RunSpec, Status
-from jobd.store import database
+from jobd.store import commits
 from jobd.store.database import Database
 from tests.engine.executors import MemoryExecutor, World
 
@@ -56,7 +56,7 @@ class BreakingDatabase(Database):
 
             def unanswered() -> None:
                 fn(*args, **kwargs)
-                database._pending.follow.clear()
+                commits.pending.follow.clear()
 
             super().write_sync(unanswered)
         raise ServiceUnavailable("the connection broke")

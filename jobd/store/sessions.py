@@ -1,0 +1,153 @@
+"""Calls on a connection of the thread's own: connect, begin, try again where that is safe, and say what is wrong."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import peewee
+
+from jobd.metrics import Metrics
+from jobd.store import connections as connecting
+from jobd.store import faults, marks
+from jobd.store.commits import pending
+from jobd.store.faults import STATEMENT_FAULTS, DatabaseAway
+from jobd.store.patience import Claim, here
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+SLOW = 1.0
+"""Seconds after which a call through the door is worth a line in the log."""
+RETRIED = ("40001", "40P01")
+"""PostgreSQL's serialization_failure and deadlock_detected: the transaction did nothing and may be tried again."""
+
+
+class Sessions:
+    """`url` is `sqlite:///PATH` or `postgresql://…`; at most `connections` are open at the same time."""
+
+    def __init__(self, url: str, connections: int, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self.is_sqlite = url.startswith("sqlite:")
+        self.file = Path(url.removeprefix("sqlite:///")) if self.is_sqlite else None
+        connect = connecting.sqlite if self.is_sqlite else connecting.postgresql
+        self._peewee = connect(url, connections)
+        self._ours = threading.local()
+
+    def read_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Run `fn` without a transaction. Raises ServiceUnavailable when the database is away."""
+        return self._timed(partial(fn, *args, **kwargs), _name(fn), "read")
+
+    def write_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Run `fn` in one transaction. Raises ServiceUnavailable when the database is away, or locked for too long."""
+        shortcut = None if self.is_sqlite else marks.shortcuts.get(fn)
+        if shortcut is not None and (done := self._write(shortcut, True, args, kwargs)):
+            return done
+        return self._write(fn, fn in marks.alone, args, kwargs)
+
+    def _write(self, fn: Callable[..., Result], is_alone: bool, args: Any, kwargs: Any) -> Result:
+        work = partial(self._transaction, partial(fn, *args, **kwargs), is_alone)
+        return self._timed(work, _name(fn), "write")
+
+    def _transaction(self, work: Callable[[], Result], is_alone: bool = False, takes_turn: bool = True) -> Result:
+        pending.follow, pending.counts = [], []
+        pending.is_committing = is_alone and not self.is_sqlite
+        with self._peewee.alone() if is_alone else self._atomic():
+            # On SQLite the lock is held from here on; until here the call could be given up.
+            if takes_turn and here.claim is not None and not here.claim.hold():
+                raise DatabaseAway(faults.BUSY)
+            result = work()
+            pending.is_committing = True
+        for follow in pending.follow:
+            follow()
+        for tell in pending.counts:
+            tell(self.metrics)
+        return result
+
+    def _atomic(self) -> Any:
+        return self._peewee.atomic("IMMEDIATE") if self.is_sqlite else self._peewee.atomic()
+
+    def _timed(self, work: Callable[[], Result], what: str, kind: str) -> Result:
+        began = time.monotonic()
+        is_first = here.claim is None
+        if is_first:
+            here.claim = Claim()
+        try:
+            return self._attempt(work)
+        except DatabaseAway:
+            self.metrics.database_errors.labels(kind).inc()
+            raise
+        finally:
+            if is_first:
+                here.claim = None
+            took = time.monotonic() - began
+            self.metrics.database_duration.labels(kind).observe(took)
+            if took > SLOW:
+                log.warning("database call %s took %.1f s", what, took)
+
+    def _attempt(self, work: Callable[[], Result], tries: int = 3) -> Result:
+        while True:
+            tries -= 1
+            pending.is_committing = False
+            try:
+                self._connect()
+                result = work()
+            except STATEMENT_FAULTS:
+                self._give_back()
+                raise
+            except (peewee.DatabaseError, peewee.InterfaceError) as error:
+                if self._may_try_again(error, tries):
+                    continue
+                self._discard()
+                raise DatabaseAway(faults.words(error, self.file)) from error
+            except BaseException:
+                self._give_back()
+                raise
+            if not getattr(self._ours, "keeps_connection", False):
+                self._give_back()
+            return result
+
+    def _may_try_again(self, error: BaseException, tries: int) -> bool:
+        """Whether nothing was done and somebody still waits; a connection that broke is dropped."""
+        if faults.is_busy(error):
+            return not pending.is_committing and here.claim is not None and here.claim.may_wait
+        is_lost, code = self._is_lost(), getattr(faults.first(error), "pgcode", None)
+        if is_lost:
+            self._discard()
+        return bool(tries > 0 and (code in RETRIED or (is_lost and not pending.is_committing)))
+
+    def _connect(self) -> None:
+        """This thread's connection, the one that it kept if that is still good."""
+        try:
+            if not self._peewee.is_closed():
+                if self._peewee.is_well:
+                    return
+                self._discard()
+            self._peewee.connect()
+        except (peewee.PeeweeException, ValueError) as error:
+            if faults.is_busy(error):
+                raise
+            raise DatabaseAway(faults.unreachable(error, self.file)) from error
+
+    def _give_back(self) -> None:
+        if not self._peewee.is_closed():
+            self._peewee.close()
+
+    def _is_lost(self) -> bool:
+        """Whether the connection broke, and with it whatever was not committed."""
+        return not self.is_sqlite and not self._peewee.is_closed() and bool(self._peewee.connection().closed)
+
+    def _discard(self) -> None:
+        """Drop this thread's connection: what failed once is not handed to the next call."""
+        try:
+            self._peewee.manual_close()
+        except peewee.PeeweeException as error:
+            log.debug("closing a failed connection: %s", error)
+
+
+def _name(fn: Callable[..., Any]) -> str:
+    return str(getattr(fn, "__qualname__", fn))

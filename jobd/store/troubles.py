@@ -1,0 +1,39 @@
+"""Which writes the database does not take, for readiness and for the log."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+TOLD_FOR = 30.0
+"""Seconds after its last failure that a kind of write is told of, unless it succeeds before."""
+
+
+class Troubles:
+    """A kind of write that failed is told of until it succeeds. Used on the loop alone."""
+
+    def __init__(self, file: Path | None) -> None:
+        """`file` is SQLite's, to be named in the log."""
+        self._place = f" ({file})" if file else ""
+        self._failed: dict[Callable[..., Any], tuple[float, str]] = {}
+
+    def failed(self, write: Callable[..., Any], words: str) -> None:
+        if not self.words():
+            log.error("%s%s", words, self._place)
+        self._failed[write] = (time.monotonic(), words)
+
+    def done(self, write: Callable[..., Any]) -> None:
+        if write not in self._failed:
+            return
+        del self._failed[write]
+        if not self._failed:
+            log.info("the database takes writes again%s", self._place)
+
+    def words(self) -> str:
+        """What the last failure said; empty when all goes well."""
+        limit = time.monotonic() - TOLD_FOR
+        self._failed = {write: (at, said) for write, (at, said) in self._failed.items() if at > limit}
+        return max(self._failed.values())[1] if self._failed else ""

@@ -1,0 +1,131 @@
+"""Writes that wait for SQLite's one writer, and are committed together.
+
+A write is taken out of the queue only once the database's lock is held: until then whoever waits may give it up.
+"""
+
+import contextvars
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import peewee
+
+from jobd.store.commits import pending
+from jobd.store.faults import STATEMENT_FAULTS
+from jobd.store.patience import Claim, here
+
+LONGEST_TOGETHER = 0.02
+"""Seconds of work after which a group of writes is committed."""
+
+
+class Write:
+    """A write that waits to be committed together with others."""
+
+    def __init__(self, fn: Callable[..., Any], args: Any, kwargs: Any, claim: Claim) -> None:
+        self.fn, self.args, self.kwargs, self.claim = fn, args, kwargs, claim
+        self.within = contextvars.copy_context().run
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.is_over = False
+
+    def settle(self, work: Callable[..., Any]) -> None:
+        before, here.claim, self.error = here.claim, self.claim, None
+        try:
+            self.result = self.within(work, self.fn, *self.args, **self.kwargs)
+        except BaseException as error:  # whoever waits is to have it
+            self.error = error
+        finally:
+            here.claim = before
+        self.is_over = True
+
+
+class WriteQueue:
+    """`alone(fn, …)` does one write in a transaction of its own, `together(work, what)` does `work` in one."""
+
+    def __init__(
+        self,
+        most_together: int,
+        alone: Callable[..., Any],
+        together: Callable[[Callable[[], None], str], None],
+        execute: Callable[[str], Any],
+    ) -> None:
+        self._most = most_together
+        self._alone = alone
+        self._together = together
+        self._execute = execute
+        # Behind callers a heartbeat would cost the lease of a daemon that is well, and slots would fire late.
+        self._urgent: deque[Write] = deque()
+        self._others: deque[Write] = deque()
+
+    def put(self, write: Write, is_urgent: bool) -> None:
+        (self._urgent if is_urgent else self._others).append(write)
+
+    def answer(self, write: Write) -> Any:
+        """The answer of a write in the queue; it may have been in the group of one before it. None when it was refused.
+        In the one thread that writes.
+        """
+        while not write.is_over and not write.claim.is_refused:
+            self._drop_refused()
+            if len(self._urgent) + len(self._others) > 1 and self._most > 1:
+                self._write_together(write)
+            elif queue := self._urgent or self._others:
+                queue.popleft().settle(self._alone)
+        if write.error is not None:
+            raise write.error
+        return write.result
+
+    def _drop_refused(self) -> None:
+        for queue in (self._urgent, self._others):
+            while queue and queue[0].claim.is_refused:
+                queue.popleft()
+
+    def _write_together(self, asking: Write) -> None:
+        """Commit what is in the queue as one transaction, each write in a savepoint of its own. If the transaction
+        fails before its COMMIT, for whatever reason, each is tried alone. `asking` is the one that is waited for.
+        """
+        group: list[Write] = []
+        before, here.claim = here.claim, asking.claim
+        try:
+            self._together(lambda: self._gather(group), f"of {len(self._urgent) + len(self._others)} writes")
+        except Exception as error:
+            may_be_there = pending.is_committing
+            for write in group:
+                if may_be_there:
+                    write.error = error
+                else:
+                    write.settle(self._alone)
+            if not group and asking.claim.take():
+                asking.error, asking.is_over = error, True
+        finally:
+            here.claim = before
+        for write in group:
+            write.is_over = True
+
+    def _take(self) -> Write | None:
+        """The next write, from now on this thread's; the urgent ones first."""
+        for queue in (self._urgent, self._others):
+            while queue:
+                write = queue.popleft()
+                if write.claim.take():
+                    return write
+        return None
+
+    def _gather(self, group: list[Write]) -> None:
+        until = time.monotonic() + LONGEST_TOGETHER
+        while len(group) < self._most and (not group or time.monotonic() < until):
+            write = self._take()
+            if write is None:
+                return
+            group.append(write)
+            followed, counted = len(pending.follow), len(pending.counts)
+            self._execute("SAVEPOINT one")
+            try:
+                write.result = write.within(write.fn, *write.args, **write.kwargs)
+            except BaseException as error:  # its own fault, unless it is the database's
+                if isinstance(error, peewee.DatabaseError) and not isinstance(error, STATEMENT_FAULTS):
+                    raise
+                write.error = error
+                del pending.follow[followed:], pending.counts[counted:]
+                self._execute("ROLLBACK TO one")
+            self._execute("RELEASE one")
