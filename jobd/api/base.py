@@ -212,10 +212,10 @@ class Handler(RequestHandler):
         super().write(chunk)
 
     def reply(self, value: Any, status: int = 200) -> None:
-        """Answer in JSON: UTF-8, compact."""
+        """Answer in JSON: UTF-8, compact, with a newline at its end so that a terminal's prompt stands on its own."""
         self.set_status(status)
         self.set_header("Content-Type", JSON)
-        self.finish(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode())
+        self.finish(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n")
 
     def reply_page(self, count: int, shapes: Iterable[Any]) -> None:
         """Answer with one page of a list, and the URLs of its neighbours."""

@@ -23,6 +23,7 @@ from jobd.api import (
 )
 from jobd.api.base import Handler, NoSuchPath, Services
 from jobd.api.compression import Compression
+from jobd.api.front import Front
 from jobd.api.rules import RULES
 
 JOB = "/v1/jobs/{id}"
@@ -77,10 +78,11 @@ def routes(services: Services) -> list[Route]:
         "/openapi.json": described,
         "/docs": described,
     }
-    return [
+    table: list[Route] = [
         (pattern(address), handler, {"services": services, "rules": RULES.get(address, {}), **more.get(address, {})})
         for address, handler in TABLE.items()
     ]
+    return [*table, ("/", Front, {"services": services, "rules": {}})]
 
 
 def pattern(address: str) -> str:

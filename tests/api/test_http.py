@@ -327,3 +327,20 @@ class TestWithoutTokens:
 async def test_a_disabled_users_token_is_401(api: Api, database: Database) -> None:
     database.write_sync(lambda: User.update(is_active=False).where(User.username == USER).execute())
     assert (await api.call("GET", "/v1/jobs")).status == 401
+
+
+@pytest.mark.gen_test
+async def test_a_browser_that_asks_for_nothing_in_particular_is_sent_to_the_page_of_the_api(api: Api) -> None:
+    answer = await api.call("GET", "/", headers={"Accept": "text/html,application/xhtml+xml;q=0.9"}, token=None)
+    assert (answer.status, answer.headers["Location"]) == (302, "docs")
+    for accept in ("application/json", "*/*"):
+        answer = await api.call("GET", "/", headers={"Accept": accept}, token=None)
+        assert (answer.status, answer.json["errors"][0]["code"]) == (404, "resource_not_exist")
+
+
+@pytest.mark.gen_test
+async def test_an_answer_in_json_ends_with_a_newline(api: Api) -> None:
+    for path in ("/healthz", "/v1/jobs", "/v1/nowhere"):
+        body = (await api.call("GET", path)).body
+        assert body.endswith(b"}\n")
+        assert body.count(b"\n") == 1
