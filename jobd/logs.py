@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any, Literal, cast
 
 from jobd.executor import LogChunk, Stream
@@ -27,7 +26,7 @@ _UNLIMITED = 2**62
 _TOGETHER = timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What is kept of a log, in order: output, or a `cut` that stands for `omitted` bytes."""
 
@@ -96,9 +95,9 @@ class Output:
         if blocks is self._tail:
             self._drop()
 
-    def read(self, offset: int, most: int | None = None) -> list[Entry]:
-        """What is kept from `offset` on, at most `most` bytes of it; a cut where the next bytes are left out. An entry
-        ends as far behind its beginning as it has `data` and `omitted`.
+    def read(self, offset: int, most: int | None = None, most_entries: int | None = None) -> list[Entry]:
+        """What is kept from `offset` on, at most `most` bytes of it in about `most_entries`; a cut where the next bytes
+        are left out. An entry ends as far behind its beginning as it has `data` and `omitted`.
         """
         found: list[Entry] = []
         tail_start = self._tail_start
@@ -114,7 +113,7 @@ class Output:
                 data = bytes(block.data[start - block.start : end - block.start])
                 found.append(Entry(block.time, block.stream, data))
                 offset, room = end, room - len(data)
-            if room <= 0:
+            if room <= 0 or (most_entries is not None and len(found) >= most_entries):
                 return found
         if self.size > offset and room:
             # a tail without room, and all of it left out
@@ -130,7 +129,9 @@ class Output:
         """The blocks that reach beyond `offset`."""
         for blocks in (self._head, self._tail):
             first = bisect_right(blocks, offset, key=lambda block: block.start)
-            yield from islice(blocks, max(first - 1, 0), None)
+            # not islice, which would pass over all blocks before the first, one by one
+            for index in range(max(first - 1, 0), len(blocks)):
+                yield blocks[index]
 
     def _drop(self) -> None:
         start = self._tail_start
@@ -142,7 +143,7 @@ class Output:
             self._surplus = 0
 
 
-@dataclass
+@dataclass(slots=True)
 class _Block:
     """Neighbouring bytes of one stream, written within a millisecond."""
 
@@ -210,7 +211,7 @@ def decode(frames: bytes) -> Iterator[Entry]:
             yield Entry(time, cast(Stream, _STREAMS[number]), data)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line with its end, or a `cut`; `time` is that of its first byte."""
 
@@ -235,8 +236,8 @@ class Lines:
     def begun(self, begun: tuple[tuple[str, datetime, bytes], ...]) -> None:
         self._begun = {name: (time, bytearray(data)) for name, time, data in begun}
 
-    def add(self, entry: Entry) -> Iterator[Line]:
-        """The lines that are complete with this."""
+    def add(self, entry: Entry, longest: int | None = None) -> Iterator[Line]:
+        """The lines that are complete with this. One of at least `longest` bytes is broken into several."""
         if entry.stream == "cut":
             yield from self.rest()
             yield Line(entry.time, "cut", mark(entry).lstrip(b"\n"))
@@ -244,7 +245,10 @@ class Lines:
             for part in _LINE.findall(entry.data):
                 time, data = self._begun.setdefault(entry.stream, (entry.time, bytearray()))
                 data += part
-                if part.endswith(b"\n"):
+                is_too_long = longest is not None and len(data) >= longest
+                if is_too_long and not part.endswith(b"\n"):
+                    data += b"\n"
+                if data.endswith(b"\n"):
                     del self._begun[entry.stream]
                     yield Line(time, entry.stream, bytes(data))
 

@@ -10,7 +10,6 @@ the same there, so nothing comes twice and nothing is left out.
 import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from functools import partial
 from jobd import journal, logs
 from jobd.engine.regions import ServedRegion
 from jobd.engine.secrets import Secrets
+from jobd.engine.turns import Turns
 from jobd.errors import ExecutorError, ServiceUnavailable, TooManyRequests
 from jobd.executor import Executor, Handle, LogChunk, LogStream
 from jobd.logs import Output, Piece
@@ -31,17 +31,19 @@ log = logging.getLogger(__name__)
 MOST = 256
 """Execs that are followed at once: each has a thread and a connection to its region."""
 PIECE = 65536
-"""Bytes that a follower gets at once, about."""
+"""Bytes that a follower gets at once, at most. Where there are more, a piece ends where the offset is a multiple of it,
+so that followers who came to different places get the same pieces from there on.
+"""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds until a record is looked at again, when nobody tells of a change before."""
 ENDED_PAUSE = 5.0
 """Seconds that a record has to end in once its output was read to the end; then the executor is read again."""
 GATHERED, GATHERED_EACH, GATHERED_MOST = 0.02, 0.0003, 0.05
 """Seconds for which output is gathered before it is published: for the first, for each one more, and at most."""
+MAX_ENTRIES = 256
+"""Entries in one piece: what is made of a piece takes as long as it has entries."""
 SHARED = 8
 """Pieces that are kept for followers who come to the same place."""
-TOGETHER, APART = 4, 0.0005
-"""Followers who are woken up at once, and seconds until the next: in between the loop serves everybody else."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Followers:
         self._limit = limit
         self._secrets = secrets
         self._feeds: dict[str, Feed] = {}
+        self._turns = Turns()
         self._tasks: set[asyncio.Task[None]] = set()
         self._dismissed = False
 
@@ -76,7 +79,7 @@ class Followers:
         if feed is None:
             if len(self._feeds) >= MOST:
                 raise TooManyRequests(f"{MOST} execs are followed already", retry_after=5)
-            feed = self._feeds[exec_id] = Feed(exec_id, self._limit)
+            feed = self._feeds[exec_id] = Feed(exec_id, self._limit, self._turns)
             feed.task = asyncio.create_task(self._run(feed))
             self._tasks.add(feed.task)
             feed.task.add_done_callback(self._tasks.discard)
@@ -117,11 +120,12 @@ class Followers:
 class Feed:
     """One followed exec."""
 
-    def __init__(self, exec_id: str, limit: int) -> None:
+    def __init__(self, exec_id: str, limit: int, turns: Turns) -> None:
         self.exec_id = exec_id
         self.followers = 0
         self.end: End | None = None
         self.dismissed = False
+        self.turns = turns
         self.changed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self._output = Output(limit)
@@ -143,13 +147,17 @@ class Feed:
         """What was published behind `offset`; the same object for all who come there, early or late."""
         if self.dismissed or offset >= self._published:
             return Piece()
-        piece = self._shared.get(offset)
+        piece = self._shared.pop(offset, None)
         if piece is None:
+            size = self._published - offset
+            if size > PIECE:
+                size = PIECE - offset % PIECE
             with self._lock:
-                piece = Piece(self._output.read(offset, min(PIECE, self._published - offset)))
+                piece = Piece(self._output.read(offset, size, MAX_ENTRIES))
             if len(self._shared) >= SHARED:
                 del self._shared[next(iter(self._shared))]
-            self._shared[offset] = piece
+        # The one that was wanted last is forgotten last.
+        self._shared[offset] = piece
         return piece
 
     async def news(self, patience: float) -> None:
@@ -252,16 +260,9 @@ class Feed:
     def _wake(self) -> None:
         self._told = False
         self._published = self._output.size
-        waiting, self._waiting = deque(self._waiting), {}
-        self._rouse(waiting)
-
-    def _rouse(self, waiting: "deque[asyncio.Future[None]]") -> None:
-        for _ in range(min(TOGETHER, len(waiting))):
-            one = waiting.popleft()
-            if not one.done():
-                one.set_result(None)
-        if waiting:
-            self._loop.call_later(APART, self._rouse, waiting)
+        waiting, self._waiting = self._waiting, {}
+        for one in waiting:
+            self.turns.queue(one)
 
 
 class Reader:
@@ -337,10 +338,12 @@ class Follower:
 
     async def more(self, patience: float) -> Piece:
         """What comes next, as soon as there is something: none after `patience` seconds, and none when it is over."""
-        piece = self._feed.read(self.offset)
-        if not piece and not self._feed.is_over:
+        if self._feed.read(self.offset):
+            # Who catches up would else go on for as long as the kernel takes what is sent.
+            await self._feed.turns.wait()
+        elif not self._feed.is_over:
             await self._feed.news(patience)
-            piece = self._feed.read(self.offset)
+        piece = self._feed.read(self.offset)
         self.offset += sum(entry.length for entry in piece)
         return piece
 

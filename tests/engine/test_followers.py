@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobd.engine import followers
+from jobd.engine import followers, turns
 from jobd.engine.daemon import Engine
 from jobd.errors import ServiceUnavailable, TooManyRequests
 from jobd.executor import Region
@@ -165,7 +165,66 @@ async def test_the_loop_serves_everybody_else_between_a_few_followers_and_the_ne
     while not all(task.done() for task in tasks):
         await asyncio.sleep(0)
         turn += 1
-    assert max(Counter(served).values()) <= 2 * followers.TOGETHER
+    assert max(Counter(served).values()) <= 2 * turns.TOGETHER
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_follower_with_much_to_catch_up_with_waits_for_its_turn_before_each_piece(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.end(row.id, output=b"x" * 20 * followers.PIECE)
+    await bench.until(row, "S")
+    others = 0
+
+    async def serve_others() -> None:
+        nonlocal others
+        while True:
+            await asyncio.sleep(0)
+            others += 1
+
+    serving = asyncio.create_task(serve_others())
+    served = []
+    with engine.follow(row, 0) as follower:
+        while not follower.is_over:
+            await follower.more(LONG)
+            served.append(others)
+    serving.cancel()
+    assert len(served) >= 20 and len(set(served)) == len(served)
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_followers_who_came_to_different_places_get_the_same_pieces_soon(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    output = b"0123456789abcdef" * (followers.PIECE // 4)
+    executor.end(row.id, output=output)
+    await bench.until(row, "S")
+    with engine.follow(row, 0) as first, engine.follow(row, 1000) as second:
+        first_pieces = [await first.more(LONG) for _ in range(5)]
+        second_pieces = [await second.more(LONG) for _ in range(5)]
+    assert b"".join(as_text(piece) for piece in first_pieces) == output
+    assert b"".join(as_text(piece) for piece in second_pieces) == output[1000:]
+    whole = [(one, other) for one, other in zip(first_pieces, second_pieces, strict=True) if one is other]
+    assert len(whole) >= 3
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_a_piece_has_a_bounded_number_of_entries(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    for number in range(3 * followers.MAX_ENTRIES):
+        executor.write(row.id, b"%d," % number, "stderr" if number % 2 else "stdout")
+    executor.end(row.id)
+    await bench.until(row, "S")
+    pieces = []
+    with engine.follow(row, 0) as follower:
+        while not follower.is_over:
+            pieces.append(await follower.more(LONG))
+    assert b"".join(map(as_text, pieces)) == b"".join(b"%d," % number for number in range(3 * followers.MAX_ENTRIES))
+    assert max(len(piece) for piece in pieces) <= followers.MAX_ENTRIES + 1
 
 
 @pytest.mark.gen_test(timeout=LONG)
