@@ -112,6 +112,7 @@ class Daemon:
         await services.requests.finished(REQUEST_PATIENCE)
         await server.close_all_connections()
         services.sign_ins.close()
+        services.log_threads.close(wait=False)
         await deliveries.stop(DELIVERY_PATIENCE)
         await engine.stop()
         return self._exit_code

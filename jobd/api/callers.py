@@ -54,6 +54,11 @@ def counted_as(request: HTTPServerRequest, caller: Caller) -> str | None:
     return f"user {caller.username}"
 
 
+def followed_by(request: HTTPServerRequest, caller: Caller) -> str:
+    """Whose reading of logs is counted together: a user's, whatever the token; by address where all are one user."""
+    return f"address {request.remote_ip}" if caller.makes_namespaces else f"user {caller.username}"
+
+
 def check_origin(request: HTTPServerRequest) -> None:
     """Without tokens a web page must not use its visitor's browser to get here, by its own name or by another that
     it makes resolve to loopback. Raises PermissionDenied.

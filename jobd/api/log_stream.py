@@ -5,11 +5,12 @@ of a stream was still incomplete there, its first bytes follow in hexadecimal, `
 on from an id is exactly what would have come.
 """
 
+import asyncio
 import base64
 import codecs
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 
@@ -18,9 +19,14 @@ from jobd.api import render
 from jobd.errors import BadRequest
 from jobd.executor import Stream
 from jobd.logs import Entry, Line, Piece
+from jobd.threads import Threads, gently
 
 _ID = re.compile(r"(\d{1,18})(?::((?:[0-9a-f]{2}){0,3}):((?:[0-9a-f]{2}){0,3}))?", re.ASCII)
 _STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
+MAX_PARTS_ON_LOOP = 64
+"""Events or lines that are made on the event loop at once, in less than a millisecond; more are made in a thread."""
+MAX_LINE = 2**18
+"""Bytes of a line that are waited for, where lines get their times; a longer one is broken there."""
 
 
 class End(Protocol):
@@ -45,7 +51,12 @@ class Form(Protocol):
     """What the bytes that it makes of entries depend on, hashable; set, it goes on as the one that had it."""
 
     def begin(self) -> bytes: ...
-    def add(self, entries: Iterable[Entry]) -> bytes: ...
+    def parts(self, entries: Iterable[Entry]) -> Iterator[bytes]:
+        """What the client gets for these entries, an event or a line at a time."""
+
+    def count_parts(self, entries: Iterable[Entry]) -> int:
+        """How many there will be, about, without making them."""
+
     def add_tail(self, lines: Iterable[Line], offset: int) -> bytes:
         """Lines in place of all the output before `offset`."""
 
@@ -53,16 +64,27 @@ class Form(Protocol):
     def end(self, end: End) -> bytes: ...
 
 
-def shared(form: Form, piece: Piece) -> bytes:
-    """`form.add(piece)`, made once for all followers whose forms are in the same state."""
+async def encoded(form: Form, piece: Piece, threads: Threads) -> bytes:
+    """A piece in this form, made once for all followers whose forms are in the same state; in `threads` if it is much.
+    A form whose caller was cancelled is of no use any more.
+    """
     before = form.state
     made = piece.made.get(before)
     if made is None:
-        data = form.add(piece)
-        piece.made[before] = (data, form.state)
-        return data
+        if form.count_parts(piece) <= MAX_PARTS_ON_LOOP:
+            made = b"".join(form.parts(piece)), form.state
+        else:
+            made = threads.call(_encode, form, piece)
+        piece.made[before] = made
+    if isinstance(made, asyncio.Future):
+        # Others wait for it, too, and go on doing so when this one's client goes away.
+        made = piece.made[before] = await asyncio.shield(made)
     data, form.state = made
     return cast(bytes, data)
+
+
+def _encode(form: Form, piece: Piece) -> tuple[bytes, Any]:
+    return b"".join(gently(form.parts(piece))), form.state
 
 
 class Text:
@@ -88,10 +110,16 @@ class Text:
     def begin(self) -> bytes:
         return b""
 
-    def add(self, entries: Iterable[Entry]) -> bytes:
+    def parts(self, entries: Iterable[Entry]) -> Iterator[bytes]:
         if self._lines is None:
-            return logs.as_text(entries, self._stream)
-        return b"".join(stamped(line) for entry in entries for line in self._lines.add(entry))
+            yield logs.as_text(entries, self._stream)
+            return
+        for entry in entries:
+            for line in self._lines.add(entry, MAX_LINE):
+                yield stamped(line)
+
+    def count_parts(self, entries: Iterable[Entry]) -> int:
+        return 1 if self._lines is None else sum(1 + entry.data.count(b"\n") for entry in entries)
 
     def add_tail(self, lines: Iterable[Line], offset: int) -> bytes:
         self.offset = offset
@@ -130,17 +158,18 @@ class Events:
     def begin(self) -> bytes:
         return b"retry: 1000\n\n"
 
-    def add(self, entries: Iterable[Entry]) -> bytes:
-        parts = []
+    def parts(self, entries: Iterable[Entry]) -> Iterator[bytes]:
         for entry in entries:
             self.offset += entry.length
             if entry.stream == "cut":
                 message = logs.mark(entry).decode().lstrip("\n")
-                parts.append(self._rest(entry.time))
-                parts.append(self._log(entry.time, "cut", message, {"omitted": entry.omitted}))
+                yield self._rest(entry.time)
+                yield self._log(entry.time, "cut", message, {"omitted": entry.omitted})
             elif self._is_wanted(entry.stream):
-                parts.append(self._decoded(entry.time, entry.stream, entry.data))
-        return b"".join(parts)
+                yield self._decoded(entry.time, entry.stream, entry.data)
+
+    def count_parts(self, entries: Iterable[Entry]) -> int:
+        return sum(1 for _ in entries)
 
     def add_tail(self, lines: Iterable[Line], offset: int) -> bytes:
         self.offset = offset

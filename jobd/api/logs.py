@@ -1,21 +1,20 @@
 """/v1/jobs/{job_id}/execs/{exec_id}/logs"""
 
 import asyncio
-import json
-import re
+import socket
 from typing import Any, cast
 
 from tornado.http1connection import HTTP1Connection
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 
 from jobd import logs
-from jobd.api import answers, compression, render
+from jobd.api import answers, callers, compression, log_text
 from jobd.api.base import JSON, Handler, Services
-from jobd.api.log_stream import Events, Form, Text, shared, stamped
+from jobd.api.log_readers import RenderedLog
+from jobd.api.log_stream import Events, Form, Text, encoded
 from jobd.api.rules import Rules
 from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
-from jobd.logs import Line
 from jobd.store import execs
 from jobd.store.execs import LIVE
 from jobd.store.tables import Exec
@@ -24,6 +23,12 @@ TEXT = "text/plain"
 EVENTS = "text/event-stream"
 KEEP_ALIVE = 15.0
 """Seconds without output after which a follower gets a sign of life."""
+SEND_BUFFER = 2**17
+"""Bytes that the kernel is asked to hold for a follower that does not read; it would take megabytes."""
+MAX_SENT_AT_ONCE = 2**16
+"""Bytes that wait in this process for a client to take them, beside what is shared with others."""
+PATIENCE = 60.0
+"""Seconds that a client has to take that much of a whole log; a follower may take as long as it likes."""
 
 
 class Logs(Handler):
@@ -38,26 +43,40 @@ class Logs(Handler):
 
     async def get(self, job_id: str, exec_id: str) -> None:
         where = (self.caller, self.number(job_id), self.exec_id(exec_id))
-        row, frames = await self.services.database.read(execs.log_of, *where)
+        who = callers.followed_by(self.request, self.caller)
         self.add_header("Vary", "Accept")
         if self.wanted.follow:
             self.is_followed = True
-            await self._follow(row, frames, self._form())
+            with self.services.log_readers.following(who):
+                await self._follow(await self.services.database.read(execs.get, *where), self._form())
             return
-        frames = await self._frames(row, frames)
-        as_json = self._likes(JSON) > self._likes(TEXT)
-        # A log may have megabytes: it is rendered off the loop.
-        rendered = await asyncio.to_thread(_as_json if as_json else _as_text, frames, self.wanted)
-        self.set_header("Content-Type", JSON if as_json else Text.media_type)
-        if as_json:
-            await self._finish_json(rendered)
-        else:
-            self._finish_range(rendered)
+        is_json = self._likes(JSON) > self._likes(TEXT)
+        async with self.services.log_readers.preparing(who):
+            row, frames = await self.services.database.read(execs.log_of, *where)
+            log = await self._rendered(row, frames, is_json)
+        with self.services.log_readers.sending(who, log):
+            self.set_header("Content-Type", JSON if is_json else Text.media_type)
+            if is_json:
+                await self._finish_json(log.data)
+            else:
+                await self._finish_range(log.data)
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
         if self._following is not None:
             self._following.cancel()
+
+    async def _rendered(self, row: Exec, stored: bytes | None, is_json: bool) -> RenderedLog:
+        """Off the loop: a log may have megabytes."""
+        work = log_text.as_json if is_json else log_text.as_text
+        if stored is not None:
+            # What is stored does not change any more.
+            key = row.id, is_json, self.wanted.tail, self.wanted.stream, self.wanted.timestamps
+            return await self.services.log_readers.rendered(
+                key, lambda: self.services.log_threads.call(work, stored, self.wanted)
+            )
+        frames = await self._frames(row, stored)
+        return RenderedLog(await self.services.log_threads.call(work, frames, self.wanted))
 
     async def _frames(self, row: Exec, stored: bytes | None) -> bytes:
         """All there is now, stored or not. Raises ServiceUnavailable."""
@@ -80,10 +99,10 @@ class Logs(Handler):
         message = f"what is followed comes as {TEXT} or {EVENTS}"
         raise InvalidArgs(message, {"follow": [message]})
 
-    async def _follow(self, row: Exec, stored: bytes | None, form: Form) -> None:
+    async def _follow(self, row: Exec, form: Form) -> None:
         tail = b""
         if self.wanted.tail is not None and form.offset == 0:
-            tail = await self._last_lines(row, stored, form)
+            tail = await self._last_lines(row, form)
         with self.services.engine.follow(row, form.offset) as follower:
             self.set_header("Content-Type", form.media_type)
             # nginx would else hold back what it gets
@@ -91,59 +110,80 @@ class Logs(Handler):
             if self.request.method == "HEAD":
                 return
             self._following = asyncio.current_task()
+            self._prepare_stream()
             try:
                 await self._send(form.begin() + tail)
                 while not follower.is_over:
                     piece = await follower.more(KEEP_ALIVE)
-                    await self._send(shared(form, piece) if piece else form.keep_alive())
+                    data = await encoded(form, piece, self.services.log_threads) if piece else form.keep_alive()
+                    await self._send(data)
                 if follower.end is not None:
                     await self._send(form.end(follower.end))
+                    await self._finish_stream()
                 elif isinstance(form, Text):
                     # cut off in the middle, a text does not pass for one that is whole
-                    cast(HTTP1Connection, self.request.connection).stream.close()
+                    self._stream.close()
             except (StreamClosedError, asyncio.CancelledError):
-                if not cast(HTTP1Connection, self.request.connection).stream.closed():
+                if not self._stream.closed():
                     raise
             finally:
                 self._following = None
 
-    async def _last_lines(self, row: Exec, stored: bytes | None, form: Form) -> bytes:
+    @property
+    def _stream(self) -> IOStream:
+        return cast(HTTP1Connection, self.request.connection).stream
+
+    def _prepare_stream(self) -> None:
+        if not self._stream.closed():
+            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        if self.request.version == "HTTP/1.0":
+            # tornado would else promise to keep the connection, whose end is the only end that the answer has
+            self.request.headers.pop("Connection", None)
+
+    async def _finish_stream(self) -> None:
+        await self.finish()
+        if self.request.version == "HTTP/1.0":
+            self._stream.close()
+
+    async def _last_lines(self, row: Exec, form: Form) -> bytes:
         """The last lines so far, after which the form goes on; read once for all who come while they are read."""
         openings, key = self.services.openings, (row.id, self.wanted.tail, form.state)
         reading = openings.get(key)
         if reading is None:
-            reading = openings[key] = asyncio.create_task(self._read_last_lines(row, stored, form))
+            reading = openings[key] = asyncio.create_task(self._read_last_lines(row, form))
             reading.add_done_callback(lambda _: openings.pop(key))
             # Its error may find nobody waiting any more.
             reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         tail, form.state, form.offset = await asyncio.shield(reading)
         return cast(bytes, tail)
 
-    async def _read_last_lines(self, row: Exec, stored: bytes | None, form: Form) -> tuple[bytes, Any, int]:
+    async def _read_last_lines(self, row: Exec, form: Form) -> tuple[bytes, Any, int]:
+        _, stored = await self.services.database.read(execs.followed, row.id)
         frames = await self._frames(row, stored)
-        tail = await asyncio.to_thread(_tail_in, form, frames, self.wanted)
+        tail = await self.services.log_threads.call(log_text.add_tail, form, frames, self.wanted)
         return tail, form.state, form.offset
 
     async def _send(self, data: bytes) -> None:
         """Returns when the client's connection has taken it."""
-        self.write(data)
-        await self.flush()
+        for start in range(0, len(data), MAX_SENT_AT_ONCE) or (0,):
+            self.write(data[start : start + MAX_SENT_AT_ONCE])
+            await self.flush()
 
     async def _finish_json(self, lines: bytes) -> None:
         self.add_header("Vary", "Accept-Encoding")
         if len(lines) >= compression.LEAST and compression.is_liked(self.request.headers.get("Accept-Encoding", "")):
             self.set_header("Content-Encoding", "gzip")
-            lines = await asyncio.to_thread(compression.packed, lines)
-        self.finish(lines)
+            lines = await self.services.log_threads.call(compression.packed, lines)
+        await self._finish_whole(memoryview(lines))
 
-    def _finish_range(self, text: bytes) -> None:
+    async def _finish_range(self, text: bytes) -> None:
         """The text, or the range of it that is asked for (RFC 9110, 14)."""
         self.set_header("Accept-Ranges", "bytes")
         wanted = None
         if self.request.method == "GET" and "If-Range" not in self.request.headers:
-            wanted = _range(self.request.headers.get("Range", ""), len(text))
+            wanted = log_text.byte_range(self.request.headers.get("Range", ""), len(text))
         if wanted is None:
-            self.finish(text)
+            await self._finish_whole(memoryview(text))
         elif not wanted:
             self.set_header("Content-Range", f"bytes */{len(text)}")
             error = RangeNotSatisfiable(f"the log has {len(text)} bytes now")
@@ -151,44 +191,29 @@ class Logs(Handler):
         else:
             self.set_status(206)
             self.set_header("Content-Range", f"bytes {wanted.start}-{wanted.stop - 1}/{len(text)}")
-            self.finish(text[wanted.start : wanted.stop])
+            await self._finish_whole(memoryview(text)[wanted.start : wanted.stop])
+
+    async def _finish_whole(self, data: memoryview) -> None:
+        """Answer with this, a little at a time; a client that takes too long for a little is cut off."""
+        if len(data) <= MAX_SENT_AT_ONCE or self.request.method == "HEAD":
+            self.finish(bytes(data))
+            return
+        self.set_header("Content-Length", str(len(data)))
+        try:
+            for start in range(0, len(data), MAX_SENT_AT_ONCE):
+                self.write(bytes(data[start : start + MAX_SENT_AT_ONCE]))
+                async with asyncio.timeout(PATIENCE):
+                    await self.flush()
+                # The kernel may take all of it at once, and others want the loop.
+                await self.services.log_readers.turns.wait()
+            self.finish()
+        except TimeoutError:
+            self._stream.close()
+        except StreamClosedError:
+            return
 
     def _likes(self, media_type: str) -> float:
         return _quality(self.request.headers.get("Accept", ""), media_type)
-
-
-def _as_text(frames: bytes, wanted: LogQuery) -> bytes:
-    entries = logs.decode(frames)
-    if wanted.tail is None and not wanted.timestamps:
-        return logs.as_text(entries, wanted.stream)
-    found = logs.tail(logs.lines(entries, wanted.stream), wanted.tail)
-    return b"".join(stamped(line) if wanted.timestamps else line.data for line in found)
-
-
-def _as_json(frames: bytes, wanted: LogQuery) -> bytes:
-    found = logs.tail(logs.lines(logs.decode(frames), wanted.stream), wanted.tail)
-    return json.dumps([_shape(line) for line in found], ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _shape(line: Line) -> render.Shape:
-    return {"time": render.instant(line.time), "stream": line.stream, "message": line.data.decode(errors="replace")}
-
-
-def _tail_in(form: Form, frames: bytes, wanted: LogQuery) -> bytes:
-    entries = list(logs.decode(frames))
-    found = logs.tail(logs.lines(entries, wanted.stream), wanted.tail)
-    return form.add_tail(found, sum(entry.length for entry in entries))
-
-
-def _range(header: str, size: int) -> range | None:
-    """The bytes of one range; empty when there are none there; None for a header that is to be ignored."""
-    match = re.fullmatch(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", header, re.ASCII | re.IGNORECASE)
-    if match is None or match[1] == match[2] == "":
-        return None
-    if match[1] == "":
-        return range(max(size - int(match[2]), 0), size)
-    first, last = int(match[1]), int(match[2] or size)
-    return None if last < first and match[2] else range(min(first, size), min(last + 1, size))
 
 
 def _quality(accept: str, media_type: str) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 import pluggy
 
+from jobd.api.log_readers import LogReaders
 from jobd.api.log_stream import End
 from jobd.api.rates import Rates
 from jobd.api.sign_ins import SignIns
@@ -17,6 +18,7 @@ from jobd.keyring import Keyring
 from jobd.logs import Piece
 from jobd.store.database import Database
 from jobd.store.tables import Exec
+from jobd.threads import Threads
 
 
 class ServedRegion(Protocol):
@@ -113,6 +115,15 @@ class Services:
     sign_ins: SignIns = field(default_factory=SignIns)
     openings: dict[Hashable, asyncio.Task[Any]] = field(default_factory=dict)
     """Last lines of logs that are being read for followers who just came."""
+
+    @cached_property
+    def log_readers(self) -> LogReaders:
+        return LogReaders(self.settings.limits.followers_per_caller)
+
+    @cached_property
+    def log_threads(self) -> Threads:
+        """Render logs. Two, so that one large log does not keep a small one waiting."""
+        return Threads(2, "jobd-logs")
 
     @cached_property
     def rates(self) -> Rates:

@@ -1,6 +1,7 @@
 """The API over a migrated database with the user `chennanfei`, on SQLite and on PostgreSQL."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ from tornado.ioloop import IOLoop
 
 from jobd.store import accounts
 from jobd.store.database import Database
+from tests.api.log_clients import Place
 from tests.api.server import Api, settings_for
+from tests.engine.conftest import Bench
 
 USER = "chennanfei"
 
@@ -44,3 +47,21 @@ def stranger(api: Api, database: Database) -> str:
     """Another tenant's token."""
     database.write_sync(accounts.create_user, "stranger")
     return database.write_sync(accounts.create_token, "stranger", "test")
+
+
+@pytest.fixture
+def place(io_loop: Any, database: Database, database_url: str, tmp_path: Path) -> Iterator[Place]:
+    bench = Bench(database, tmp_path)
+    executor = bench.executor()
+
+    async def start() -> Place:
+        engine = await bench.engine(executor)
+        token = await database.write(accounts.create_token, bench.caller.username, "test")
+        api = Api(database, settings_for(database_url), token, engine=engine)
+        return Place(bench, api, executor, await bench.until(await bench.trigger(engine), "R"))
+
+    made = io_loop.run_sync(start)
+    yield made
+    io_loop.run_sync(made.api.close)
+    for engine in bench.engines:
+        io_loop.run_sync(engine.stop)

@@ -1,0 +1,115 @@
+"""What those who read logs may take of a daemon: how many they follow, and how much is held for them at once."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from jobd.engine.turns import Turns
+from jobd.errors import TooManyRequests
+
+MAX_PREPARED_AT_ONCE = 2
+"""Whole logs that are read and rendered at once for one caller; the others wait."""
+MAX_HELD = 64 * 2**20
+"""Bytes of whole logs that one caller's clients may leave waiting to be taken, the last of them not counted."""
+RETRY_AFTER = 5.0
+"""Seconds."""
+
+
+class RenderedLog:
+    """A whole log as it is sent, held once for all who are sent it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+@dataclass
+class _Share:
+    """What is done for one caller now."""
+
+    followed: int = 0
+    preparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_PREPARED_AT_ONCE))
+    sending: Counter[RenderedLog] = field(default_factory=Counter)
+    users: int = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes."""
+        return sum(len(log.data) for log in self.sending)
+
+
+class LogReaders:
+    """`max_followed`: logs that a caller may follow at once. Used in the loop thread alone."""
+
+    def __init__(self, max_followed: int) -> None:
+        self.turns = Turns()
+        """Of those who are sent a whole log."""
+        self._max_followed = max_followed
+        self._shares: dict[str, _Share] = {}
+        self._rendered: WeakValueDictionary[Hashable, RenderedLog] = WeakValueDictionary()
+        self._rendering: dict[Hashable, asyncio.Task[RenderedLog]] = {}
+
+    @contextmanager
+    def following(self, caller: str) -> Iterator[None]:
+        """While a caller follows a log. Raises TooManyRequests."""
+        with self._share(caller) as share:
+            if share.followed >= self._max_followed:
+                message = f"you follow {share.followed} logs already, as many as one caller may; close one of them"
+                raise TooManyRequests(message, RETRY_AFTER)
+            share.followed += 1
+            try:
+                yield
+            finally:
+                share.followed -= 1
+
+    @asynccontextmanager
+    async def preparing(self, caller: str) -> AsyncIterator[None]:
+        """While a whole log is read and rendered for a caller, who waits here for the ones before it."""
+        with self._share(caller) as share:
+            async with share.preparing:
+                yield
+
+    @contextmanager
+    def sending(self, caller: str, log: RenderedLog) -> Iterator[None]:
+        """While a caller is sent a whole log. Raises TooManyRequests when clients that do not take theirs hold much."""
+        with self._share(caller) as share:
+            if share.held >= MAX_HELD and log not in share.sending:
+                message = f"{share.held} bytes of logs that you asked for are still to be taken; read those first"
+                raise TooManyRequests(message, RETRY_AFTER)
+            share.sending[log] += 1
+            try:
+                yield
+            finally:
+                share.sending[log] -= 1
+                if not share.sending[log]:
+                    del share.sending[log]
+
+    async def rendered(self, key: Hashable, render: Callable[[], Awaitable[bytes]]) -> RenderedLog:
+        """What `render` makes, or what it made of the same `key` for others who are still sent it."""
+        log = self._rendered.get(key)
+        if log is not None:
+            return log
+        rendering = self._rendering.get(key)
+        if rendering is None:
+            rendering = self._rendering[key] = asyncio.create_task(self._render(key, render))
+            rendering.add_done_callback(lambda _: self._rendering.pop(key))
+            # Its error may find nobody waiting any more.
+            rendering.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(rendering)
+
+    async def _render(self, key: Hashable, render: Callable[[], Awaitable[bytes]]) -> RenderedLog:
+        log = self._rendered[key] = RenderedLog(await render())
+        return log
+
+    @contextmanager
+    def _share(self, caller: str) -> Iterator[_Share]:
+        share = self._shares.setdefault(caller, _Share())
+        share.users += 1
+        try:
+            yield share
+        finally:
+            share.users -= 1
+            if not share.users:
+                del self._shares[caller]
