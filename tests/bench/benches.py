@@ -11,6 +11,7 @@ from tests.bench.many import many_running
 from tests.bench.measure import Figure
 from tests.bench.ssh_runs import ssh_latency, ssh_rate
 from tests.bench.starting import cold_start
+from tests.bench.unread import followers
 from tests.bench.web import api_list, api_read, api_write
 from tests.bench.world import World
 
@@ -27,6 +28,7 @@ BENCHES: dict[str, Callable[[World], list[Figure]]] = {
     "api-write": api_write,
     "api-list": api_list,
     "log-follow": log_follow,
+    "followers": followers,
     "many-running": many_running,
     "cold-start": cold_start,
     "growth": growth,

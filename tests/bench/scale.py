@@ -24,6 +24,8 @@ class Scale:
     running_docker: int
     followers: int
     follow_seconds: float
+    unread_followers: int
+    unread_lines: int
     starts: int
     growth: int
     """Rows at 1 x; 10 x and 100 x follow."""
@@ -46,6 +48,8 @@ FULL = Scale(
     running_docker=200,
     followers=100,
     follow_seconds=10,
+    unread_followers=200,
+    unread_lines=300_000,
     starts=7,
     growth=1000,
 )
@@ -66,6 +70,8 @@ QUICK = Scale(
     running_docker=20,
     followers=30,
     follow_seconds=4,
+    unread_followers=60,
+    unread_lines=100_000,
     starts=5,
     growth=300,
 )
@@ -86,6 +92,8 @@ TINY = Scale(
     running_docker=2,
     followers=3,
     follow_seconds=1,
+    unread_followers=3,
+    unread_lines=1_000,
     starts=1,
     growth=5,
 )
