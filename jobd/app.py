@@ -111,8 +111,7 @@ class Daemon:
         engine.dismiss_followers()
         await services.requests.finished(REQUEST_PATIENCE)
         await server.close_all_connections()
-        services.sign_ins.close()
-        services.log_threads.close(wait=False)
+        services.close()
         await deliveries.stop(DELIVERY_PATIENCE)
         await engine.stop()
         return self._exit_code

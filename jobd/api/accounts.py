@@ -1,5 +1,6 @@
 """/v1/generate-api-token and /v1/auth/profile"""
 
+from collections import Counter
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
@@ -17,22 +18,26 @@ class GenerateApiToken(Handler):
     body_types: ClassVar[tuple[str, ...]] = (JSON, FORM)
 
     async def post(self) -> None:
-        said = read_body(Credentials, self._said())
+        said = await self._said()
         address, database = self.request.remote_ip or "", self.services.database
         await self.services.sign_ins.check(address, said.username, said.password, database)
         by = Caller(said.username, {}, address=address, request_id=self.request_id)
         token = await database.write(accounts.create_token, said.username, accounts.SIGN_IN, by)
         self.reply({"username": said.username, "token": token})
 
-    def _said(self) -> dict[str, str]:
+    async def _said(self) -> Credentials:
         if not self.request.headers.get("Content-Type", "").lower().startswith(FORM):
-            return self.body()
+            return await self.said(Credentials)
+        return read_body(Credentials, self._form())
+
+    def _form(self) -> dict[str, str]:
         try:
             pairs = parse_qsl(self.received().decode(), keep_blank_values=True, errors="strict", max_num_fields=100)
         except ValueError:
             raise BadRequest("the body is not a form in UTF-8") from None
         said = dict(pairs)
-        faults = {name: ["must be given once"] for name in said if sum(n == name for n, _ in pairs) > 1}
+        counts = Counter(name for name, _ in pairs)
+        faults = {name: ["must be given once"] for name, count in counts.items() if count > 1}
         faults |= {ascii(name)[1:-1]: [fault] for name, text in pairs if (fault := unfit(name) or unfit(text))}
         if faults:
             raise InvalidArgs("invalid form", faults)
@@ -44,7 +49,7 @@ class Profile(Handler):
         self.reply(_shape(self.caller))
 
     async def put(self) -> None:
-        said = read_body(ProfileChange, self.body())
+        said = await self.said(ProfileChange)
         username, database = self.caller.username, self.services.database
         if await database.read(accounts.password_hash, username) is None:
             raise StateConflict("you have no password yet; an administrator sets the first one")

@@ -4,6 +4,7 @@ from typing import Any
 
 from tornado.web import HTTPError
 
+from jobd.api.faults import MAX_FAULTS, shown
 from jobd.errors import BadRequest, InvalidArgs, JobdError, MethodNotAllowed, NotFound
 
 STATUS = {
@@ -45,5 +46,19 @@ def status(error: JobdError) -> int:
 def body(error: JobdError) -> dict[str, Any]:
     entry: dict[str, Any] = {"source": "jobd", "code": error.code, "message": error.message}
     if isinstance(error, InvalidArgs) and error.fields:
-        entry["fields"] = [{name: faults} for name, faults in error.fields.items()]
+        entry["fields"] = _first_faults(error)
+        count = sum(map(len, error.fields.values()))
+        if count > MAX_FAULTS:
+            entry["message"] = f"{error.message}: {count} faults, of which these are the first {MAX_FAULTS}"
     return {"errors": [entry]}
+
+
+def _first_faults(error: InvalidArgs) -> list[dict[str, list[str]]]:
+    """An entry for each field at fault, as long as there is room: an answer is small, whatever was sent."""
+    entries, room = [], MAX_FAULTS
+    for name, faults in error.fields.items():
+        if room <= 0:
+            break
+        entries.append({shown(name): faults[:room]})
+        room -= len(faults)
+    return entries

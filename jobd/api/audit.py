@@ -1,6 +1,6 @@
 """/v1/audit"""
 
-from jobd.api import render
+from jobd.api import lists, render
 from jobd.api.base import Handler
 from jobd.api.schemas import AuditQuery
 from jobd.store import audit
@@ -13,5 +13,5 @@ class AuditRecords(Handler):
     async def get(self) -> None:
         asked: AuditQuery = self.wanted
         wanted = AuditFilter(asked.namespace, asked.actor, asked.since, asked.until)
-        page = await self.services.database.read(audit.listed, self.caller, wanted, asked.page, asked.page_size)
-        self.reply_page(page.count, map(render.audit_record, page.rows))
+        args = (self.caller, wanted, asked.page, asked.page_size)
+        await lists.reply(self, lists.shaped, render.audit_record, audit.listed, *args)

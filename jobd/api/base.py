@@ -1,22 +1,23 @@
 """What every handler does: let a request in or refuse it, read its body within bounds, answer in JSON."""
 
-import json
+import asyncio
 import logging
 import math
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, NoReturn, TypeVar
-from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jobd import journal
-from jobd.api import answers, body, callers, cors
+from jobd.api import answers, body, callers, compression, cors, json_text
+from jobd.api.faults import shown
 from jobd.api.fields import LARGEST_ID
 from jobd.api.proxies import see_through
 from jobd.api.rules import LOCAL, PUBLIC, Rules, Who, check, rule
-from jobd.api.schemas import Nothing, PageQuery, Query, read_body, read_query
+from jobd.api.schemas import Body, Nothing, Query, read_body, read_query
 from jobd.api.services import Engine, Services
 from jobd.errors import (
     JobdError,
@@ -34,7 +35,8 @@ __all__ = ["Engine", "Handler", "NoSuchPath", "Services"]
 
 log = logging.getLogger(__name__)
 
-Q = TypeVar("Q", bound=Query)
+B = TypeVar("B", bound=Body)
+Result = TypeVar("Result")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 MOST_DROPPED = 64 * 2**20
@@ -71,6 +73,7 @@ class Handler(RequestHandler):
         """The query string, as the model that `queries` names."""
         self._received: bytearray | None = bytearray()
         self._length = 0
+        self._max_length = body.MAX_OF_NOBODY
         self.sent_bytes = 0
         """Of the answer's body so far, before any compression."""
         self._refusal: BaseException | None = None
@@ -100,6 +103,8 @@ class Handler(RequestHandler):
         if who is LOCAL and callers.is_local(self.request):
             who = PUBLIC
         await self._identify(who)
+        most = self.services.settings.limits.max_body
+        self._max_length = min(most, body.MAX_OF_NOBODY) if who is PUBLIC else most
         if asked not in self.methods():
             raise HTTPError(405)
         if who is not PUBLIC:
@@ -108,7 +113,7 @@ class Handler(RequestHandler):
         self.wanted = read_query(self.queries.get(method, Query), self.request.query_arguments)
         # What is no number here is tornado's to refuse.
         length = self.request.headers.get("Content-Length", "")
-        if length.isdecimal() and (len(length) > 18 or int(length) > self.services.settings.limits.max_body):
+        if length.isdecimal() and (len(length) > 18 or int(length) > self._max_length):
             raise self._too_large()
 
     async def _identify(self, who: Who | None) -> None:
@@ -138,18 +143,17 @@ class Handler(RequestHandler):
             self.set_header(name, value)
 
     def data_received(self, chunk: bytes) -> None:
-        limit = self.services.settings.limits.max_body
         self._length += len(chunk)
         try:
             if self._received == b"":
                 self._check_type()
-            if self._received is not None and self._length > limit:
+            if self._received is not None and self._length > self._max_length:
                 raise self._too_large()
         except JobdError as error:
             self._refuse(error)
         if self._received is not None:
             self._received += chunk
-        elif self._length > limit + MOST_DROPPED and not self._finished:
+        elif self._length > self._max_length + MOST_DROPPED and not self._finished:
             self._tell(self._refusal)
 
     def on_finish(self) -> None:
@@ -176,14 +180,22 @@ class Handler(RequestHandler):
             given = self.request.headers["X-Request-Id"] = uuid.uuid4().hex
         return given
 
-    def body(self) -> dict[str, Any]:
-        """The request's JSON object; an empty body is an empty one. Raises BadRequest, InvalidArgs."""
-        data = bytes(self._received or b"")
-        return body.parse(data) if data else {}
+    async def judged(self, judge: Callable[[dict[str, Any]], Result]) -> Result:
+        """What `judge` makes of the request's JSON object; of an empty body, an empty one. Away from the loop unless it
+        is little work. Raises BadRequest, InvalidArgs, TooManyRequests, and what `judge` raises.
+        """
+        data = self.received()
+        if body.is_light(data):
+            return judge(body.parse(data) if data else {})
+        return await self.services.bodies.call(lambda: judge(body.parse(data)))
 
-    def no_body(self) -> None:
+    async def said(self, model: type[B]) -> B:
+        """The request's body, as this model. Raises BadRequest, InvalidArgs, TooManyRequests."""
+        return await self.judged(partial(read_body, model))
+
+    async def no_body(self) -> None:
         """Raises InvalidArgs when the body says something."""
-        read_body(Nothing, self.body())
+        await self.said(Nothing)
 
     def received(self) -> bytes:
         return bytes(self._received or b"")
@@ -212,24 +224,29 @@ class Handler(RequestHandler):
         super().write(chunk)
 
     def reply(self, value: Any, status: int = 200) -> None:
-        """Answer in JSON: UTF-8, compact, with a newline at its end so that a terminal's prompt stands on its own."""
+        """Answer in JSON with a value that is small, whatever was asked."""
+        self._reply_written(json_text.line(value), status)
+
+    async def reply_with(self, make: Callable[[], Any], is_small: bool, status: int = 200) -> None:
+        """Answer in JSON with what `make` makes, away from the loop unless it is small."""
+        if is_small:
+            self.reply(make(), status)
+        else:
+            await self.reply_written(await self.services.answers.call(lambda: json_text.line(make())), status)
+
+    async def reply_written(self, data: bytes, status: int = 200) -> None:
+        """Answer with JSON that is written already; what is long is compressed away from the loop."""
+        if len(data) > compression.MOST_AT_ONCE and "Etag" not in self._headers:
+            self.add_header("Vary", "Accept-Encoding")
+            if compression.is_liked(self.request.headers.get("Accept-Encoding", "")):
+                self.set_header("Content-Encoding", "gzip")
+                data = await asyncio.to_thread(compression.packed, data)
+        self._reply_written(data, status)
+
+    def _reply_written(self, data: bytes, status: int) -> None:
         self.set_status(status)
         self.set_header("Content-Type", JSON)
-        self.finish(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-
-    def reply_page(self, count: int, shapes: Iterable[Any]) -> None:
-        """Answer with one page of a list, and the URLs of its neighbours."""
-        wanted: PageQuery = self.wanted
-        following = wanted.page + 1 if wanted.page * wanted.page_size < count else None
-        before = wanted.page - 1 if wanted.page > 1 else None
-        self.reply(
-            {
-                "count": count,
-                "next": self._page_url(following),
-                "previous": self._page_url(before),
-                "results": list(shapes),
-            }
-        )
+        self.finish(data)
 
     def set_default_headers(self) -> None:
         self.set_header("Server", "jobd")
@@ -276,9 +293,16 @@ class Handler(RequestHandler):
         raise self._refusal
 
     def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"the body must be at most {self.services.settings.limits.max_body} bytes")
+        return PayloadTooLarge(f"the body must be at most {self._max_length} bytes")
 
     def _check_type(self) -> None:
+        coding = self.request.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            # RFC 9110, 15.5.16
+            self._keep({"Accept-Encoding": "identity"})
+            raise UnsupportedMediaType(
+                f"the body must not be compressed, and Content-Encoding says {shown(coding)}; send it as it is"
+            )
         name, _, parameters = self.request.headers.get("Content-Type", "").partition(";")
         if name.strip().lower() not in self.body_types:
             raise UnsupportedMediaType(f"the body must be {' or '.join(self.body_types)}, told in Content-Type")
@@ -296,14 +320,6 @@ class Handler(RequestHandler):
 
     def _allow(self) -> str:
         return ", ".join(self.methods())
-
-    def _page_url(self, page: int | None) -> str | None:
-        if page is None:
-            return None
-        others = [(name, v) for name, given in self.request.query_arguments.items() for v in given if name != "page"]
-        return (
-            f"{self.request.protocol}://{self.request.host}{self.request.path}?{urlencode([*others, ('page', page)])}"
-        )
 
 
 def _named_in(path: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 
-from jobd.api import job_values, render
+from jobd.api import job_values, lists, render
 from jobd.api.base import Handler
 from jobd.api.schemas import ExecQuery, PageQuery, StopQuery
 from jobd.errors import BadRequest
@@ -14,13 +14,13 @@ from jobd.store.tables import Exec
 class _Execs(Handler):
     async def reply_listed(self, wanted: ExecFilter) -> None:
         asked: PageQuery = self.wanted
-        page = await self.services.database.read(execs.listed, self.caller, wanted, asked.page, asked.page_size)
-        self.reply_page(page.count, map(render.exec, page.rows))
+        args = (self.caller, wanted, asked.page, asked.page_size)
+        await lists.reply(self, lists.shaped, render.exec, execs.listed, *args)
 
-    def reply_created(self, row: Exec) -> None:
+    async def reply_created(self, row: Exec) -> None:
         self.services.engine.exec_created([row])
         self.set_header("Location", f"/v1/jobs/{row.job_id}/execs/{row.id}")
-        self.reply(render.exec(row), 201)
+        await self.reply_with(lambda: render.exec(row), render.is_small(row), 201)
 
 
 class AllExecs(_Execs):
@@ -42,9 +42,9 @@ class JobExecs(_Execs):
     async def post(self, job_id: str) -> None:
         database, settings, number = self.services.database, self.services.settings, self.number(job_id)
         job = await database.read(jobs.writable, self.caller, number)
-        overrides = job_values.for_exec(self.body(), job, settings)
+        overrides = await self.judged(lambda body: job_values.for_exec(body, job, settings))
         room, key = settings.limits.waiting_per_namespace, self._idempotency_key()
-        self.reply_created(await database.write(execs.create, self.caller, number, overrides, room, key))
+        await self.reply_created(await database.write(execs.create, self.caller, number, overrides, room, key))
 
     def _idempotency_key(self) -> str | None:
         """Raises BadRequest."""
@@ -59,7 +59,8 @@ class OneExec(Handler):
         row, job = await self.services.database.read(
             execs.with_job, self.caller, self.number(job_id), self.exec_id(exec_id)
         )
-        self.reply(render.exec_detail(row, job))
+        is_small = render.is_small(row) and render.is_small(job)
+        await self.reply_with(lambda: render.exec_detail(row, job), is_small)
 
     async def delete(self, job_id: str, exec_id: str) -> None:
         await self.services.database.write(
@@ -73,21 +74,21 @@ class Stop(Handler):
     queries = {"POST": StopQuery}
 
     async def post(self, job_id: str, exec_id: str) -> None:
-        self.no_body()
+        await self.no_body()
         database, job = self.services.database, self.number(job_id)
         row = await database.read(execs.writable, self.caller, job, self.exec_id(exec_id))
         region = self.services.engine.regions.get(row.region_name)
         forced = self.wanted.force and (region is None or region.down is not None)
         row = await database.write(execs.force_end if forced else execs.stop, self.caller, job, row.id)
         self.services.engine.stop_requested()
-        self.reply(render.exec(row), 202)
+        await self.reply_with(lambda: render.exec(row), render.is_small(row), 202)
 
 
 class Rerun(_Execs):
     async def post(self, job_id: str, exec_id: str) -> None:
-        self.no_body()
+        await self.no_body()
         room = self.services.settings.limits.waiting_per_namespace
         row = await self.services.database.write(
             execs.rerun, self.caller, self.number(job_id), self.exec_id(exec_id), room
         )
-        self.reply_created(row)
+        await self.reply_created(row)

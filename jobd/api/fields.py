@@ -4,13 +4,14 @@ import posixpath
 import re
 import shlex
 import unicodedata
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from typing_extensions import TypeAliasType
 
-from jobd.api.faults import shown
+from jobd.api.faults import few, shown
 from jobd.settings import is_mail_address
 from jobd.store.hooks import secret_bytes
 from jobd.store.namespaces import USERNAME
@@ -20,6 +21,10 @@ COMMAND_LENGTH = 32 * 2**10
 """Bytes."""
 VARIABLE_LENGTH = 128 * 2**10 - 1
 """Bytes of `NAME=value` that Linux takes, without the NUL at its end (MAX_ARG_STRLEN)."""
+MAX_VARIABLES = 128 * 2**10
+"""Bytes of all `NAME=value` of a run together."""
+MAX_LABELS_LENGTH = 32 * 2**10
+"""Bytes of all labels together, names and values: as many as 64 of twice 255 characters have in ASCII."""
 IMAGE_LENGTH = 255
 """Characters, as in the OCI distribution specification's advice on names."""
 MOST_SECRETS = 64
@@ -28,6 +33,8 @@ SECRETS_LENGTH = 32 * 2**10
 MOST_LABELS = 64
 MOST_MOUNTS = 32
 MOST_RECIPIENTS = 20
+MOST_EVENTS = 20
+"""More than there are: one may stand twice."""
 URL_LENGTH = 2048
 SECRET_LENGTH = 255
 LONGEST_TIMEOUT = 3650 * 86400
@@ -52,11 +59,22 @@ def _shown_as(**schema: Any) -> Any:
     return Field(json_schema_extra=schema)
 
 
+def _at_most(count: int, what: str) -> BeforeValidator:
+    """Look at how many there are before pydantic looks at each, and has something to say of each that is wrong."""
+
+    def look(values: Any) -> Any:
+        if isinstance(values, (dict, list)) and len(values) > count:
+            raise ValueError(f"must be at most {count} {what}")
+        return values
+
+    return BeforeValidator(look)
+
+
 def _name(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
     if len(text) > 255:
         raise ValueError(f"must be at most 255 characters; these are {len(text)}")
+    if not text.strip():
+        raise ValueError("must not be blank")
     if any(unicodedata.category(character) == "Cc" for character in text):
         raise ValueError("must not contain control characters, such as a line's end")
     return text
@@ -82,10 +100,11 @@ def _command(text: str) -> str:
 
 
 def _repository(text: str) -> str:
+    # First: what the patterns take grows with more than the length.
+    if len(text) > IMAGE_LENGTH:
+        raise ValueError(f"must be at most {IMAGE_LENGTH} characters")
     match = _REPOSITORY.fullmatch(text)
     if match:
-        if len(text) > IMAGE_LENGTH:
-            raise ValueError(f"must be at most {IMAGE_LENGTH} characters")
         if match["port"] and not 1 <= int(match["port"]) <= 65535:
             raise ValueError(f"there is no port {match['port']}")
         if re.fullmatch(r"[0-9a-f]{64}", text):
@@ -111,6 +130,20 @@ def _tag(text: str) -> str:
     return text
 
 
+def _texts(values: Any) -> Any:
+    """Look at the types before pydantic does, which has something to say of each that is wrong."""
+    if isinstance(values, dict):
+        faults = [f"{shown(name)}: must be a string" for name, value in values.items() if not isinstance(value, str)]
+        if faults:
+            raise ValueError(few(faults))
+    return values
+
+
+def variables_length(values: Mapping[str, str]) -> int:
+    """Bytes of all `NAME=value` together."""
+    return sum(len(name.encode()) + 1 + len(value.encode()) for name, value in values.items())
+
+
 def _variables(values: dict[str, str]) -> dict[str, str]:
     faults = []
     for name, value in values.items():
@@ -121,14 +154,14 @@ def _variables(values: dict[str, str]) -> dict[str, str]:
         elif len(f"{name}={value}".encode()) > VARIABLE_LENGTH:
             faults.append(f"{shown(name)}: name and value must be at most {VARIABLE_LENGTH - 1} bytes together")
     if faults:
-        raise ValueError("; ".join(faults))
+        raise ValueError(few(faults))
+    if variables_length(values) > MAX_VARIABLES:
+        raise ValueError(f"must be at most {MAX_VARIABLES} bytes together, names and values")
     return values
 
 
 def _secrets(values: dict[str, SecretStr]) -> dict[str, SecretStr]:
     """As `_variables`, but a name that cannot be is not repeated: it may be a value in the wrong place."""
-    if len(values) > MOST_SECRETS:
-        raise ValueError(f"must be at most {MOST_SECRETS} secrets")
     for place, name in enumerate(values, 1):
         if not _VARIABLE.fullmatch(name):
             raise ValueError(
@@ -142,19 +175,17 @@ def _secrets(values: dict[str, SecretStr]) -> dict[str, SecretStr]:
 
 
 def _labels(values: dict[str, str]) -> dict[str, str]:
-    if len(values) > MOST_LABELS:
-        raise ValueError(f"must be at most {MOST_LABELS} labels")
     for name, value in values.items():
         if not 1 <= len(name) <= 255 or "=" in name:
             raise ValueError(f"{shown(name)!r} cannot be a label's name; right: 1 to 255 characters without =")
         if len(value) > 255:
             raise ValueError(f"{shown(name)}: must be at most 255 characters")
+    if variables_length(values) > MAX_LABELS_LENGTH:
+        raise ValueError(f"must be at most {MAX_LABELS_LENGTH} bytes together, names and values")
     return values
 
 
 def _mounts(values: list[dict[str, str]]) -> list[dict[str, str]]:
-    if len(values) > MOST_MOUNTS:
-        raise ValueError(f"must be at most {MOST_MOUNTS} mounts")
     for value in values:
         if set(value) != {"name", "path"}:
             raise ValueError('each must be {"name": …, "path": …} and nothing else')
@@ -168,8 +199,6 @@ def _mounts(values: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _recipients(values: list[str]) -> list[str]:
-    if len(values) > MOST_RECIPIENTS:
-        raise ValueError(f"must be at most {MOST_RECIPIENTS} addresses")
     for value in values:
         if not is_mail_address(value):
             raise ValueError(f"{shown(value)!r} is no mail address; right: name@example.com, in ASCII")
@@ -233,13 +262,17 @@ Tag = Annotated[str, AfterValidator(_tag), _shown_as(pattern=f"^(?:{_TAG.pattern
 Variables = TypeAliasType(
     "Variables",
     Annotated[
-        dict[str, str], AfterValidator(_variables), _shown_as(propertyNames={"pattern": f"^{_VARIABLE.pattern}$"})
+        dict[str, str],
+        BeforeValidator(_texts),
+        AfterValidator(_variables),
+        _shown_as(propertyNames={"pattern": f"^{_VARIABLE.pattern}$"}),
     ],
 )
 SecretVariables = TypeAliasType(
     "SecretVariables",
     Annotated[
         dict[str, SecretStr],
+        _at_most(MOST_SECRETS, "secrets"),
         AfterValidator(_secrets),
         _shown_as(maxProperties=MOST_SECRETS, propertyNames={"pattern": f"^{_VARIABLE.pattern}$"}),
     ],
@@ -248,16 +281,22 @@ Labels = TypeAliasType(
     "Labels",
     Annotated[
         dict[str, Annotated[str, _shown_as(maxLength=255)]],
+        _at_most(MOST_LABELS, "labels"),
         AfterValidator(_labels),
         _shown_as(maxProperties=MOST_LABELS, propertyNames={"pattern": "^[^=]{1,255}$"}),
     ],
 )
 JobMount = TypeAliasType(
     "JobMount",
-    Annotated[dict[str, str], _shown_as(required=["name", "path"], properties=_MOUNT, additionalProperties=False)],
+    Annotated[
+        dict[str, str],
+        _at_most(2, "entries, name and path"),
+        _shown_as(required=["name", "path"], properties=_MOUNT, additionalProperties=False),
+    ],
 )
 Mounts = Annotated[
     list[JobMount],
+    _at_most(MOST_MOUNTS, "mounts"),
     AfterValidator(_mounts),
     _shown_as(maxItems=MOST_MOUNTS),
 ]
@@ -267,12 +306,13 @@ RetryDelay = Annotated[int, Field(ge=0, le=3600)]
 ExecsKept = Annotated[int, Field(ge=1, le=1_000_000)]
 Recipients = Annotated[
     list[Annotated[str, _shown_as(format="email", maxLength=254)]],
+    _at_most(MOST_RECIPIENTS, "addresses"),
     AfterValidator(_recipients),
     _shown_as(maxItems=MOST_RECIPIENTS),
 ]
 Url = Annotated[str, AfterValidator(_url), _shown_as(pattern="^https?://", maxLength=URL_LENGTH)]
 HookEvent = TypeAliasType("HookEvent", Annotated[str, _shown_as(enum=list(EVENTS.values()))])
-Events = Annotated[list[HookEvent], AfterValidator(_events), _shown_as(minItems=1)]
+Events = Annotated[list[HookEvent], _at_most(MOST_EVENTS, "events"), AfterValidator(_events), _shown_as(minItems=1)]
 Secret = Annotated[str, AfterValidator(_secret), _shown_as(minLength=1, maxLength=SECRET_LENGTH)]
 HookSubjectType = TypeAliasType(
     "HookSubjectType", Annotated[str, AfterValidator(_subject_type), _shown_as(enum=["job", "namespace"])]

@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jobd.api import fields, render
+from jobd.api import fields, lists, render
 from jobd.api.base import Handler
 from jobd.api.faults import check
+from jobd.api.lists import Listed
 from jobd.api.schemas import HOOK_READ_ONLY, HookChange, HookCreate, HookQuery, PageQuery, read_body
 from jobd.errors import InvalidArgs
 from jobd.masking import MASK
 from jobd.store import hooks
+from jobd.store.callers import Caller
 from jobd.store.tables import Hook
 
 
@@ -23,7 +25,7 @@ class Hooks(Handler):
         self.reply([render.hook(row) for row in rows])
 
     async def post(self) -> None:
-        said = read_body(HookCreate, _writable(self.body()))
+        said = await self.judged(lambda body: read_body(HookCreate, _writable(body)))
         if said.secret == MASK:
             raise InvalidArgs("invalid request", {"secret": ["is hidden; say it in full"]})
         subject = subject_of(said.subject_type, said.subject)
@@ -46,7 +48,8 @@ class OneHook(Handler):
 
     async def put(self, hook_id: str) -> None:
         database, number = self.services.database, self.number(hook_id)
-        changes = _changes(self.body(), await database.read(hooks.get, self.caller, number))
+        current = await database.read(hooks.get, self.caller, number)
+        changes = await self.judged(lambda body: _changes(body, current))
         row = await database.write(hooks.update, self.caller, number, changes)
         self.reply(render.hook(row))
 
@@ -60,15 +63,12 @@ class Deliveries(Handler):
 
     async def get(self, hook_id: str) -> None:
         wanted: PageQuery = self.wanted
-        page, attempts = await self.services.database.read(
-            hooks.deliveries, self.caller, self.number(hook_id), wanted.page, wanted.page_size
-        )
-        self.reply_page(page.count, [render.delivery(row, attempts[row.id]) for row in page.rows])
+        await lists.reply(self, _deliveries, self.caller, self.number(hook_id), wanted.page, wanted.page_size)
 
 
 class Redeliver(Handler):
     async def post(self, hook_id: str, delivery_id: str) -> None:
-        self.no_body()
+        await self.no_body()
         row = await self.services.database.write(
             hooks.redeliver, self.caller, self.number(hook_id), self.number(delivery_id)
         )
@@ -84,6 +84,11 @@ def subject_of(subject_type: str, subject: str) -> int | str:
     if not fields.is_namespace(subject):
         raise InvalidArgs("invalid request", {"subject": ["must be a namespace's name"]})
     return subject
+
+
+def _deliveries(caller: Caller, hook_id: int, number: int, size: int) -> Listed:
+    page, attempts = hooks.deliveries(caller, hook_id, number, size)
+    return page, (render.delivery(row, attempts[row.id]) for row in page.rows)
 
 
 def _writable(body: Mapping[str, Any]) -> dict[str, Any]:

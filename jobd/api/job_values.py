@@ -7,14 +7,16 @@ from typing import Any
 from pydantic import SecretStr
 
 from jobd import schedule
-from jobd.api import fields
-from jobd.api.faults import Faults, check, shown, suggestion
+from jobd.api import fields, json_text
+from jobd.api.faults import Faults, check, few, shown, suggestion
 from jobd.api.schemas import READ_ONLY, Body, ExecCreate, JobCreate, JobFields
 from jobd.config import Settings
 from jobd.errors import InvalidArgs, ScheduleError
 from jobd.store import secrets
 from jobd.store.tables import Job
 
+MAX_JOB = 256 * 2**10
+"""Bytes of all that a user says of a job, as JSON: a default page of such jobs stays below a page's bytes."""
 SCHEDULE = ("is_schedule_active", "schedule_mode", "schedule_timezone")
 IMAGE = ("docker_image_repo", "docker_image_tag", "region_name")
 
@@ -50,7 +52,12 @@ def for_exec(body: Mapping[str, Any], job: Job, settings: Settings) -> dict[str,
     whole = {name: getattr(job, name) for name in JobFields.model_fields} | overrides
     secret = sorted(overrides.get("runtime_vars", {}).keys() & job.secret_vars.keys())
     if secret:
-        faults.setdefault("runtime_vars", [f"{', '.join(secret)}: a secret of the job cannot be overridden"])
+        faults.setdefault("runtime_vars", [f"{few(secret, ', ')}: a secret of the job cannot be overridden"])
+    variables = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
+    if fields.variables_length(variables) > fields.MAX_VARIABLES:
+        text = f"together with the job's must be at most {fields.MAX_VARIABLES} bytes, names and values"
+        faults.setdefault("runtime_vars", [text])
+    whole["runtime_vars"] = variables
     if "docker_image_tag" in overrides:
         for _, texts in _image_faults(whole, settings):
             faults["docker_image_tag"] = texts
@@ -108,6 +115,8 @@ def _checked(
     # what is only switched off was stored before, and need not be readable any more
     if given.keys() & {"schedule_mode", "schedule_timezone"} or given.get("is_schedule_active"):
         found += _schedule_faults(whole, faults)
+    if given and not faults:
+        found += _size_faults(given, whole)
     for name, texts in found:
         faults.setdefault(name, texts)
     if faults:
@@ -122,7 +131,7 @@ def _check_secrets(
     said = [name for name in ("secret_vars", "runtime_vars") if name in given]
     both = sorted(whole["runtime_vars"].keys() & whole["secret_vars"].keys())
     if said and both:
-        faults.setdefault(said[0], [f"{', '.join(both)}: cannot be in runtime_vars and in secret_vars"])
+        faults.setdefault(said[0], [f"{few(both, ', ')}: cannot be in runtime_vars and in secret_vars"])
     unkept = secrets.unkept(given.get("secret_vars", {}), stored)
     if unkept:
         faults.setdefault("secret_vars", unkept)
@@ -138,6 +147,14 @@ def _choice_faults(given: Mapping[str, Any], settings: Settings) -> Iterator[tup
         value = given.get(name)
         if value is not None and value not in known:
             yield name, [f"must be one of {', '.join(known)}{suggestion(value, known)}"]
+
+
+def _size_faults(given: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """The largest of what is given is at fault when the whole is too large. Secrets have bounds of their own."""
+    sizes = {name: len(json_text.written(value)) for name, value in whole.items() if name != "secret_vars"}
+    if sum(sizes.values()) > MAX_JOB:
+        largest = max(given, key=lambda name: sizes.get(name, 0))
+        yield largest, [f"makes a job of {sum(sizes.values())} bytes as JSON; at most {MAX_JOB} are taken"]
 
 
 def _image_faults(whole: Mapping[str, Any], settings: Settings) -> Iterator[tuple[str, list[str]]]:

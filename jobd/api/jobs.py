@@ -5,52 +5,57 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from jobd.api import job_values, render
+from jobd.api import job_values, lists, render
 from jobd.api.base import Handler
+from jobd.api.lists import Listed
 from jobd.api.schemas import JobFields, JobQuery
 from jobd.errors import PreconditionFailed
 from jobd.store import deletion, execs, jobs
 from jobd.store.callers import Caller
 from jobd.store.execs import last_of
 from jobd.store.jobs import JobFilter
-from jobd.store.pages import Page
 from jobd.store.tables import Exec, Job
 
 
-class Jobs(Handler):
+class _Jobs(Handler):
+    async def reply_job(self, row: Job, last: Exec | None, status: int = 200) -> None:
+        """Answer with the job and its entity tag, worked out away from the loop unless the job is small."""
+        if render.is_small(row):
+            self.set_header("Etag", version(row))
+        else:
+            self.set_header("Etag", await self.services.answers.call(version, row))
+        await self.reply_with(lambda: render.job(row, last), render.is_small(row), status)
+
+
+class Jobs(_Jobs):
     queries = {"GET": JobQuery}
 
     async def get(self) -> None:
         wanted: JobQuery = self.wanted
         found = JobFilter(wanted.namespace, wanted.name, wanted.region, wanted.scheduled, wanted.label)
-        page, last = await self.services.database.read(
-            _page_with_last, self.caller, found, wanted.page, wanted.page_size
-        )
-        self.reply_page(page.count, [render.job(row, last.get(row.id)) for row in page.rows])
+        await lists.reply(self, _page, self.caller, found, wanted.page, wanted.page_size)
 
     async def post(self) -> None:
-        values = job_values.for_create(self.body(), self.caller.own_namespace, self.services.settings)
+        namespace, settings = self.caller.own_namespace, self.services.settings
+        values = await self.judged(lambda body: job_values.for_create(body, namespace, settings))
         row = await self.services.database.write(jobs.create, self.caller, values, self.services.keyring)
         self.set_header("Location", f"/v1/jobs/{row.id}")
-        self.set_header("Etag", version(row))
-        self.reply(render.job(row, None), 201)
+        await self.reply_job(row, None, 201)
 
 
-class OneJob(Handler):
+class OneJob(_Jobs):
     async def get(self, job_id: str) -> None:
         row, last = await self.services.database.read(_with_last, jobs.get, self.caller, self.number(job_id))
-        self.set_header("Etag", version(row))
-        self.reply(render.job(row, last))
+        await self.reply_job(row, last)
 
     async def put(self, job_id: str) -> None:
         database, number = self.services.database, self.number(job_id)
         current = await database.read(jobs.writable, self.caller, number)
-        changes = job_values.for_update(self.body(), current, self.services.settings)
+        changes = await self.judged(lambda body: job_values.for_update(body, current, self.services.settings))
         row, last = await database.write(
             _with_last, jobs.update, self.caller, number, changes, self._require, self.services.keyring
         )
-        self.set_header("Etag", version(row))
-        self.reply(render.job(row, last))
+        await self.reply_job(row, last)
 
     async def delete(self, job_id: str) -> None:
         await self.services.database.write(deletion.delete_job, self.caller, self.number(job_id))
@@ -70,9 +75,10 @@ def version(job: Job) -> str:
     return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
 
 
-def _page_with_last(caller: Caller, wanted: JobFilter, number: int, size: int) -> tuple[Page, dict[int, Exec]]:
+def _page(caller: Caller, wanted: JobFilter, number: int, size: int) -> Listed:
     page = jobs.listed(caller, wanted, number, size)
-    return page, execs.last_of(row.id for row in page.rows)
+    last = execs.last_of(row.id for row in page.rows)
+    return page, (render.job(row, last.get(row.id)) for row in page.rows)
 
 
 def _with_last(fn: Callable[..., Job], *args: Any) -> tuple[Job, Exec | None]:

@@ -1,8 +1,10 @@
 """/v1/orgs and their members"""
 
-from jobd.api import render
+from functools import partial
+
+from jobd.api import lists, render
 from jobd.api.base import Handler
-from jobd.api.schemas import MemberChange, MemberCreate, OrganizationCreate, PageQuery, read_body
+from jobd.api.schemas import MemberChange, MemberCreate, OrganizationCreate, PageQuery
 from jobd.store import organizations
 
 
@@ -11,11 +13,12 @@ class Organizations(Handler):
 
     async def get(self) -> None:
         wanted: PageQuery = self.wanted
-        page = await self.services.database.read(organizations.listed, self.caller, wanted.page, wanted.page_size)
-        self.reply_page(page.count, [render.organization(row, self.caller) for row in page.rows])
+        shape = partial(render.organization, seen_by=self.caller)
+        args = (self.caller, wanted.page, wanted.page_size)
+        await lists.reply(self, lists.shaped, shape, organizations.listed, *args)
 
     async def post(self) -> None:
-        said = read_body(OrganizationCreate, self.body())
+        said = await self.said(OrganizationCreate)
         row = await self.services.database.write(
             organizations.create, self.caller, said.name, said.admin or self.caller.username
         )
@@ -38,13 +41,11 @@ class Members(Handler):
 
     async def get(self, name: str) -> None:
         wanted: PageQuery = self.wanted
-        page = await self.services.database.read(
-            organizations.members, self.caller, self.account_name(name), wanted.page, wanted.page_size
-        )
-        self.reply_page(page.count, map(render.member, page.rows))
+        args = (self.caller, self.account_name(name), wanted.page, wanted.page_size)
+        await lists.reply(self, lists.shaped, render.member, organizations.members, *args)
 
     async def post(self, name: str) -> None:
-        said = read_body(MemberCreate, self.body())
+        said = await self.said(MemberCreate)
         made = await self.services.database.write(
             organizations.add, self.caller, self.account_name(name), said.username, said.role
         )
@@ -59,7 +60,7 @@ class OneMember(Handler):
 
     async def put(self, name: str, username: str) -> None:
         where = self.account_name(name), self.account_name(username)
-        said = read_body(MemberChange, self.body())
+        said = await self.said(MemberChange)
         changed = await self.services.database.write(organizations.change, self.caller, *where, said.role)
         self.reply(render.member(changed))
 

@@ -11,7 +11,17 @@ from jobd.store.organizations import Membership
 from jobd.store.tables import Audit, Delivery, DeliveryAttempt, Exec, Hook, Job, Organization, User
 from jobd.store.tokens import Owned
 
+MAX_SMALL = 8 * 2**10
+MAX_SMALL_TEXTS = 200
+"""Characters, and texts that have them, of a row that is written on the loop."""
+
 __all__ = ["Shape", "duration", "instant"]
+
+
+def is_small(row: Job | Exec) -> bool:
+    """Whether its JSON is written within a fraction of a millisecond."""
+    texts = [*row.runtime_vars.values(), *row.labels.values(), row.command or ""]
+    return len(texts) <= MAX_SMALL_TEXTS and sum(map(len, texts)) <= MAX_SMALL
 
 
 def job(row: Job, last_exec: Exec | None) -> Shape:

@@ -1,19 +1,23 @@
 """/v1/jobs/{job_id}/schedule and /v1/schedule/preview"""
 
-import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import islice
 
 from jobd import schedule
 from jobd.api import render
 from jobd.api.base import Handler
 from jobd.api.render import Shape
-from jobd.api.schemas import Preview, SlotQuery, read_body
-from jobd.errors import ScheduleError
-from jobd.schedule import Schedule
+from jobd.api.schemas import Preview, SlotQuery
+from jobd.errors import InvalidArgs, ScheduleError
+from jobd.schedule import Schedule, Slot
 from jobd.store import jobs
 
-TICK = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
+MAX_CRON_SPAN = timedelta(days=500_000)
+"""How far slots of a cron expression are looked for: it is walked through day by day, these in some 70 ms."""
+MAX_SMALL = 50
+"""Slots that are written on the loop."""
 NO_SCHEDULE: Shape = {"slots": [], "remaining": 0, "words": {"en": "no schedule", "zh": "没有调度"}}
 
 
@@ -28,23 +32,59 @@ class JobSchedule(Handler):
         at = datetime.now(UTC)
         # A form without a start, switched off, begins when it is switched on: shown as if that were now.
         anchor = row.schedule_anchor if row.is_schedule_active else at
-        try:
-            parsed = schedule.parse(row.schedule_mode, row.schedule_timezone, anchor)
-        except ScheduleError as error:  # stored when it could still be read
-            self.reply(_unreadable(error.message))
-            return
-        self.reply(await asyncio.to_thread(_shown, parsed, at, self.wanted.count))
+        mode, zone = row.schedule_mode, row.schedule_timezone
+        shown = await self.services.schedules.call(_of_job, mode, zone, anchor, at, self.wanted.count)
+        await self.reply_with(lambda: shown, is_small=len(shown["slots"]) <= MAX_SMALL)
 
 
 class SchedulePreview(Handler):
     """A form without a start is shown as if it were set at `after`: its slot 0 is that instant."""
 
     async def post(self) -> None:
-        said = read_body(Preview, self.body())
-        after = said.after or datetime.now(UTC)
+        said = await self.said(Preview)
+        shown = await self.services.schedules.call(_preview, said)
+        await self.reply_with(lambda: shown, is_small=len(shown["slots"]) <= MAX_SMALL)
+
+
+def _of_job(mode: str, zone: str | None, anchor: datetime | None, at: datetime, count: int) -> Shape:
+    try:
+        parsed = schedule.parse(mode, zone, anchor)
+    except ScheduleError as error:  # stored when it could still be read
+        return _unreadable(error.message)
+    return _shown(parsed, parsed.next_after(at), at, parsed.remaining(at), count)
+
+
+def _preview(said: Preview) -> Shape:
+    after = said.after or datetime.now(UTC)
+    count = said.count or SlotQuery().count
+    try:
         parsed = schedule.parse(said.schedule_mode, said.schedule_timezone, after)
-        since = after - TICK if parsed.needs_anchor else after
-        self.reply(await asyncio.to_thread(_shown, parsed, since, said.count or SlotQuery().count))
+        remaining = parsed.remaining(after)
+        if not parsed.needs_anchor:
+            return _shown(parsed, parsed.next_after(after), after, remaining, count)
+        first = parsed.slot(0)
+        return _shown(parsed, first, after, remaining + 1 if first and remaining is not None else remaining, count)
+    except OverflowError:
+        fault = "is outside the years 1 to 9999 in the schedule's zone, or has no room for the schedule there"
+        raise InvalidArgs("the request holds what cannot be", {"after": [fault]}) from None
+
+
+def _shown(parsed: Schedule, first: Slot | None, after: datetime, remaining: int | None, count: int) -> Shape:
+    """Raises InvalidArgs when so many slots of it are too far away."""
+    slots: list[Shape] = []
+    for slot in islice(_slots(parsed, first), count):
+        if slot.index is None and slots and slot.at - after > MAX_CRON_SPAN:
+            fault = f"is more than this schedule has in {MAX_CRON_SPAN.days} days: {len(slots)}"
+            raise InvalidArgs("the request holds what cannot be", {"count": [fault]})
+        local = _in_whole_minutes(parsed.local(slot.at)).isoformat(timespec="microseconds")
+        slots.append({"utc": render.instant(slot.at), "local": local, "notes": parsed.notes(slot)})
+    return {"slots": slots, "remaining": remaining, "words": parsed.describe()}
+
+
+def _slots(parsed: Schedule, slot: Slot | None) -> Iterator[Slot]:
+    while slot is not None:
+        yield slot
+        slot = parsed.next_after(slot.at)
 
 
 def _unreadable(why: str) -> Shape:
@@ -58,13 +98,3 @@ def _in_whole_minutes(local: datetime) -> datetime:
     """
     offset = local.utcoffset() or timedelta(0)
     return local if offset % MINUTE == timedelta(0) else local.astimezone(timezone(round(offset / MINUTE) * MINUTE))
-
-
-def _shown(parsed: Schedule, after: datetime, count: int) -> Shape:
-    slots: list[Shape] = []
-    slot = parsed.next_after(after)
-    while slot is not None and len(slots) < count:
-        local = _in_whole_minutes(parsed.local(slot.at)).isoformat(timespec="microseconds")
-        slots.append({"utc": render.instant(slot.at), "local": local, "notes": parsed.notes(slot)})
-        slot = parsed.next_after(slot.at)
-    return {"slots": slots, "remaining": parsed.remaining(after), "words": parsed.describe()}

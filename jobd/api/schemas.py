@@ -46,13 +46,13 @@ class JobFields(Body):
     region_name: str | None = None
     """One of `/v1/regions`."""
     runtime_vars: fields.Variables | None = None
-    """The container's environment; names of letters, digits and `_`, those that begin with `JOBD_` are jobd's own."""
+    """The container's environment, 128 KB in all; names of letters, digits and `_`, `JOBD_…` are jobd's own."""
     secret_vars: fields.SecretVariables | None = None
     """Environment that no answer shows: `******` stands for each value, and sent back keeps the one that is stored."""
     pull_policy: fields.PullPolicy | None = None
     """When the image is pulled; `if_not_present` by default."""
     labels: fields.Labels | None = None
-    """Up to 64 strings by names without `=`, to filter by."""
+    """Up to 64 strings by names without `=`, to filter by; 32 KB in all."""
     mounts: fields.Mounts | None = None
     """Up to 32 places in the container where a mount that the operator names is found."""
     timeout: fields.Timeout | None = None

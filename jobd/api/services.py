@@ -12,6 +12,7 @@ from jobd.api.log_readers import LogReaders
 from jobd.api.log_stream import End
 from jobd.api.rates import Rates
 from jobd.api.sign_ins import SignIns
+from jobd.api.slow_work import SlowWork
 from jobd.api.token_uses import TokenUses
 from jobd.config import Settings
 from jobd.keyring import Keyring
@@ -19,6 +20,11 @@ from jobd.logs import Piece
 from jobd.store.database import Database
 from jobd.store.tables import Exec
 from jobd.threads import Threads
+
+MAX_BODIES = 100
+"""Large bodies that wait to be read; each is in memory."""
+MAX_SCHEDULES = 20
+"""Schedules that wait to be shown."""
 
 
 class ServedRegion(Protocol):
@@ -113,8 +119,26 @@ class Services:
     requests: Requests = field(default_factory=Requests)
     uses: TokenUses = field(default_factory=TokenUses)
     sign_ins: SignIns = field(default_factory=SignIns)
+    bodies: SlowWork = field(default_factory=lambda: SlowWork("jobd-bodies", MAX_BODIES))
+    """Reads and judges large bodies."""
+    answers: SlowWork = field(default_factory=lambda: SlowWork("jobd-answers"))
+    """Writes large rows. None is refused: what it tells of may have been done."""
+    schedules: SlowWork = field(default_factory=lambda: SlowWork("jobd-schedules", MAX_SCHEDULES))
+    """Works out slots to show."""
     openings: dict[Hashable, asyncio.Task[Any]] = field(default_factory=dict)
     """Last lines of logs that are being read for followers who just came."""
+
+    def close(self) -> None:
+        """Let the threads go: at exit, one that waits for work looks like one that is stuck."""
+        self.sign_ins.close()
+        for work in (self.bodies, self.answers, self.schedules):
+            work.close()
+        self.log_threads.close(wait=False)
+
+    @cached_property
+    def lists(self) -> asyncio.Semaphore:
+        """For whoever reads a list, which may be megabytes: all else has the other half of the database's threads."""
+        return asyncio.Semaphore(max(self.settings.database.connections // 2, 1))
 
     @cached_property
     def log_readers(self) -> LogReaders:

@@ -1,8 +1,8 @@
 """/v1/tokens"""
 
-from jobd.api import render
+from jobd.api import lists, render
 from jobd.api.base import Handler
-from jobd.api.schemas import TokenCreate, TokenQuery, read_body
+from jobd.api.schemas import TokenCreate, TokenQuery
 from jobd.errors import NotFound
 from jobd.store import accounts, tokens
 from jobd.store.tokens import Owned
@@ -16,11 +16,10 @@ class Tokens(Handler):
         username = self.caller.username if wanted.username is None else wanted.username
         if username != self.caller.username and not self.caller.is_admin:
             raise NotFound(f"no user {username!r}")
-        page = await self.services.database.read(tokens.listed, username, wanted.page, wanted.page_size)
-        self.reply_page(page.count, map(render.token, page.rows))
+        await lists.reply(self, lists.shaped, render.token, tokens.listed, username, wanted.page, wanted.page_size)
 
     async def post(self) -> None:
-        said = read_body(TokenCreate, self.body())
+        said = await self.said(TokenCreate)
         username, access = self.caller.username, said.access or "write"
         row, text = await self.services.database.write(
             accounts.issue_token, username, said.name, said.namespace, access, said.expires_at, self.caller

@@ -1,8 +1,8 @@
 """/v1/users"""
 
-from jobd.api import render
+from jobd.api import lists, render
 from jobd.api.base import Handler
-from jobd.api.schemas import PageQuery, UserChange, UserCreate, read_body
+from jobd.api.schemas import PageQuery, UserChange, UserCreate
 from jobd.store import accounts, users
 from jobd.store.accounts import PasswordHash
 
@@ -17,11 +17,10 @@ class Users(_Users):
 
     async def get(self) -> None:
         wanted: PageQuery = self.wanted
-        page = await self.services.database.read(users.listed, wanted.page, wanted.page_size)
-        self.reply_page(page.count, map(render.user, page.rows))
+        await lists.reply(self, lists.shaped, render.user, users.listed, wanted.page, wanted.page_size)
 
     async def post(self) -> None:
-        said = read_body(UserCreate, self.body())
+        said = await self.said(UserCreate)
         hashed = await self.hashed(said.password)
         row = await self.services.database.write(
             accounts.create_user, said.username, hashed, bool(said.is_admin), self.caller
@@ -35,7 +34,7 @@ class OneUser(_Users):
         self.reply(render.user(await self.services.database.read(accounts.user, self.account_name(username))))
 
     async def put(self, username: str) -> None:
-        said = read_body(UserChange, self.body())
+        said = await self.said(UserChange)
         flags = said.model_dump(include=set(users.FLAGS), exclude_none=True)
         hashed = await self.hashed(said.password)
         row = await self.services.database.write(users.update, self.caller, self.account_name(username), flags, hashed)

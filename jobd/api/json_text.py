@@ -1,0 +1,16 @@
+"""Values as the JSON that answers hold."""
+
+import json
+from typing import Any
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def written(value: Any) -> bytes:
+    """As compact JSON in UTF-8."""
+    return _ENCODER.encode(value).encode()
+
+
+def line(value: Any) -> bytes:
+    """The same with a newline at its end, so that a terminal's prompt stands on its own."""
+    return written(value) + b"\n"
