@@ -8,12 +8,26 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
+from itertools import islice
 
 from jobd import schedule_words as words
+from jobd.errors import ScheduleError
 from jobd.schedule_cron import CronTable, read_cron
-from jobd.schedule_text import Moment, Part, Period, Repeating, check_characters, read_repeating
+from jobd.schedule_hints import hints
+from jobd.schedule_text import (
+    MAX_LENGTH,
+    Moment,
+    Part,
+    Period,
+    Repeating,
+    check_characters,
+    read_repeating,
+    with_example,
+)
 from jobd.schedule_zone import END_OF_TIME, find_zone, instant, last_instant, local, skipped_days, step
 
+MAX_HINTS = 40
+"""So many texts that may have been meant are tried for one that cannot be read."""
 SLACK = timedelta(days=7)
 """More than month ends and changed clocks together move a slot from its even place."""
 
@@ -268,6 +282,33 @@ def parse(text: str, timezone: str | None = None, anchor: datetime | None = None
     if anchor is not None and anchor.utcoffset() is None:
         raise ValueError("the anchor has no zone")
     zone = None if timezone is None else find_zone(timezone)
+    try:
+        return _read(text, zone, anchor)
+    except ScheduleError as error:
+        raise _with_hint(error, text) from None
+
+
+def _with_hint(error: ScheduleError, text: str) -> ScheduleError:
+    """The fault that tells what to write instead, if what was meant can be guessed and read."""
+    if len(text) <= MAX_LENGTH:
+        for hint in islice(hints(text), MAX_HINTS):
+            if _is_readable(hint.right):
+                if hint.why is None:
+                    return with_example(error, hint.right)
+                shown = text[hint.position :].split(None, 1)[0] if hint.position else text
+                return Part("schedule_mode", shown, hint.position).fault(hint.why, hint.right)
+    return error
+
+
+def _is_readable(text: str) -> bool:
+    try:
+        _read(text, None, None)
+    except ScheduleError:
+        return False
+    return True
+
+
+def _read(text: str, zone: tzinfo | None, anchor: datetime | None) -> Schedule:
     check_characters(text)
     if text.startswith("R"):
         return _interval(text, zone, anchor)

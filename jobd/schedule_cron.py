@@ -9,8 +9,9 @@ from itertools import takewhile
 from cronsim import CronSim, CronSimError
 
 from jobd.errors import ScheduleError
+from jobd.schedule_cron_days import CronDays
 from jobd.schedule_text import Part
-from jobd.schedule_zone import END_OF_TIME, MICROSECOND, instant
+from jobd.schedule_zone import END_OF_TIME, MICROSECOND, instant, local
 
 EXAMPLE = "30 2 * * MON-FRI"
 NAMED = {
@@ -22,8 +23,16 @@ NAMED = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
+FIELDS = {
+    "minute": "numbers from 0 to 59",
+    "hour": "numbers from 0 to 23",
+    "day-of-month": "numbers from 1 to 31, L or LW",
+    "month": "numbers from 1 to 12 or names from JAN to DEC",
+    "day-of-week": "numbers from 0 to 7 or names from SUN to SAT",
+}
 DAY = timedelta(days=1)
+DAYS_AROUND = 2
+"""Farther than this a changed clock does not move what a day names."""
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
 """An instant at which every zone's local time can be told."""
 
@@ -40,18 +49,21 @@ def read_cron(text: str) -> str:
         raise Part("cron expression", text, 0).fault(f"has {len(fields)} fields, not 5{seconds}", EXAMPLE)
     expression = " ".join(field.text for field in fields)
     try:
-        comes = next(CronSim(expression, datetime(2000, 1, 1)), None)
+        first = CronDays(CronSim(expression, datetime(2000, 1, 1))).first_from(date(2000, 1, 1))
     except CronSimError as error:
         raise _field_at_fault(fields, str(error)) from None
-    if comes is None:
-        raise Part("cron expression", text, 0).fault("no day ever matches", EXAMPLE)
+    if first is None:
+        raise Part("cron expression", text, 0).fault("no day ever matches, so it would never run", EXAMPLE)
     return expression
 
 
 def _field_at_fault(fields: list[Part], message: str) -> ScheduleError:
     name = message.removeprefix("Bad ")
-    part = fields[FIELDS.index(name)]
-    why = "is no such field, or a day that none of the months has" if name == "day-of-month" else "is no such field"
+    part = fields[list(FIELDS).index(name)]
+    if name == "day-of-month" and all(item.isdigit() and 0 < int(item) < 32 for item in part.text.split(",")):
+        why = "none of the months has that day, so it would never run"
+    else:
+        why = f"is not made of {FIELDS[name]}"
     return Part(name, part.text, part.position).fault(why, EXAMPLE)
 
 
@@ -65,6 +77,7 @@ class CronTable:
         self.expression = expression
         self._zone = zone
         self.fields = CronSim(expression, datetime(2000, 1, 1))
+        self._dates = CronDays(self.fields)
 
     def next_after(self, at: datetime) -> datetime | None:
         """The first instant strictly after `at`; None past year 9999."""
@@ -99,12 +112,43 @@ class CronTable:
     def _following(self, at: datetime) -> Iterator[datetime]:
         at = max(at, EARLIEST)
         try:
-            for moment in CronSim(self.expression, at.astimezone(self._zone)):
+            begin = self._shortly_before(at)
+            if begin is None:
+                return
+            for moment in CronSim(self.expression, begin.astimezone(self._zone)):
                 # a fixed time in an hour that comes twice is the first of the two, which may be past
                 if (found := moment.astimezone(UTC)) > at:
                     yield found
         except OverflowError:
             return
+
+    def _shortly_before(self, at: datetime) -> datetime | None:
+        """An instant from which cronsim steps to the first one after `at`, without the years between; None if there is
+        nothing to come.
+        """
+        wall = local(at, self._zone)
+        today = wall.toordinal()
+        following = self._dates.first_from_ordinal(today + 1)
+        if following is not None and following - today <= DAYS_AROUND:
+            return at
+        if not (self._is_over(wall) and self._is_unchanged(at)):
+            # what a skipped day names comes on the next one
+            recent = self._dates.first_from_ordinal(today - DAYS_AROUND)
+            if recent is not None and recent <= today:
+                return at
+        return None if following is None else self._midnight(following - DAYS_AROUND)
+
+    def _is_over(self, wall: datetime) -> bool:
+        """Whether nothing comes any more on the day of `wall`, by its clocks."""
+        return (wall.hour, wall.minute) >= (max(self.fields.hours), max(self.fields.minutes))
+
+    def _is_unchanged(self, at: datetime) -> bool:
+        """Whether the clocks are not changed in the days around `at`."""
+        try:
+            offsets = {(at + n * DAY).astimezone(self._zone).utcoffset() for n in range(-DAYS_AROUND, DAYS_AROUND + 1)}
+        except OverflowError:
+            return False
+        return len(offsets) == 1
 
     def _days(
         self, after: datetime, until: datetime, backwards: bool = False

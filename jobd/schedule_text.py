@@ -11,7 +11,7 @@ import isodate
 from jobd.errors import ScheduleError
 
 MOST_TIMES = 10**12
-LONGEST = 255
+MAX_LENGTH = 255
 LONGEST_PERIOD = timedelta(days=366 * 10_000)
 EXAMPLE = "R10/2026-01-31T08:00:00Z/P1M"
 
@@ -43,6 +43,12 @@ class Part:
         shown = f" {self.text[:40]!r}" if self.text else ""
         message = f"{self.name}{shown} at character {self.position + 1}: {why}; right: {example}"
         return ScheduleError(message, position=self.position, example=example)
+
+
+def with_example(error: ScheduleError, example: str) -> ScheduleError:
+    """The same fault with another right example."""
+    message = f"{error.message.removesuffix(f'; right: {error.example}')}; right: {example}"
+    return ScheduleError(message, position=error.position, example=example)
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,8 @@ def check_characters(text: str) -> None:
     whole = Part("schedule_mode", "", 0)
     if not text:
         raise whole.fault("is empty")
-    if len(text) > LONGEST:
-        raise Part("schedule_mode", "", LONGEST).fault(f"has {len(text)} characters, {LONGEST} are the most")
+    if len(text) > MAX_LENGTH:
+        raise Part("schedule_mode", "", MAX_LENGTH).fault(f"has {len(text)} characters, {MAX_LENGTH} are the most")
     for position, character in enumerate(text):
         if not (" " <= character <= "~" or character == "\t"):
             name = unicodedata.name(character, "a control character" if ord(character) < 160 else "no character")

@@ -1,9 +1,12 @@
 """Cron expressions: when they run, how they meet changed clocks, and what they say in words."""
 
 import random
+import sys
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import pytest
+from cronsim import CronSim
 from dateutil.rrule import DAILY, rrule
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +27,22 @@ ODD = {
 
 def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def calls(ask) -> int:
+    """How many calls, of Python and of C, answering takes."""
+    count = 0
+
+    def profile(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        ask()
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 def shown(text: str, count: int, zone: str | None = None, after: datetime = NOW) -> list[str]:
@@ -129,8 +148,6 @@ def test_a_stretch_of_time_is_open_at_its_start_and_closed_at_its_end():
 
 
 def test_a_hundred_thousand_runs_are_counted_by_the_day(monkeypatch):
-    from cronsim import CronSim
-
     steps = 0
     step = CronSim.__next__
 
@@ -228,4 +245,30 @@ def test_a_run_at_changed_clocks_has_a_note(text, after, note):
 def test_a_field_at_fault_is_named_with_its_place():
     with pytest.raises(ScheduleError) as caught:
         parse("0 0 * * FUNDAY")
-    assert caught.value.message == "day-of-week 'FUNDAY' at character 9: is no such field; right: 30 2 * * MON-FRI"
+    why = "is not made of numbers from 0 to 7 or names from SUN to SAT; right: 30 2 * * MON-FRI"
+    assert caught.value.message == f"day-of-week 'FUNDAY' at character 9: {why}"
+
+
+@given(
+    times=st.sampled_from(["0 0", "30 2", "*/30 1-2", "59 23", "0 12"]),
+    days=st.sampled_from(
+        ["29 2 *", "29 2 */7", "31 12 *", "1 1 *", "* * 1#5", "L 2 *", "LW 3,10 */3", "8-14 3 */7", "30,31 12 *"]
+    ),
+    zone=st.sampled_from(["UTC", *ODD]),
+    after=st.datetimes(datetime(1880, 1, 1), datetime(2130, 1, 1)),
+)
+@settings(max_examples=300, deadline=None)
+def test_rare_runs_are_those_that_cronsim_steps_to(times, days, zone, after):
+    text, after = f"{times} {days}", after.replace(tzinfo=UTC)
+    schedule, at = parse(text, zone), after
+    stepped = (moment.astimezone(UTC) for moment in CronSim(text, after.astimezone(schedule.zone)))
+    for expected in islice((moment for moment in stepped if moment > after), 3):
+        at = schedule.next_after(at).at
+        assert at == expected
+
+
+@pytest.mark.parametrize("text", ["0 0 29 2 */7", "0 0 29 2 *", "0 0 1 1 *"])
+def test_rare_runs_are_found_without_a_look_at_each_day_between(text):
+    schedule = parse(text)
+    assert calls(lambda: schedule.next_after(utc("2032-02-29T00:00:00Z"))) < 1500
+    assert schedule.next_after(utc("9999-12-31T12:00:00Z")) is None

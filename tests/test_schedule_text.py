@@ -20,6 +20,7 @@ ANCHOR = datetime(2026, 5, 4, tzinfo=UTC)
         ("PT", 0, "neither"),
         ("2026-01-01T00:00:00Z/P1D", 0, "neither"),
         ("r1/2026-01-01T00:00:00Z/P1D", 0, "neither"),
+        ("61 * * * *", 0, "minute '61' at character 1: is not made of numbers from 0 to 59"),
         ("R", 0, "parts"),
         ("R1/2026-01-01/P1D/P1D", 0, "parts"),
         ("R-1/2026-01-01/P1D", 0, "number of runs 'R-1'"),
@@ -80,17 +81,17 @@ ANCHOR = datetime(2026, 5, 4, tzinfo=UTC)
         ("R/P1D\0", 5, "U+0000"),
         ("R/P1D\n", 5, "U+000A"),
         ("R/P1D ", 2, "duration"),
-        (" R/P1D", 0, "cron expression"),
+        (" R/P1D", 0, "begins with a blank"),
         ("R/P" + "1" * 253 + "D", 255, "257 characters, 255 are the most"),
         ("* * * * * *", 0, "no field for seconds"),
         ("* * * *", 0, "4 fields"),
-        ("0 0 30 2 *", 4, "day-of-month '30'"),
-        ("0 24 * * *", 2, "hour '24'"),
+        ("0 0 30 2 *", 4, "day-of-month '30' at character 5: none of the months has that day, so it would never run"),
+        ("0 25 * * *", 2, "hour '25'"),
         ("0  0 1 13 *", 7, "month '13'"),
         ("0 0 * * FUNDAY", 8, "day-of-week 'FUNDAY'"),
         ("*/0 * * * *", 0, "minute '*/0'"),
         ("0 0 */15 * 1#2", 0, "no day ever matches"),
-        ("@reboot", 0, "@hourly"),
+        ("@weekend", 0, "@hourly"),
         ("@Daily", 0, "@daily"),
         ("?", 0, "neither"),
     ],
@@ -104,7 +105,7 @@ def test_a_text_that_says_nothing_is_refused_with_its_part_its_place_and_a_right
     assert f"at character {position + 1}:" in error.message
     assert error.message.endswith(f"right: {error.example}")
     assert error.fields == {"schedule_mode": [error.message]}
-    assert parse(error.example).next_after(datetime.min.replace(tzinfo=UTC))
+    assert parse(error.example, anchor=ANCHOR).next_after(datetime.min.replace(tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,98 @@ def test_the_edges_of_what_is_allowed_are_allowed(text):
     assert parse(text, anchor=ANCHOR).next_after(ANCHOR)
 
 
+@pytest.mark.parametrize(
+    ("text", "position", "why", "right"),
+    [
+        ("CRON_TZ=Asia/Shanghai 30 2 * * *", 0, "the zone goes into schedule_timezone: Asia/Shanghai", "30 2 * * *"),
+        ("TZ=UTC @every 1h", 0, "the zone goes into schedule_timezone: UTC", "R/PT1H"),
+        ("@every 1h30m", 0, "@every is not known", "R/PT1H30M"),
+        ("@every 90s", 0, "@every is not known", "R/PT90S"),
+        ("@every 1.5s", 0, "@every is not known", "R/PT1.5S"),
+        ("@reboot", 0, "once, as soon as it is set", "R1/PT1S"),
+        ("@Daily", 0, "not known by that name", "@daily"),
+        ("@quarterly", 0, "not known by that name", "0 0 1 1,4,7,10 *"),
+        ("@dayly", 0, "is none of", "@daily"),
+        ("22-5 * * * *", 0, "across the end it is a list", "22-59,0-5 * * * *"),
+        ("0 22-5 * * *", 2, "across the end it is a list", "0 22-23,0-5 * * *"),
+        ("0 22-6/2 * * *", 2, "across the end it is a list", "0 22,0,2,4,6 * * *"),
+        ("0 0 * * SAT-SUN", 8, "across the end it is a list", "0 0 * * SAT,SUN"),
+        ("0 0 * * fri-mon", 8, "across the end it is a list", "0 0 * * FRI-SAT,SUN-MON"),
+        ("0 0 * NOV-FEB *", 6, "across the end it is a list", "0 0 * NOV-DEC,JAN-FEB *"),
+        (
+            "R/2026-01-31T08:00:00+08:00[Asia/Shanghai]/P1M",
+            27,
+            "goes into schedule_timezone: Asia/Shanghai",
+            "R/2026-01-31T08:00:00+08:00/P1M",
+        ),
+        (" R/P1D", 0, "begins with a blank", "R/P1D"),
+        ("\tR5/2026-01-31/P1D ", 0, "begins with a blank", "R5/2026-01-31/P1D"),
+        (" @daily", 0, "begins with a blank", "@daily"),
+        ("R/P1D ", 2, "duration 'P1D '", "R/P1D"),
+        ("R/P1D\n", 5, "U+000A", "R/P1D"),
+        ("R / P1D", 0, "number of runs 'R '", "R/P1D"),
+        ("0 30 2 * * *", 0, "no field for seconds", "30 2 * * *"),
+        ("*/10 * * * * *", 0, "no field for seconds", "R/PT10S"),
+        ("* * * * * *", 0, "no field for seconds", "R/PT1S"),
+        ("0 30 2 * * ?", 0, "no field for seconds", "30 2 * * *"),
+        ("0 0 12 ? * 2-6", 0, "no field for seconds", "0 12 * * MON-FRI"),
+        ("0 0 12 ? * 6L", 0, "no field for seconds", "0 12 * * 5L"),
+        ("0 0 12 ? * 6#3 2026", 0, "no field for seconds or years", "0 12 * * 5#3"),
+        ("0 0 ? * MON", 4, "any value is written *", "0 0 * * MON"),
+        (" 0 0 * * ?", 9, "any value is written *", "0 0 * * *"),
+        ("cron(0 12 * * ? *)", 0, "without cron(", "0 12 * * *"),
+        ("cron(0 12 ? * 2-6 *)", 0, "without cron(", "0 12 * * MON-FRI"),
+        ("rate(5 minutes)", 0, "repeating interval", "R/PT5M"),
+        ("rate(1 day)", 0, "repeating interval", "R/P1D"),
+        ("at(2026-11-20T13:00:00)", 0, "repeating interval", "R1/2026-11-20T13:00:00/P1D"),
+        ("H 2 * * *", 0, "H is Jenkins' own", "17 2 * * *"),
+        ("H/15 * * * *", 0, "H is Jenkins' own", "*/15 * * * *"),
+        ("H(0-29)/10 * * * *", 0, "H is Jenkins' own", "0-29/10 * * * *"),
+        ("Mon..Fri *-*-* 02:30:00", 0, "systemd", "30 2 * * Mon-Fri"),
+        ("*-*-01 00:00:00", 0, "systemd", "0 0 1 * *"),
+        ("*:0/15", 0, "systemd", "*/15 * * * *"),
+        ("OnCalendar=Mon,Wed 09:00", 0, "more than the schedule", "0 9 * * Mon,Wed"),
+        ("weekly", 0, "not known by that name", "@weekly"),
+        ("RRULE:FREQ=DAILY;INTERVAL=2;COUNT=10", 0, "more than the schedule", "R10/P2D"),
+        ("FREQ=WEEKLY;BYDAY=MO,WE;BYHOUR=9;BYMINUTE=0", 0, "RFC 5545", "0 9 * * MON,WED"),
+        ("DTSTART:20260101T090000Z RRULE:FREQ=WEEKLY", 0, "RFC 5545", "R/20260101T090000Z/P1W"),
+        ("p1d", 0, "neither", "R/P1D"),
+        ("R/p1d", 2, "duration 'p1d'", "R/P1D"),
+        ("r5/2026-01-01t00:00:00z/pt1h", 0, "neither", "R5/2026-01-01T00:00:00Z/PT1H"),
+        ("R/P1H", 2, "duration 'P1H'", "R/PT1H"),
+        ("R/P1D12H", 2, "duration 'P1D12H'", "R/P1DT12H"),
+        ("R/1h30m", 2, "duration '1h30m'", "R/PT1H30M"),
+        ("1h30m", 0, "a period", "R/PT1H30M"),
+        ("every 5 minutes", 0, "a period", "R/PT5M"),
+        ("every day", 0, "a period", "R/P1D"),
+        ("every day at 2:30", 0, "a time of day", "30 2 * * *"),
+        ("2026-01-01T00:00:00Z", 0, "neither", "R1/2026-01-01T00:00:00Z/P1D"),
+        ("2026-01-01T00:00:00Z/P1D", 0, "neither", "R/2026-01-01T00:00:00Z/P1D"),
+        ("R5/2026-01-01 00:00/P1D", 3, "start", "R5/2026-01-01T00:00/P1D"),
+        ("R１/2026-01-01/P1D", 1, "FULLWIDTH", "R1/2026-01-01/P1D"),
+        ("0 0 * * MONDAY", 8, "three letters", "0 0 * * MON"),
+        ("0 0 1 January *", 6, "three letters", "0 0 1 JAN *"),
+        ("0 0 * * FRIL", 8, "a number and L", "0 0 * * 5L"),
+        ("0 24 * * *", 2, "hours go from 0 to 23", "0 0 * * *"),
+        ("0 0-24 * * *", 2, "hours go from 0 to 23", "0 0-23 * * *"),
+        ("60 * * * *", 0, "minutes go from 0 to 59", "0 * * * *"),
+        ("0 0 L-3 * *", 4, "L and LW are", "0 0 L * *"),
+        ("0 0 1, 15 * *", 0, "6 fields", "0 0 1,15 * *"),
+        ("0 0 * * MON - FRI", 0, "7 fields", "0 0 * * MON-FRI"),
+        ('"30 2 * * *"', 0, "in quotes", "30 2 * * *"),
+        ("30 2 * * * /usr/bin/backup --all", 0, "what follows the fifth field", "30 2 * * *"),
+    ],
+)
+def test_a_form_of_another_program_is_told_what_to_write_here(text, position, why, right):
+    with pytest.raises(ScheduleError) as caught:
+        parse(text)
+    error = caught.value
+    assert why in error.message
+    assert (error.position, error.example) == (position, right)
+    assert error.message.endswith(f"; right: {right}")
+    assert parse(right)
+
+
 VALID = (
     "R1/2015-12-31T16:00:23.446Z/PT1H",
     "R/20260131T080000+0800/P1M2DT3H",
@@ -180,6 +273,11 @@ def nearly_valid(draw) -> str:
 @example("R" + "9" * 200 + "/P1D")
 @example("9" * 100 + " * * * *")
 @example("\ud800")
+@example("cron(" * 50 + ")" * 5)
+@example("TZ=" + "a" * 100 + " TZ=b " * 20)
+@example("\"'" * 100)
+@example("@every " + "9" * 200 + "h")
+@example("22-5/" + "9" * 200 + " * * * *")
 def test_whatever_the_text_it_is_read_or_refused_and_what_is_read_can_be_used(text):
     try:
         schedule = parse(text, anchor=ANCHOR)
