@@ -1,6 +1,7 @@
 """Wiring, and the order of start and stop."""
 
 import asyncio
+import contextlib
 import faulthandler
 import logging
 import os
@@ -15,7 +16,7 @@ import pluggy
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from jobd import journal, plugins
+from jobd import data_dir, journal, plugins
 from jobd.api.base import Services
 from jobd.api.routes import application
 from jobd.config import Settings
@@ -43,18 +44,31 @@ def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
     """Run a daemon until SIGTERM or SIGINT; the exit code. Raises ConfigError when it cannot start."""
     # Where every thread stands, should systemd's watchdog have to end it.
     faulthandler.enable()
-    locks = [FileLock(path) for path in _lock_paths(settings)]
-    journal.configure(settings.log, daemon_id(settings.jobd.data_dir))
-    database = Database(settings.database.url, settings.database.connections)
-    try:
-        database.migrate(then=lambda: _prepare(settings))
+    with data_dir.private_files(), contextlib.ExitStack() as opened:
+        try:
+            database = _prepared(settings, opened)
+        except OSError as error:
+            place = error.filename or settings.jobd.data_dir
+            raise ConfigError(f"[jobd] data_dir: {place}: {error.strerror or error}") from error
         code = asyncio.run(Daemon(settings, manager, database).run())
-    finally:
-        database.close()
-        for lock in locks:
-            lock.release()
     leave_stuck_threads(code)
     return code
+
+
+def _prepared(settings: Settings, opened: contextlib.ExitStack) -> Database:
+    """The database with its schema, the locks held; `opened` lets go of both. Raises OSError, ConfigError."""
+    for path in _lock_paths(settings):
+        opened.callback(FileLock(path).release)
+    data_dir.refuse_emptied(settings)
+    database = Database(settings.database.url, settings.database.connections)
+    opened.callback(database.close)
+    if database.is_sqlite:
+        # From here on the file has a header: with a daemon's id beside it, an empty one was emptied.
+        database.read_sync(_nothing)
+    journal.configure(settings.log, daemon_id(settings.jobd.data_dir))
+    data_dir.close_to_others(settings)
+    database.migrate(then=lambda: _prepare(settings))
+    return database
 
 
 def leave_stuck_threads(code: int, patience: float = 5.0) -> None:
@@ -138,6 +152,10 @@ class Daemon:
 def _lock_paths(settings: Settings) -> list[Path]:
     file = settings.database.sqlite_path
     return [settings.jobd.data_dir / "daemon.lock", *([file.with_name(file.name + ".lock")] if file else [])]
+
+
+def _nothing() -> None:
+    """To connect is all."""
 
 
 def _prepare(settings: Settings) -> None:

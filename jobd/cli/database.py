@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from jobd import config, plugins
+from jobd import config, data_dir, plugins
 from jobd.cli.failure import Failure
 from jobd.cli.options import configured, prints
 from jobd.cli.output import Columns, print_items, say
@@ -42,17 +42,19 @@ TOKEN_COLUMNS: Columns = {
 @contextmanager
 def opened(config_path: Path, migrated: bool = True) -> Iterator[Database]:
     """The configuration's database; with `migrated` it must be there with its schema. Raises ConfigError, Failure."""
-    said = config.load(config_path, plugins.executor_kinds(plugins.build())).database
-    path = said.sqlite_path
+    settings = config.load(config_path, plugins.executor_kinds(plugins.build()))
+    path = settings.database.sqlite_path
     if migrated and path is not None and not path.exists():
         raise Failure(f"there is no database at {path} yet; right: `jobd migrate` or a first `jobd serve`")
-    database = Database(said.url, connections=1)
-    try:
-        if migrated and database.pending():
-            raise Failure("the database's schema is older than this jobd; right: `jobd migrate`")
-        yield database
-    finally:
-        database.close()
+    data_dir.refuse_emptied(settings)
+    with data_dir.private_files():
+        database = Database(settings.database.url, connections=1)
+        try:
+            if migrated and database.pending():
+                raise Failure("the database's schema is older than this jobd; right: `jobd migrate`")
+            yield database
+        finally:
+            database.close()
 
 
 @click.command()

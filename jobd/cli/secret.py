@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from jobd import config, plugins
+from jobd import config, data_dir, plugins
 from jobd.cli.database import opened
 from jobd.cli.failure import Failure
 from jobd.cli.options import configured
@@ -35,7 +35,8 @@ def rotate_key(config_path: Path, prepare: bool, drop_unreadable: bool) -> None:
     """
     settings = config.load(config_path, plugins.executor_kinds(plugins.build()))
     keyring = Keyring(settings.jobd.key_file)
-    lock = FileLock(keyring.path.with_name(f"{keyring.path.name}.lock"))
+    with data_dir.private_files():
+        lock = FileLock(keyring.path.with_name(f"{keyring.path.name}.lock"))
     try:
         with opened(config_path) as database:
             standing = database.read_sync(secrets.standing)

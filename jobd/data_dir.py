@@ -1,0 +1,79 @@
+"""The folder of a daemon's own files: for its user alone, whatever the umask, and never begun anew by mistake."""
+
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobd.errors import ConfigError
+from jobd.settings import Settings
+
+log = logging.getLogger(__name__)
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+OWN_FILES = ("daemon.id", "daemon.lock", "admin.token", "secret.key.lock")
+BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal", ".lock")
+"""What SQLite and jobd append to the name of a database's file."""
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Files and folders that are made meanwhile are for this process's user alone."""
+    before = os.umask(OTHERS)
+    os.umask(before | OTHERS)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def close_to_others(settings: Settings) -> None:
+    """Take the rights of others from the data folder and from jobd's files; each change is a line in the log."""
+    folder, database = settings.jobd.data_dir, settings.database.sqlite_path
+    files = [folder / name for name in OWN_FILES]
+    if database is not None:
+        files += [database.with_name(database.name + ending) for ending in BESIDE_A_DATABASE]
+    for path in (folder, *files):
+        _close_to_others(path)
+
+
+def _close_to_others(path: Path) -> None:
+    try:
+        found = path.stat()
+        mode = stat.S_IMODE(found.st_mode)
+        # A folder like /tmp is everybody's, and stays so.
+        if not mode & OTHERS or (stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX):
+            return
+        path.chmod(mode & ~OTHERS)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("%s is open to other users of this machine: %s", path, error.strerror)
+    else:
+        log.warning("%s was open to other users of this machine (mode %04o); now it is not", path, mode)
+
+
+def refuse_emptied(settings: Settings) -> None:
+    """Raises ConfigError when the SQLite file has no byte, though jobd has kept a database before: a start would make
+    a new one, and every job, record and user would seem to be gone.
+    """
+    file = settings.database.sqlite_path
+    if file is None or _size(file) != 0:
+        return
+    for sign in (settings.jobd.key_file, settings.jobd.data_dir / "daemon.id"):
+        if _size(sign):
+            raise ConfigError(
+                f"{file} is empty, but {sign} shows that jobd has had a database: the file was emptied, or another was "
+                "put in its place; right: put back a copy of the database (docs/operations.md, Restore SQLite), or "
+                f"remove {file} to begin anew without any job, record or user"
+            )
+
+
+def _size(path: Path) -> int | None:
+    """In bytes; None when there is no such file."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
