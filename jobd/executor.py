@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -126,6 +126,29 @@ class LogChunk:
     time: datetime
     stream: Stream
     data: bytes
+
+
+class OutputSink(Protocol):
+    """Where a run's output goes as it comes, both streams from their beginning, nothing twice."""
+
+    def add(self, chunk: LogChunk) -> None:
+        """The next bytes. It may take a moment, for which the executor is to read no more of this run."""
+
+    def gap(self) -> None:
+        """Output may be missing here, and nobody knows how much."""
+
+
+class Collected:
+    """A run's output on its way to a sink, in threads of the executor's own: none belongs to one run."""
+
+    def complete(self) -> str:
+        """Called when the run has ended, perhaps again: give the sink the rest. Blocks. What it returns says, in words,
+        why output may be missing; nothing when all that the run wrote has come. Raises RegionUnavailable, HandleGone.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End it: the sink gets nothing more soon. From any thread, and again."""
 
 
 class LogStream(Iterator[LogChunk]):
@@ -269,6 +292,13 @@ class Executor:
         Raises HandleGone, here or at the first chunk.
         """
         raise NotImplementedError
+
+    def collect(self, handle: Handle, sink: OutputSink) -> Collected | None:
+        """Give a run's output to `sink` while it runs, without waiting for it. Called once before `start`, and by a
+        daemon that finds the run running. None, as here: jobd reads `logs` when the run has ended, and what the region
+        has dropped by then is lost.
+        """
+        return None
 
     def list(self) -> list[Run]:
         """Every run of this installation that the region still holds, in any state."""

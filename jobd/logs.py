@@ -1,13 +1,14 @@
 """A run's output as bytes: how it is bounded while it is read, and how it is framed at rest.
 
 A frame is a header (microseconds since the Unix epoch, stream, length) and the bytes as the program wrote them. A cut
-is a frame of a stream of its own whose 8 bytes are the number of bytes left out, so that it survives every rendering.
+is a frame of a stream of its own whose 8 bytes are the number of bytes left out, so that it survives every rendering;
+0 of them is a gap: output may be missing there, and nobody knows how much.
 """
 
 import re
 import struct
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,18 +18,20 @@ from typing import Any, Literal, cast
 from jobd.executor import LogChunk, Stream
 
 _HEADER = struct.Struct(">qBI")
+_LENGTH = struct.Struct(">I")
 _COUNT = struct.Struct(">Q")
 _STREAMS: tuple[str, ...] = ("stdout", "stderr", "cut")
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_BLOCK = 65536
+BLOCK = 65536
+"""Bytes of neighbouring output that become one entry, at the most."""
 _UNLIMITED = 2**62
 _TOGETHER = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is kept of a log, in order: output, or a `cut` that stands for `omitted` bytes."""
+    """What is kept of a log, in order: output, or a `cut` that stands for `omitted` bytes, 0 where nobody knows."""
 
     time: datetime
     stream: Literal["stdout", "stderr", "cut"]
@@ -51,10 +54,14 @@ class Piece(list[Entry]):
 
 @dataclass(frozen=True)
 class Kept:
-    """`frames` is what is stored; `size` counts all that the program wrote, kept or not, in bytes."""
+    """`frames` is what is stored; `size` counts all that the program wrote, kept or not, in bytes. `missing` says in
+    words why output may be missing that was never seen.
+    """
 
     frames: bytes
     size: int
+    is_cut: bool = False
+    missing: str = ""
 
 
 class Output:
@@ -77,12 +84,23 @@ class Output:
     def of(cls, entries: Iterable[Entry]) -> "Output":
         """All of a stored log, with its cut."""
         output = cls(_UNLIMITED)
-        for entry in entries:
-            if entry.stream == "cut":
-                output.size += entry.omitted
-            else:
-                output.add(LogChunk(entry.time, entry.stream, entry.data))
+        output.begin_with(entries)
         return output
+
+    def begin_with(self, entries: Iterable[Entry]) -> None:
+        """What was kept before, with its cut; nothing was added yet."""
+        for entry in entries:
+            if entry.stream != "cut":
+                self.add(LogChunk(entry.time, entry.stream, entry.data))
+            elif entry.omitted:
+                self.size += entry.omitted
+            else:
+                self.gap(entry.time)
+
+    def gap(self, time: datetime) -> None:
+        """Output may be missing before what is added next."""
+        blocks = self._head if self.size < self._head_end else self._tail
+        blocks.append(_Block(self.size, time, "cut", bytearray()))
 
     def add(self, chunk: LogChunk) -> None:
         blocks = self._head if self.size < self._head_end else self._tail
@@ -100,9 +118,12 @@ class Output:
         are left out. An entry ends as far behind its beginning as it has `data` and `omitted`.
         """
         found: list[Entry] = []
+        gap: Entry | None = None
         tail_start = self._tail_start
         room = self.size if most is None else most
         for block in self._from(offset):
+            if block.stream == "cut" and block.start >= offset:
+                gap = Entry(block.time, "cut", b"")
             for start, end in ((0, self._head_end), (tail_start, self.size)):
                 start = max(block.start, start, offset)
                 end = min(block.end, end, start + room)
@@ -110,6 +131,9 @@ class Output:
                     continue
                 if start > offset:
                     found.append(Entry(block.time, "cut", b"", start - offset))
+                if gap is not None and block.stream != "cut":
+                    found.append(gap)
+                    gap = None
                 data = bytes(block.data[start - block.start : end - block.start])
                 found.append(Entry(block.time, block.stream, data))
                 offset, room = end, room - len(data)
@@ -128,7 +152,7 @@ class Output:
     def _from(self, offset: int) -> Iterator["_Block"]:
         """The blocks that reach beyond `offset`."""
         for blocks in (self._head, self._tail):
-            first = bisect_right(blocks, offset, key=lambda block: block.start)
+            first = bisect_left(blocks, offset, key=lambda block: block.start)
             # not islice, which would pass over all blocks before the first, one by one
             for index in range(max(first - 1, 0), len(blocks)):
                 yield blocks[index]
@@ -145,11 +169,11 @@ class Output:
 
 @dataclass(slots=True)
 class _Block:
-    """Neighbouring bytes of one stream, written within a millisecond."""
+    """Neighbouring bytes of one stream, written within a millisecond; without bytes, a gap."""
 
     start: int
     time: datetime
-    stream: Stream
+    stream: Literal["stdout", "stderr", "cut"]
     data: bytearray
 
     @property
@@ -157,8 +181,11 @@ class _Block:
         return self.start + len(self.data)
 
     def takes(self, chunk: LogChunk) -> bool:
-        is_soon = timedelta(0) <= chunk.time - self.time < _TOGETHER
-        return is_soon and chunk.stream == self.stream and len(self.data) + len(chunk.data) <= _BLOCK
+        return (
+            belong_together(self.time, chunk)
+            and chunk.stream == self.stream
+            and len(self.data) + len(chunk.data) <= BLOCK
+        )
 
 
 def keep(chunks: Iterable[LogChunk], limit: int) -> Kept:
@@ -166,7 +193,18 @@ def keep(chunks: Iterable[LogChunk], limit: int) -> Kept:
     output = Output(limit)
     for chunk in chunks:
         output.add(chunk)
-    return Kept(encode(output.read(0)), output.size)
+    entries = output.read(0)
+    return Kept(encode(entries), output.size, is_cut(entries))
+
+
+def is_cut(entries: Iterable[Entry]) -> bool:
+    """Whether bytes that came are left out."""
+    return any(entry.stream == "cut" and entry.omitted for entry in entries)
+
+
+def belong_together(time: datetime, chunk: LogChunk) -> bool:
+    """Whether a chunk came so soon after what began at `time` that they need not be told apart."""
+    return timedelta(0) <= chunk.time - time < _TOGETHER
 
 
 def since(entries: Iterable[Entry], offset: int) -> Iterator[Entry]:
@@ -175,7 +213,7 @@ def since(entries: Iterable[Entry], offset: int) -> Iterator[Entry]:
     for entry in entries:
         passed = min(max(offset - at, 0), entry.length)
         at += entry.length
-        if passed == 0:
+        if passed == 0 and (entry.length or at >= offset):
             yield entry
         elif passed < entry.length:
             yield Entry(entry.time, entry.stream, entry.data[passed:], max(entry.omitted - passed, 0))
@@ -186,18 +224,34 @@ def encode(entries: Iterable[Entry]) -> bytes:
     packer = zlib.compressobj(level=1)
     parts = []
     for entry in entries:
-        data = _COUNT.pack(entry.omitted) if entry.stream == "cut" else entry.data
-        micros = (entry.time - _EPOCH) // timedelta(microseconds=1)
-        parts.append(packer.compress(_HEADER.pack(micros, _STREAMS.index(entry.stream), len(data)) + data))
+        parts.append(packer.compress(pack(entry)))
     return b"".join([*parts, packer.flush()])
+
+
+def pack(entry: Entry) -> bytes:
+    """The frame of one entry."""
+    data = _COUNT.pack(entry.omitted) if entry.stream == "cut" else entry.data
+    micros = (entry.time - _EPOCH) // timedelta(microseconds=1)
+    return _HEADER.pack(micros, _STREAMS.index(entry.stream), len(data)) + data
+
+
+def set_length(frames: bytearray, at: int, length: int) -> None:
+    """Make the frame of output that begins at `at`, the last one, `length` bytes long."""
+    _LENGTH.pack_into(frames, at + _HEADER.size - _LENGTH.size, length)
 
 
 def decode(frames: bytes) -> Iterator[Entry]:
     """The entries of `frames`, in order. Raises ValueError when they are damaged."""
     try:
-        raw = memoryview(zlib.decompress(frames))
+        raw = zlib.decompress(frames)
     except zlib.error as error:
         raise ValueError(f"damaged log: {error}") from error
+    yield from unpack(raw)
+
+
+def unpack(frames: bytes) -> Iterator[Entry]:
+    """The entries of frames that are not compressed, in order."""
+    raw = memoryview(frames)
     at = 0
     while at < len(raw):
         micros, number, length = _HEADER.unpack_from(raw, at)
@@ -285,4 +339,6 @@ def as_text(entries: Iterable[Entry], stream: Stream | None = None) -> bytes:
 
 def mark(cut: Entry) -> bytes:
     """What stands in the text for what is left out."""
+    if not cut.omitted:
+        return b"\n[jobd: output may be missing here]\n"
     return f"\n[jobd: {cut.omitted} bytes left out here]\n".encode()

@@ -40,18 +40,42 @@ class Mask:
         """All of a run's output, from its beginning, masked. Held back is what may be the beginning of a value, until
         the stream it is in goes on; at the end that is output like any other, but not unless it is `final`.
         """
-        sides = {stream: _Side(self._automaton) for stream in _STREAMS}
+        masking = self.begin()
         for chunk in chunks:
-            yield from sides[chunk.stream].add(chunk)
+            yield from masking.add(chunk)
         if final:
-            for stream, side in sides.items():
-                yield from side.rest(stream)
+            yield from masking.rest()
+
+    def begin(self) -> "Masking":
+        """Mask the output of a run as it comes."""
+        return Masking(self._automaton)
 
     def text(self, text: str) -> str:
         """A text of its own, masked."""
         side = _Side(self._automaton)
         chunk = LogChunk(datetime.min, "stdout", text.encode("utf-8", "replace"))
         return b"".join(piece.data for piece in (*side.add(chunk), *side.rest("stdout"))).decode("utf-8", "replace")
+
+
+class Masking:
+    """The output of one run while it is masked."""
+
+    def __init__(self, automaton: "_Automaton") -> None:
+        self._sides = {stream: _Side(automaton) for stream in _STREAMS}
+
+    def add(self, chunk: LogChunk) -> Iterator[LogChunk]:
+        return self._sides[chunk.stream].add(chunk)
+
+    def rest(self) -> Iterator[LogChunk]:
+        """What is held back, at the end."""
+        for stream, side in self._sides.items():
+            yield from side.rest(stream)
+
+    def break_off(self) -> Iterator[LogChunk]:
+        """What is held back where output is missing: it may be the first part of a value, so it is hidden."""
+        for stream, side in self._sides.items():
+            for chunk in side.rest(stream):
+                yield LogChunk(chunk.time, stream, _MASK)
 
 
 class _Automaton:

@@ -16,6 +16,7 @@ LAYERS = [
         "jobd.logs",
         "jobd.masking",
         "jobd.metrics",
+        "jobd.recording",
         "jobd.schedule",
         "jobd.schedule_cron",
         "jobd.schedule_cron_days",
