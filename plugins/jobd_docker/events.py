@@ -50,6 +50,9 @@ class Watch:
         self._on_start = on_start
         self._name = name
         self._failures = 0
+        self._sessions = 0
+        self.session = 0
+        """Number of the stream that goes on; 0 while there is none. As long as it stays the same, no end was missed."""
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._stream: requests.Response | None = None
@@ -98,10 +101,13 @@ class Watch:
                 for missed in client.containers(all=True, filters={"label": self._label, "status": "exited"}):
                     yield self._on_change, Handle(missed["Id"])
                 self._failures = 0
+                self._sessions += 1
+                self.session = self._sessions
                 for line in response.iter_lines(chunk_size=None):
                     if line:
                         yield from self._change(json.loads(line), began)
             finally:
+                self.session = 0
                 with self._lock:
                     self._stream = None
 
@@ -155,6 +161,16 @@ def saw_end(client: docker.APIClient, container: str) -> bool:
     """
     told = _remembered(client, {})
     return len(told) >= MEMORY or any(event["Action"] == "die" and event["Actor"]["ID"] == container for event in told)
+
+
+def saw_start(client: docker.APIClient, container: str) -> bool | None:
+    """Whether the engine has been running since a container started: False when it remembers no such start, though it
+    has not had to forget anything yet; None when it had to.
+    """
+    told = _remembered(client, {})
+    if any(event["Action"] == "start" and event["Actor"]["ID"] == container for event in told):
+        return True
+    return None if len(told) >= MEMORY else False
 
 
 def _actions(client: docker.APIClient, container: str) -> set[str]:

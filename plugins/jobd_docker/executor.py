@@ -16,10 +16,25 @@ from docker.errors import APIError
 from docker.errors import ImageNotFound as NoSuchImage
 
 from jobd.errors import HandleGone, ImageAbsent, RegionUnavailable, StartFailed, StillRunning
-from jobd.executor import Executor, Handle, Health, LogChunk, LogStream, Region, Run, RunSpec, State, Status
+from jobd.executor import (
+    Collected,
+    Executor,
+    Handle,
+    Health,
+    LogChunk,
+    LogStream,
+    OutputSink,
+    Region,
+    Run,
+    RunSpec,
+    State,
+    Status,
+)
 from jobd_docker import client as transport
 from jobd_docker import containers, events, images, logs, networks
+from jobd_docker.attaching import Connection, SocketConnection
 from jobd_docker.client import readable, translated
+from jobd_docker.collecting import Collector
 from jobd_docker.collection import Collection
 from jobd_docker.first_runs import FirstRuns
 from jobd_docker.logs import Reading
@@ -60,6 +75,7 @@ class EngineExecutor(Executor):
         self._watches: list[events.Watch] = []
         self._first_runs = FirstRuns()
         self._on_start: Callable[[Handle], None] = lambda handle: None
+        self._collector = Collector(region.name, lambda: self.place, self.client, self.dial, self._session)
 
     @property
     def place(self) -> str:
@@ -68,6 +84,10 @@ class EngineExecutor(Executor):
 
     def connect(self) -> docker.APIClient:
         """A connected client. May raise what `jobd_docker.client.translated` knows."""
+        raise NotImplementedError
+
+    def dial(self) -> Connection:
+        """A connection to the engine of its own, for a container's streams. May raise the same."""
         raise NotImplementedError
 
     def client(self) -> docker.APIClient:
@@ -85,7 +105,11 @@ class EngineExecutor(Executor):
     def check(self) -> Health:
         try:
             with translated(self.place):
-                return Health(True, engine=f"Docker {self.client().info()['ServerVersion']}")
+                info = self.client().info()
+                now = containers.time(info["SystemTime"])
+                if now is not None:
+                    self._collector.set_clock(now)
+                return Health(True, engine=f"Docker {info['ServerVersion']}")
         except RegionUnavailable as error:
             self._forget_client()
             return Health(False, error.message)
@@ -207,6 +231,7 @@ class EngineExecutor(Executor):
             return status
 
     def watch(self, on_change: Callable[[Handle], None]) -> Callable[[], None]:
+        self._collector.start()
         watch = events.Watch(
             self.client, self.region.installation, self._first_runs, on_change, self._on_start, self.region.name
         )
@@ -215,6 +240,12 @@ class EngineExecutor(Executor):
 
     def watch_starts(self, on_start: Callable[[Handle], None]) -> None:
         self._on_start = on_start
+
+    def collect(self, handle: Handle, sink: OutputSink) -> Collected:
+        return self._collector.collect(handle.id, handle.id in self._never_started, sink)
+
+    def _session(self) -> int:
+        return self._watches[-1].session if self._watches else 0
 
     def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
         reading = Reading(handle.id, follow, since)
@@ -265,6 +296,7 @@ class EngineExecutor(Executor):
     def close(self) -> None:
         for watch in self._watches:
             watch.stop()
+        self._collector.close()
         self._forget_client()
 
     def _ensure_network(self, client: docker.APIClient) -> None:
@@ -292,6 +324,9 @@ class DockerExecutor(EngineExecutor):
 
     def connect(self) -> docker.APIClient:
         return transport.connect(self.place)
+
+    def dial(self) -> Connection:
+        return SocketConnection(self.place.removeprefix("unix://"), transport.TIMEOUT)
 
 
 def _words(error: APIError) -> str:

@@ -78,6 +78,19 @@ class Reading:
                     self._response.raw.shutdown()
 
 
+def kept_frames(client: docker.APIClient, container: str, since: str | None = None) -> Iterator[Frame]:
+    """What the engine holds of a container's output, from a Unix time on. Raises docker's APIError; requests' errors
+    when the connection is lost.
+    """
+    params = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": "all", **({"since": since} if since else {})}
+    with client.get(url(client, f"/containers/{container}/logs"), params=params, stream=True) as response:
+        try:
+            response.raise_for_status()
+        except requests.HTTPError as error:
+            create_api_error_from_http_exception(error)
+        yield from frames(response.iter_content(PIECE))
+
+
 def frames(pieces: Iterable[bytes]) -> Iterator[Frame]:
     """The frames in a multiplexed stream with timestamps, however it is cut into pieces."""
     buffer = bytearray()

@@ -76,6 +76,19 @@ class ChannelSocket:
             raise failure
         return data
 
+    def receive(self, size: int) -> bytes | None:
+        """What has come; None: nothing yet. Does not wait. Raises LinkFailure."""
+        self._channel.settimeout(0.0)
+        try:
+            return self.recv(size)
+        except TimeoutError:
+            return None
+
+    def when_readable(self, ring: Callable[[], None]) -> int | None:
+        """Have `ring` called, by paramiko's thread, when something has come or nothing will come any more."""
+        self._channel.in_buffer.set_event(_Bell(ring))  # type: ignore[arg-type]
+        return None
+
     def makefile(self, mode: str = "rb", buffering: int | None = None) -> io.BufferedReader:
         self._files += 1
         return io.BufferedReader(_Reader(self), buffering if buffering and buffering > 0 else io.DEFAULT_BUFFER_SIZE)
@@ -124,6 +137,16 @@ class ChannelSocket:
         words = said.decode(errors="replace").strip()
         ended = f"exit code {code}" if code >= 0 else "no exit code"
         return f"`{command}` on the far side ended ({ended}): {words or 'it gave no reason'}"
+
+
+class _Bell:
+    """What paramiko takes for the event that it sets when something has come; a channel's own needs two pipes."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self.set = ring
+
+    def clear(self) -> None:
+        """Everything was read."""
 
 
 class _Reader(io.RawIOBase):

@@ -4,6 +4,7 @@ import docker
 from docker.constants import MINIMUM_DOCKER_API_VERSION
 
 from jobd.executor import Region
+from jobd_docker.attaching import Connection
 from jobd_docker.client import TIMEOUT
 from jobd_docker.executor import EngineExecutor
 from jobd_ssh.adapter import ChannelAdapter
@@ -36,6 +37,9 @@ class SshExecutor(EngineExecutor):
         client.mount(client.base_url, ChannelAdapter(self._links.open))
         client._version = client.version(api_version=False)["ApiVersion"]  # type: ignore[attr-defined]
         return client
+
+    def dial(self) -> Connection:
+        return self._links.open()
 
     def close(self) -> None:
         super().close()

@@ -1,0 +1,237 @@
+"""What containers write, as they write it: their attached streams, all read by one thread.
+
+An engine holds a program up that writes faster than an attached client reads, so nothing is lost while the connection
+lasts. A client that ends, or is cut off, holds nobody up.
+"""
+
+import contextlib
+import logging
+import queue
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from jobd.errors import RegionUnavailable
+from jobd.executor import LogChunk, OutputSink, Stream
+
+log = logging.getLogger(__name__)
+
+PIECE = 65536
+"""Bytes read at once from one container, before it is another's turn."""
+HEADER_LIMIT = 16384
+"""Bytes of the engine's answer before the stream begins, at most."""
+
+_HEADER: Final = struct.Struct(">BxxxL")
+_STREAMS: Final[dict[int, Stream]] = {1: "stdout", 2: "stderr"}
+
+
+class Connection(Protocol):
+    """A connection to an engine. Raises OSError."""
+
+    def sendall(self, data: bytes) -> None: ...
+
+    def recv(self, size: int) -> bytes: ...
+
+    def receive(self, size: int) -> bytes | None:
+        """What has come; None: nothing yet; no bytes: the other side has ended it. Does not wait."""
+
+    def when_readable(self, ring: Callable[[], None]) -> int | None:
+        """A file descriptor to wait for, or None: then `ring` is called when something has come, from any thread."""
+
+    def close(self) -> None: ...
+
+
+class SocketConnection:
+    """A connection to the engine's Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
+        self.sendall, self.recv, self.close = self._socket.sendall, self._socket.recv, self._socket.close
+
+    def receive(self, size: int) -> bytes | None:
+        try:
+            return self._socket.recv(size)
+        except BlockingIOError:
+            return None
+
+    def when_readable(self, ring: Callable[[], None]) -> int | None:
+        self._socket.setblocking(False)
+        return self._socket.fileno()
+
+
+class Attachment:
+    """One container's attached streams. Whoever reads `size` and `last_time` waits for `ended` first."""
+
+    def __init__(self, connection: Connection, sink: OutputSink, now: Callable[[], datetime], session: int) -> None:
+        self.connection = connection
+        self.session = session
+        """Number of the event stream that went on when it began."""
+        self.when_ended: Callable[[], None] = lambda: None
+        self.ended = threading.Event()
+        """Set when nothing is given to the sink any more."""
+        self.was_cut = False
+        """Whether it ended in the middle of something."""
+        self.size: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        """Bytes given to the sink."""
+        self.last_time = datetime.min.replace(tzinfo=UTC)
+        self.is_waited_for = False
+        """Whether a file descriptor tells that something has come."""
+        self._sink = sink
+        self._now = now
+        self._begun = b""
+        self._left = 0
+        self._stream: Stream = "stdout"
+
+    def feed(self, data: bytes) -> None:
+        """What came next on the connection. Raises ValueError when it is no engine's stream."""
+        buffer, at = self._begun + data, 0
+        parts: list[tuple[Stream, bytes]] = []
+        while at < len(buffer):
+            if self._left:
+                part = buffer[at : at + self._left]
+                parts.append((self._stream, part))
+                self._left -= len(part)
+                at += len(part)
+                continue
+            if len(buffer) - at < _HEADER.size:
+                break
+            number, self._left = _HEADER.unpack_from(buffer, at)
+            if number not in _STREAMS:
+                raise ValueError(f"stream {number}")
+            self._stream = _STREAMS[number]
+            at += _HEADER.size
+        self._begun = buffer[at:]
+        self._give(parts)
+
+    def end(self) -> None:
+        """The connection has ended."""
+        self.was_cut = self.was_cut or bool(self._begun or self._left)
+        self.ended.set()
+        self.when_ended()
+
+    def _give(self, parts: list[tuple[Stream, bytes]]) -> None:
+        # never earlier than what came before, whatever the clock does
+        self.last_time = max(self.last_time, self._now())
+        for stream, data in parts:
+            self.size[stream] += len(data)
+            self._sink.add(LogChunk(self.last_time, stream, data))
+
+
+class Attachments:
+    """All of one region, and the thread that reads them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._ringer = socket.socketpair()
+        self._bell.setblocking(False)
+        self._ringer.setblocking(False)
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._open: set[Attachment] = set()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=f"jobd-{name}-output", daemon=True)
+        self._thread.start()
+
+    def add(self, attachment: Attachment) -> None:
+        """Read it until its end."""
+        self._do(lambda: self._begin(attachment))
+
+    def remove(self, attachment: Attachment) -> None:
+        """Read it no more: `ended` soon."""
+        if not attachment.ended.is_set():
+            self._do(lambda: self._end(attachment))
+
+    def close(self) -> None:
+        self._closed = True
+        self._do(lambda: None)
+
+    def _do(self, command: Callable[[], None]) -> None:
+        """In the thread. A bell that rings already need not be rung."""
+        self._commands.put(command)
+        with contextlib.suppress(OSError):
+            self._ringer.send(b"!")
+
+    def _run(self) -> None:
+        while not self._closed:
+            for key, _ in self._selector.select():
+                if isinstance(key.data, Attachment):
+                    self._read(key.data)
+            with contextlib.suppress(OSError):
+                self._bell.recv(PIECE)
+            for _ in range(self._commands.qsize()):
+                self._commands.get()()
+        for attachment in list(self._open):
+            self._end(attachment)
+        self._selector.close()
+        self._bell.close()
+        self._ringer.close()
+
+    def _begin(self, attachment: Attachment) -> None:
+        self._open.add(attachment)
+        try:
+            file = attachment.connection.when_readable(lambda: self._do(lambda: self._read(attachment)))
+            attachment.is_waited_for = file is not None
+            if file is not None:
+                self._selector.register(file, selectors.EVENT_READ, attachment)
+        except (OSError, ValueError) as error:
+            log.debug("region %s: a container's output is not read on: %s", self._name, error)
+            attachment.was_cut = True
+            self._end(attachment)
+
+    def _read(self, attachment: Attachment) -> None:
+        if attachment not in self._open:
+            return
+        try:
+            data = attachment.connection.receive(PIECE)
+            if data:
+                attachment.feed(data)
+                if not attachment.is_waited_for:
+                    # it rings for what is new, not for what is left
+                    self._do(lambda: self._read(attachment))
+            elif data is not None:
+                self._end(attachment)
+        except Exception as error:
+            log.debug("region %s: a container's output is not read on: %s", self._name, error)
+            attachment.was_cut = True
+            self._end(attachment)
+
+    def _end(self, attachment: Attachment) -> None:
+        if attachment not in self._open:
+            attachment.ended.set()
+            return
+        self._open.discard(attachment)
+        for key in list(self._selector.get_map().values()):
+            if key.data is attachment:
+                self._selector.unregister(key.fd)
+        with contextlib.suppress(OSError):
+            attachment.connection.close()
+        attachment.end()
+
+
+def request(connection: Connection, path: str) -> bytes:
+    """Ask for a container's streams; what came of them already. Raises OSError, RegionUnavailable."""
+    connection.sendall(
+        f"POST {path}?stream=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+        "Content-Length: 0\r\n\r\n".encode()
+    )
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        piece = connection.recv(4096)
+        if not piece or len(answer) > HEADER_LIMIT:
+            raise RegionUnavailable("Docker ended the connection that was to bring a container's output")
+        answer += piece
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    if not head.startswith((b"HTTP/1.1 101", b"HTTP/1.1 200")):
+        raise RegionUnavailable(f"Docker does not let a container's output be read: {head[:100]!r}")
+    return rest

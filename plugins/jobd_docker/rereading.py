@@ -1,0 +1,166 @@
+"""Reading on in the files in which an engine keeps a container's output, behind what was read before.
+
+The files are turned: when the last is full the first is dropped. So a reading begins with what was read last, which
+tells where to go on; where that is gone, output is missing.
+"""
+
+from calendar import timegm
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jobd.executor import LogChunk, OutputSink, Stream
+from jobd_docker.containers import LOG_FILES
+from jobd_docker.logs import Frame
+
+LONGEST_FRAME = 17 * 1024
+"""Bytes that one frame takes in a file, at most: the engine cuts lines at 16 KiB."""
+WHOLE_LINE, PART_OF_LINE = 32, 128
+"""Bytes that a frame takes in a file beyond its data, at most."""
+LATE = 5
+"""Seconds within which a frame stands in the file that has its time."""
+
+
+@dataclass
+class Place:
+    """How far one stream was read: the time of its last frame, and how many frames had that time."""
+
+    time: bytes
+    count: int
+    is_open: bool
+    """Whether the last frame has no newline."""
+    is_bare: bool
+    """Whether the last frame was empty: the line that it belongs to has ended."""
+
+
+class Rereading:
+    """One container's output, from its files to `sink`, what comes after `passed` bytes of each stream."""
+
+    def __init__(self, sink: OutputSink) -> None:
+        self.has_gaps = False
+        self._sink = sink
+        self._places: dict[Stream, Place] = {}
+        self._last: tuple[Stream, bytes, int] | None = None
+        """The last frame that was read: its stream, time, and number among those of that time."""
+        self._passed: dict[Stream, int] = {}
+        self._after = b""
+        self._chunk: LogChunk | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        return self._last is not None
+
+    @property
+    def since(self) -> str | None:
+        """The time from which on the next reading has to begin, as the engine wants it."""
+        if self._last is None:
+            return None
+        newest = max(_seconds(place.time) for place in self._places.values())
+        open_since = [_seconds(place.time) for place in self._places.values() if place.is_open]
+        return str(min(newest - LATE, _seconds(self._last[1]), *open_since))
+
+    def pass_over(self, passed: Mapping[Stream, int]) -> None:
+        """The first reading begins with the beginning of the output; so much of each stream is known."""
+        self._passed = dict(passed)
+
+    def begin_after(self, time: datetime | None) -> None:
+        """The first reading begins somewhere; what is older is known."""
+        self._gap()
+        self._after = b"" if time is None else time.strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
+
+    def read(self, frames: Iterable[Frame], is_last: bool) -> bool:
+        """One reading, from `since` on; `is_last`: of a container that has ended. Whether there was anything new."""
+        before = self._last
+        seen: dict[Stream, int] = {}
+        is_joined = self._last is None
+        for frame in frames:
+            place = self._places.get(frame.stream)
+            if place is not None and frame.time < place.time:
+                continue
+            if place is not None and frame.time == place.time:
+                seen[frame.stream] = number = seen.get(frame.stream, 0) + 1
+                if number <= place.count:
+                    is_joined = is_joined or (frame.stream, frame.time, number) == self._last
+                    continue
+            if not is_joined:
+                self._gap()
+                is_joined = True
+            self._take(frame, place)
+        if is_last:
+            for stream, place in self._places.items():
+                if place.is_bare:
+                    self._give(stream, place.time, b"\n")
+                    place.is_bare = place.is_open = False
+        self._flush()
+        return self._last != before
+
+    def _take(self, frame: Frame, place: Place | None) -> None:
+        is_open = not frame.data.endswith(b"\n")
+        if place is not None and place.time == frame.time:
+            place.count += 1
+            place.is_open, place.is_bare = is_open, not frame.data
+        else:
+            if place is not None and place.is_open:
+                # the engine drops the newline of a line of several parts
+                self._give(frame.stream, place.time, b"\n")
+            place = self._places[frame.stream] = Place(frame.time, 1, is_open, not frame.data)
+        self._last = (frame.stream, frame.time, place.count)
+        self._give(frame.stream, frame.time, frame.data)
+
+    def _give(self, stream: Stream, time: bytes, data: bytes) -> None:
+        passed = min(self._passed.get(stream, 0), len(data))
+        if passed:
+            self._passed[stream] -= passed
+            data = data[passed:]
+        if not data or time < self._after:
+            return
+        before = self._chunk
+        if before is not None and before.stream == stream and len(before.data) < LONGEST_FRAME:
+            moment = datetime.fromisoformat(time.decode())
+            if (moment - before.time).total_seconds() < 0.001:
+                self._chunk = LogChunk(before.time, stream, before.data + data)
+                return
+        self._flush()
+        self._chunk = LogChunk(datetime.fromisoformat(time.decode()), stream, data)
+
+    def _flush(self) -> None:
+        if self._chunk is not None:
+            self._sink.add(self._chunk)
+            self._chunk = None
+
+    def _gap(self) -> None:
+        self._flush()
+        self.has_gaps = True
+        self._sink.gap()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the files hold: whether it is all from the beginning, and the first frame, which tells whether it still is
+    when they are read again.
+    """
+
+    is_whole: bool
+    first: Frame | None
+
+
+def survey(frames: Iterable[Frame], log: Mapping[str, Any]) -> Survey:
+    """Look through the files. Had the first one been dropped, all others but the last would be full. `log` is Docker's
+    `HostConfig.LogConfig`.
+    """
+    first: Frame | None = None
+    taken = 0
+    for frame in frames:
+        first = first or frame
+        taken += len(frame.data) + (WHOLE_LINE if frame.data.endswith(b"\n") else PART_OF_LINE)
+    try:
+        size = int(log["Config"]["max-size"])
+    except (KeyError, ValueError):
+        return Survey(False, first)
+    return Survey(taken < (LOG_FILES - 1) * (size - LONGEST_FRAME), first)
+
+
+def _seconds(time: bytes) -> int:
+    """Unix time of an engine's time."""
+    return timegm(datetime.fromisoformat(time[:19].decode()).timetuple())
