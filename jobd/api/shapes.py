@@ -160,6 +160,10 @@ class AnyExec(Shape):
     """The same in words; of one that waits or runs, why it does not go on."""
     log_bytes: Count
     """How much it wrote."""
+    log_is_cut: bool
+    """Whether the middle of it is left out of the log, for more than `max_log` was written."""
+    log_may_lack_output: bool
+    """Whether output may be missing that jobd never saw; `message` says why."""
     missed_count: int = 1
     """Of status N alone: how many slots it stands for."""
     missed_from: datetime | None = None

@@ -1,12 +1,14 @@
 """`jobd exec`: runs of jobs. An exec is called JOB/EXEC, as lists print it."""
 
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 import click
 
-from jobd.cli.client import Client
+from jobd.cli.client import Client, Item
+from jobd.cli.failure import TryLater
 from jobd.cli.options import connects, prints
 from jobd.cli.output import Columns, elapsed, print_item, print_items, say
 from jobd.cli.times import Instant
@@ -92,6 +94,9 @@ def logs(client: Client, exec: str, follow: bool, tail: int | None, stream: str 
         follow_log(client, exec, tail, stream)
     else:
         print_log(client, exec, tail=tail, stream=stream, timestamps=1 if timestamps else None)
+    # its output is printed: a server that goes away now is no failure
+    with suppress(TryLater):
+        tell_what_it_lacks(client.get(exec))
 
 
 @exec_.command()
@@ -120,6 +125,14 @@ def rerun(ctx: click.Context, client: Client, output: str, exec: str, wait: bool
     if wait or follow:
         ctx.exit(see_through(client, started, follow))
     print_items([started], output, COLUMNS, name_of)
+
+
+def tell_what_it_lacks(exec: Item) -> None:
+    """Say on stderr that a log is not all that was written."""
+    if exec.get("log_is_cut"):
+        say(f"the middle of the {exec['log_bytes']} bytes that it wrote is left out of its log")
+    if exec.get("log_may_lack_output"):
+        say(exec["message"] or "its log may lack output")
 
 
 def tell_rest(shown: int, count: int) -> None:

@@ -8,10 +8,12 @@ is removed and waits anew. Where nobody can tell, the exec is `lost`: never a gu
 import logging
 from datetime import timedelta
 
-from jobd.engine import outcome
+from jobd.config import Settings
+from jobd.engine import outcome, recordings
 from jobd.engine.ending import Endings
 from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.regions import ServedRegion
+from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
 from jobd.store import clock, lifecycle
@@ -22,8 +24,12 @@ log = logging.getLogger(__name__)
 
 
 class Adoption:
-    def __init__(self, database: Database, live: LiveExecs, endings: Endings) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, live: LiveExecs, endings: Endings, secrets: Secrets
+    ) -> None:
         self._database = database
+        self._settings = settings
+        self._secrets = secrets
         self._live = live
         self._endings = endings
 
@@ -81,10 +87,24 @@ class Adoption:
         if not live.is_running and not await self._database.write(lifecycle.set_running, live.row, status.started_at):
             self._live.drop(live)
             return
+        await self._record(live)
         began = live.row.started_at
         # By the clock that wrote it: this machine's may differ by more than a whole timeout.
         elapsed = (await self._database.read(clock.now)) - began if began else timedelta()
         self._endings.running(live, elapsed.total_seconds())
+
+    async def _record(self, live: LiveExec) -> None:
+        """Have its output recorded from here on, unless it has been since its start."""
+        if live.recording is not None or live.handle is None:
+            return
+        try:
+            live.mask = await self._secrets.mask(live.row)
+        except (ExecutorError, ServiceUnavailable) as error:
+            log.warning("exec %s: its output is read when it has ended: %s", live.row.id, error)
+            return
+        live.recording = recordings.new(live, self._settings)
+        live.mask = None
+        await live.region.call(recordings.begin, live.region.executor, live.handle, live.recording)
 
     async def _never_ran(self, live: LiveExec, handle: Handle, status: Status) -> bool:
         """The record says created, not running. Without force: whoever starts it meanwhile keeps it."""

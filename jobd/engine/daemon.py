@@ -12,9 +12,10 @@ import pluggy
 
 from jobd import journal
 from jobd.config import Settings
+from jobd.engine import recordings
 from jobd.engine.adoption import Adoption
 from jobd.engine.dispatcher import Dispatcher
-from jobd.engine.ending import Endings, read_log
+from jobd.engine.ending import Endings
 from jobd.engine.followers import Follower, Followers
 from jobd.engine.leases import BEATS, Lease
 from jobd.engine.live import LiveExecs
@@ -28,6 +29,7 @@ from jobd.engine.sweep import Sweep
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor, Handle
 from jobd.keyring import Keyring
+from jobd.recording import Recording
 from jobd.store import daemons, lifecycle, waiting
 from jobd.store.database import Database
 from jobd.store.slots import Rules
@@ -62,12 +64,12 @@ class Engine:
         self.regions = {name: ServedRegion(settings.regions[name], executor) for name, executor in executors.items()}
         self._live = LiveExecs()
         self._secrets = Secrets(database, Keyring(settings.jobd.key_file))
-        self._followers = Followers(database, self.regions, settings.execs.max_log, self._secrets)
+        self._followers = Followers(database, self.regions, settings.execs.max_log, self._secrets, self._recording)
         self._observers = Observers(plugins, database, self._followers.changed)
         self._endings = Endings(
             database, settings, self._live, self._observers, self._secrets, self.wake, self._region_failed
         )
-        self._adoption = Adoption(database, self._live, self._endings)
+        self._adoption = Adoption(database, settings, self._live, self._endings, self._secrets)
         self._sweep = Sweep(database)
         self._retirement = Retirement(database, settings)
         self._dispatcher = Dispatcher(
@@ -179,14 +181,25 @@ class Engine:
         region = self.regions.get(row.region_name)
         if row.status != "R" or row.handle is None or region is None:
             return None
+        recording = self._recording(row.id)
+        if recording is not None:
+            try:
+                return await region.read(recording.frames)
+            except ExecutorError as error:
+                log.debug("exec %s: what was recorded cannot be read: %s", row.id, error)
         if region.down is not None:
             raise RegionUnavailable(f"region {region.name} is down: {region.down}")
         mask, limit = await self._secrets.mask(row), self._settings.execs.max_log
         try:
-            kept = await region.read(read_log, region.executor, Handle(row.handle), limit, mask, False)
+            kept = await region.read(recordings.read_log, region.executor, Handle(row.handle), limit, mask, False)
         except HandleGone:
             return None
         return kept.frames
+
+    def _recording(self, exec_id: str) -> Recording | None:
+        """Of an exec that this daemon runs and whose output comes while it runs."""
+        live = self._live.named(exec_id)
+        return None if live is None else recordings.of(live)
 
     def follow(self, row: Exec, offset: int) -> Follower:
         """Follow an exec's output from an offset in bytes on. Raises TooManyRequests, ServiceUnavailable."""

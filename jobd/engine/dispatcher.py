@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from jobd.config import Settings
-from jobd.engine import outcome, specs
+from jobd.engine import outcome, recordings, specs
 from jobd.engine.ending import Endings
 from jobd.engine.leases import Lease
 from jobd.engine.live import LiveExec, LiveExecs
@@ -224,7 +224,8 @@ class Dispatcher:
             self._endings.unsettled.add(live)
             return
         try:
-            await live.region.make(live.region.executor.start, handle)
+            live.recording = recordings.new(live, self._settings)
+            await live.region.make(recordings.start, live.region.executor, handle, live.recording)
         except HandleGone:
             # Somebody removed it before it ran: whoever took it over, or a stranger. The record tells which.
             self._endings.unsettled.add(live)

@@ -9,17 +9,15 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from jobd import logs
 from jobd.config import Settings
-from jobd.engine import outcome
+from jobd.engine import outcome, recordings
 from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.observers import Observers
 from jobd.engine.regions import ServedRegion
 from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
-from jobd.executor import Executor, Handle, State, Status
+from jobd.executor import Handle, State, Status
 from jobd.logs import Kept
-from jobd.masking import Mask
 from jobd.store import deletion, lifecycle
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
@@ -130,12 +128,15 @@ class Endings:
         if status.state is State.ENDED:
             kept = await self._read_log(live, live.handle)
             result = result if kept is not None else outcome.without_log(result)
+        elif recordings.of(live) is not None:
+            kept = await self._read_log(live, live.handle)
         await self.conclude(live, result, kept)
 
     async def _finish_seen(self, live: LiveExec, handle: Handle) -> None:
         """`finish_locked`, with one look at how the run ended and at its log, unless that has something to hide."""
         limit = None if live.row.secret_vars else self._settings.execs.max_log
-        status, kept = await live.region.read(read_end, live.region.executor, handle, limit)
+        recording = recordings.of(live)
+        status, kept = await live.region.read(recordings.read_end, live.region.executor, handle, limit, recording)
         if kept is None:
             await self.finish_locked(live, status)
         else:
@@ -144,7 +145,11 @@ class Endings:
     async def conclude(self, live: LiveExec, result: Result, kept: Kept | None = None) -> None:
         """End the record of an exec, then remove its container. The caller holds the exec's lock."""
         row, region, handle = live.row, live.region, live.handle
+        if live.mask is None and live.recording is not None:
+            live.mask = live.recording.mask
         result = replace(result, message=live.told(result.message))
+        if kept is not None and kept.missing:
+            result = outcome.with_missing_output(result, kept.missing)
         ended = await self._store(row, result, kept)
         self._live.drop(live)
         if not ended:
@@ -180,10 +185,13 @@ class Endings:
             return await self._database.write(lifecycle.end, row, outcome.unstorable(error), None)
 
     async def _read_log(self, live: LiveExec, handle: Handle) -> Kept | None:
+        recording = recordings.of(live)
         try:
+            if recording is not None:
+                return await live.region.read(recording.complete)
             live.mask = await self._secrets.mask(live.row)
             limit = self._settings.execs.max_log
-            return await live.region.read(read_log, live.region.executor, handle, limit, live.mask)
+            return await live.region.read(recordings.read_log, live.region.executor, handle, limit, live.mask)
         except HandleGone:
             log.warning("exec %s: its container went before its log was read", live.row.id)
         except RegionUnavailable:
@@ -192,6 +200,9 @@ class Endings:
             live.log_failures += 1
             if live.log_failures < LOG_TRIES:
                 raise
+            if recording is not None and recordings.of(live) is not None:
+                log.error("exec %s ends with what there is of its log: %s", live.row.id, error)
+                return await live.region.read(recording.complete, f"the rest could not be read: {error.message}")
             log.error("exec %s ends without its log: %s", live.row.id, error)
         return None
 
@@ -240,27 +251,3 @@ class Endings:
             task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, final: bool = True) -> Kept:
-    """What a run has written, masked and then bounded to `limit` bytes; of a run that goes on, not `final`, what may
-    be the beginning of something to hide is left out. Blocks. Raises HandleGone, RegionUnavailable.
-    """
-    chunks = executor.logs(handle)
-    return logs.keep(chunks if mask is None else mask.apply(chunks, final), limit)
-
-
-def read_end(executor: Executor, handle: Handle, limit: int | None) -> tuple[Status, Kept | None]:
-    """How a run stands and, once it ended, what it has written, without a mask; None: not read, as without a `limit`,
-    or to be read again. Blocks. Raises ExecutorError.
-    """
-    status = executor.statuses([handle]).get(handle, Status(State.GONE))
-    if limit is None or status.state is not State.ENDED or status.ran_again:
-        return status, None
-    try:
-        return status, read_log(executor, handle, limit, None)
-    except RegionUnavailable:
-        raise
-    except Exception as error:  # what it is, and how often it may be tried, is for who reads the log alone
-        log.debug("the log of %s: %s", handle.id, error)
-        return status, None

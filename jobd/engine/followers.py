@@ -1,27 +1,29 @@
 """Following the output of execs: however many follow one, the executor is read once.
 
-A followed exec has a feed. While it runs, a thread of the feed's own reads the executor and adds to a bounded `Output`;
-each follower is a place in it and goes on from there at its own speed. Now and then what has come is published, so that
-all who keep up get the same pieces, and what is made of one is made once. Who falls behind by more than is kept finds
-the same kind of cut that the record will have there. Once the exec ended, the feed is what the store keeps: places mean
-the same there, so nothing comes twice and nothing is left out.
+A followed exec has a feed. While it runs, its recording, or where there is none a thread of the feed's own that reads
+the executor, adds to a bounded `Output`; each follower is a place in it and goes on from there at its own speed. Now
+and then what has come is published, so that all who keep up get the same pieces, and what is made of one is made once.
+Who falls behind by more than is kept finds the same kind of cut that the record will have there. Once the exec ended,
+the feed is what the store keeps: places mean the same there, so nothing comes twice and nothing is left out.
 """
 
 import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from jobd import journal, logs
+from jobd.engine.listening import Listening
+from jobd.engine.reading import Reader
 from jobd.engine.regions import ServedRegion
 from jobd.engine.secrets import Secrets
 from jobd.engine.turns import Turns
 from jobd.errors import ExecutorError, ServiceUnavailable, TooManyRequests
-from jobd.executor import Executor, Handle, LogChunk, LogStream
+from jobd.executor import Handle, LogChunk
 from jobd.logs import Output, Piece
-from jobd.masking import Mask
+from jobd.recording import Recording
 from jobd.store import execs
 from jobd.store.database import Database
 from jobd.store.tables import Exec
@@ -56,9 +58,19 @@ class End:
 
 
 class Followers:
-    """`limit` is what is kept of an exec's output, in bytes. Used in the loop thread alone."""
+    """`limit` is what is kept of an exec's output, in bytes; `recording` finds that of one that this daemon records.
+    Used in the loop thread alone.
+    """
 
-    def __init__(self, database: Database, regions: Mapping[str, ServedRegion], limit: int, secrets: Secrets) -> None:
+    def __init__(
+        self,
+        database: Database,
+        regions: Mapping[str, ServedRegion],
+        limit: int,
+        secrets: Secrets,
+        recording: Callable[[str], Recording | None],
+    ) -> None:
+        self._recording = recording
         self._database = database
         self._regions = regions
         self._limit = limit
@@ -106,7 +118,7 @@ class Followers:
         journal.about_nothing()
         journal.from_here_about(exec_id=feed.exec_id)
         try:
-            await feed.run(self._database, self._regions, self._secrets)
+            await feed.run(self._database, self._regions, self._secrets, self._recording)
         except Exception:  # whoever follows must not wait for what will never come
             log.exception("exec %s cannot be followed", feed.exec_id)
             feed.dismiss()
@@ -128,6 +140,7 @@ class Feed:
         self.turns = turns
         self.changed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self._limit = limit
         self._output = Output(limit)
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
@@ -178,7 +191,13 @@ class Feed:
             self.task.cancel()
         self._wake()
 
-    async def run(self, database: Database, regions: Mapping[str, ServedRegion], secrets: Secrets) -> None:
+    async def run(
+        self,
+        database: Database,
+        regions: Mapping[str, ServedRegion],
+        secrets: Secrets,
+        recording: Callable[[str], Recording | None],
+    ) -> None:
         """See the exec through to its end."""
         reading: asyncio.Task[None] | None = None
         pause = FIRST_PAUSE
@@ -191,7 +210,10 @@ class Feed:
                     if row is None or row.status not in execs.LIVE:
                         await self._finish(row, frames)
                         return
-                    reading = reading or self._begin_reading(row, regions.get(row.region_name), secrets)
+                    if reading is None:
+                        reading = self._begin_reading(
+                            row, regions.get(row.region_name), secrets, recording(self.exec_id)
+                        )
                 except ServiceUnavailable as error:
                     log.debug("exec %s is followed on when the database is back: %s", self.exec_id, error)
                 await self._wait(pause, reading)
@@ -202,7 +224,11 @@ class Feed:
             if reading is not None:
                 reading.cancel()
 
-    def _begin_reading(self, row: Exec, region: ServedRegion | None, secrets: Secrets) -> "asyncio.Task[None] | None":
+    def _begin_reading(
+        self, row: Exec, region: ServedRegion | None, secrets: Secrets, recording: Recording | None
+    ) -> "asyncio.Task[None] | None":
+        if recording is not None:
+            return asyncio.create_task(self._listen(recording))
         if row.status != "R" or row.handle is None or region is None or region.down is not None:
             return None
         if self._loop.time() < self._read_at:
@@ -231,6 +257,21 @@ class Feed:
             self.end = End(row.status, row.exit_code, row.reason)
         self._wake()
 
+    async def _listen(self, recording: Recording) -> None:
+        """Take what is recorded until the recording ends."""
+        try:
+            await Listening(recording, self._output, self._limit, self._go_on_with, self._hear).run()
+        except OSError as error:
+            log.debug("exec %s: what is recorded cannot be read: %s", self.exec_id, error)
+
+    def _go_on_with(self, output: Output) -> None:
+        with self._lock:
+            self._output = output
+        self._tell()
+
+    def _hear(self, chunk: LogChunk) -> None:
+        self._add(self._output, chunk)
+
     async def _read(self, region: ServedRegion, row: Exec, secrets: Secrets) -> None:
         """Read the executor until the run ends, or as far as it can be read."""
         try:
@@ -252,6 +293,10 @@ class Feed:
     def _add(self, output: Output, chunk: LogChunk) -> None:
         with self._lock:
             output.add(chunk)
+        self._tell()
+
+    def _tell(self) -> None:
+        """There is more than is published."""
         if not self._told:
             self._told = True
             gathered = min(GATHERED + GATHERED_EACH * self.followers, GATHERED_MOST)
@@ -263,67 +308,6 @@ class Feed:
         waiting, self._waiting = self._waiting, {}
         for one in waiting:
             self.turns.queue(one)
-
-
-class Reader:
-    """Reads a run's output in a thread of its own, masked, behind its first `skipped` bytes, until the run ends or
-    `close`.
-    """
-
-    def __init__(
-        self, executor: Executor, handle: Handle, mask: Mask | None, skipped: int, add: Callable[[LogChunk], None]
-    ) -> None:
-        self._executor = executor
-        self._handle = handle
-        self._mask = mask
-        self._skipped = skipped
-        self._add = add
-        self._lock = threading.Lock()
-        self._stream: LogStream | None = None
-        self._closed = False
-
-    async def run(self, name: str) -> None:
-        """Raises ExecutorError."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-
-        def work() -> None:
-            error: Exception | None = None
-            try:
-                self._read()
-            except Exception as raised:  # a plugin's fault must not become the engine's
-                error = raised
-            if not self._closed:
-                loop.call_soon_threadsafe(_settle, done, error)
-
-        # no pool: a thread that hangs in a dead region keeps neither others waiting nor the process alive
-        threading.Thread(target=work, name=name, daemon=True).start()
-        await done
-
-    def close(self) -> None:
-        """Wake the thread up, to end it. From any thread."""
-        with self._lock:
-            self._closed = True
-            stream = self._stream
-        if stream is not None:
-            stream.close()
-
-    def _read(self) -> None:
-        stream = self._executor.logs(self._handle, follow=True)
-        with self._lock:
-            self._stream = stream
-            closed = self._closed
-        if closed:
-            stream.close()
-        skipped = self._skipped
-        # What is held back at the end comes with what is stored: this end may be none of the run's.
-        for chunk in stream if self._mask is None else self._mask.apply(stream, final=False):
-            passed = min(skipped, len(chunk.data))
-            skipped -= passed
-            if self._closed:
-                return
-            if passed < len(chunk.data):
-                self._add(replace(chunk, data=chunk.data[passed:]) if passed else chunk)
 
 
 class Follower:
@@ -368,15 +352,3 @@ class Follower:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:
-    if done.cancelled():
-        return
-    if error is None:
-        done.set_result(None)
-    elif isinstance(error, ExecutorError):
-        done.set_exception(error)
-    else:
-        log.error("following: the executor raised what its contract does not name", exc_info=error)
-        done.set_exception(ExecutorError(f"{type(error).__name__}: {error}"))

@@ -9,6 +9,7 @@ from jobd import journal
 from jobd.engine.regions import ServedRegion
 from jobd.executor import Handle
 from jobd.masking import Mask
+from jobd.recording import Recording
 from jobd.store.tables import Exec
 
 
@@ -28,6 +29,8 @@ class LiveExec:
     log_failures: int = 0
     mask: Mask | None = None
     """What must not be told of it, while it is being started and while it is being ended."""
+    recording: Recording | None = None
+    """Its output, where its executor gives it while it runs."""
     deadline: float | None = None
     """Loop time at which its timeout is over."""
 
@@ -81,3 +84,5 @@ class LiveExecs:
             del self._by_id[live.row.id]
         for key in [key for key, held in self._by_handle.items() if held is live]:
             del self._by_handle[key]
+        if live.recording is not None:
+            live.recording.close()

@@ -71,5 +71,11 @@ def without_log(result: Result) -> Result:
     return replace(result, message="; ".join([*said, "its log could not be read"]))
 
 
+def with_missing_output(result: Result, why: str) -> Result:
+    """The same result, and that its log may lack output."""
+    said = [result.message] if result.message else []
+    return replace(result, message="; ".join([*said, f"its log may lack output: {why}"]))
+
+
 def _ended(kind: str, reason: str | None, message: str | None, status: Status) -> Result:
     return Result(kind, reason, message, status.exit_code, status.started_at, status.ended_at)

@@ -54,6 +54,8 @@ def shape(row: Exec, its_job: int | Shape) -> Shape:
         "reason": row.reason,
         "message": row.message,
         "log_bytes": row.log_bytes,
+        "log_is_cut": row.log_is_cut,
+        "log_may_lack_output": row.log_may_lack_output,
     }
     if row.status == "N":
         made["missed_count"] = row.missed_count

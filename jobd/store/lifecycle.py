@@ -269,6 +269,8 @@ def _ended(row: Exec, result: Result, kept: Kept | None) -> dict[str, Any]:
         "started_at": result.started_at or row.started_at,
         "ended_at": result.ended_at or NOW,
         "log_bytes": kept.size if kept else 0,
+        "log_is_cut": kept is not None and kept.is_cut,
+        "log_may_lack_output": kept is not None and bool(kept.missing),
         "owner": None,
         "holds_slot": False,
     }

@@ -63,7 +63,15 @@ _DUE = (
 scan waits for as few answers as it can.
 """
 COPIED = (*execs.SNAPSHOT, "created_by")
-FIXED = {"attempt": "1", "log_bytes": "0", "term": "0", "holds_slot": "false", "pulled": "false"}
+FIXED = {
+    "attempt": "1",
+    "log_bytes": "0",
+    "log_is_cut": "false",
+    "log_may_lack_output": "false",
+    "term": "0",
+    "holds_slot": "false",
+    "pulled": "false",
+}
 """Columns of a waiting exec that it does not copy from its job, and the SQL of what they are."""
 COLUMNS = (
     f"{', '.join(COPIED)}, {', '.join(FIXED)}, "

@@ -188,6 +188,8 @@ class Exec(Table):
     message = TextField(null=True)
     image_digest = CharField(null=True)
     log_bytes = BigIntegerField(default=0)
+    log_is_cut = BooleanField(default=False)
+    log_may_lack_output = BooleanField(default=False)
     stop_requested_at = InstantField(null=True)
     stop_requested_by = CharField(null=True)
     stop_reason = CharField(null=True)

@@ -118,13 +118,29 @@ def test_a_log_is_followed_from_its_last_lines_on(server, run):
     server.streams = [log(9, "2\r2\n3\n") + END]
     result = run("exec", "logs", "-f", "--tail", "2", "--stream", "stdout", f"146/{exec['id']}")
     assert (result.exit_code, result.stdout_bytes) == (0, b"2\r2\n3\n")
-    assert server.asked("GET")[-1][0].endswith("/logs?follow=1&tail=2&stream=stdout")
+    assert [uri for uri, _ in server.asked("GET") if uri.endswith("/logs?follow=1&tail=2&stream=stdout")]
 
 
 def test_what_was_left_out_is_a_line_of_its_own(server, run):
     exec = server.exec(**RUNNING)
     server.streams = [log(1, "a") + log(91, "[jobd: 90 bytes left out here]\n", "cut", omitted=90) + log(92, "z") + END]
     assert run("exec", "logs", "-f", f"146/{exec['id']}").stdout == "a\n[jobd: 90 bytes left out here]\nz"
+
+
+@pytest.mark.parametrize("follow", [[], ["-f"]])
+def test_that_a_log_is_not_all_that_was_written_is_told_on_stderr(server, run, follow):
+    words = "its log may lack output: Docker was away while it ran"
+    exec = server.exec(**ended(message=words, log_bytes=5000, log_is_cut=True, log_may_lack_output=True))
+    server.log, server.streams = b"x", [log(1, "x") + END]
+    result = run("exec", "logs", *follow, f"146/{exec['id']}")
+    assert result.stdout == "x"
+    assert result.stderr == f"the middle of the 5000 bytes that it wrote is left out of its log\n{words}\n"
+
+
+def test_of_a_whole_log_nothing_is_told(server, run):
+    exec = server.exec(**ended(log_bytes=1, log_is_cut=False, log_may_lack_output=False))
+    server.log = b"x"
+    assert run("exec", "logs", f"146/{exec['id']}").stderr == ""
 
 
 def test_logs_pass_their_options_on(server, run):

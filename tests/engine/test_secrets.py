@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from jobd import logs
 from jobd.engine.daemon import Engine
-from jobd.engine.ending import read_log
+from jobd.engine.recordings import read_log
 from jobd.errors import ExecutorError, StartFailed
 from jobd.executor import Handle, RunSpec
 from jobd.hookspecs import hookimpl

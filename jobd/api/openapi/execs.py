@@ -33,6 +33,8 @@ _EXEC: dict[str, Any] = {
     "reason": None,
     "message": None,
     "log_bytes": 0,
+    "log_is_cut": False,
+    "log_may_lack_output": False,
 }
 _ENDED = {
     **_EXEC,

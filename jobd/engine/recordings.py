@@ -1,0 +1,73 @@
+"""Recording the output of runs while they run, and what is stored of it when they have ended."""
+
+import logging
+
+from jobd import logs
+from jobd.config import Settings
+from jobd.engine.live import LiveExec
+from jobd.errors import ExecutorError, RegionUnavailable
+from jobd.executor import Executor, Handle, State, Status
+from jobd.logs import Kept
+from jobd.masking import Mask
+from jobd.recording import Recording
+
+log = logging.getLogger(__name__)
+
+
+def new(live: LiveExec, settings: Settings) -> Recording:
+    """For an exec whose mask is known."""
+    return Recording(settings.execs.max_log, live.mask, settings.jobd.data_dir)
+
+
+def start(executor: Executor, handle: Handle, recording: Recording) -> None:
+    """Start a run whose output is recorded from its beginning. Blocks. Raises what `Executor.start` raises."""
+    begin(executor, handle, recording)
+    executor.start(handle)
+
+
+def begin(executor: Executor, handle: Handle, recording: Recording) -> None:
+    """Record what a run writes, if its executor gives it. Blocks. Raises RegionUnavailable."""
+    try:
+        recording.collected = executor.collect(handle, recording)
+    except RegionUnavailable:
+        raise
+    except ExecutorError as error:
+        log.warning("the output of %s is read at its end only: %s", handle.id, error)
+    except Exception:  # a plugin's fault: its log can be read when the run has ended
+        log.exception("the output of %s is read at its end only", handle.id)
+    if recording.is_closed and recording.collected is not None:
+        recording.collected.close()
+
+
+def of(live: LiveExec) -> Recording | None:
+    """What is recorded of an exec."""
+    recording = live.recording
+    return recording if recording is not None and recording.is_fed else None
+
+
+def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, final: bool = True) -> Kept:
+    """What a run has written, masked and then bounded to `limit` bytes; of a run that goes on, not `final`, what may
+    be the beginning of something to hide is left out. Blocks. Raises HandleGone, RegionUnavailable.
+    """
+    chunks = executor.logs(handle)
+    return logs.keep(chunks if mask is None else mask.apply(chunks, final), limit)
+
+
+def read_end(
+    executor: Executor, handle: Handle, limit: int | None, recording: Recording | None
+) -> tuple[Status, Kept | None]:
+    """How a run stands and, once it ended, what it has written, as it was recorded or without a mask; None: not read,
+    as without a `limit`, or to be read again. Blocks. Raises ExecutorError.
+    """
+    status = executor.statuses([handle]).get(handle, Status(State.GONE))
+    if status.state is not State.ENDED or status.ran_again or (limit is None and recording is None):
+        return status, None
+    try:
+        if recording is not None:
+            return status, recording.complete()
+        return status, read_log(executor, handle, limit or 0, None)
+    except RegionUnavailable:
+        raise
+    except Exception as error:  # what it is, and how often it may be tried, is for who reads the log alone
+        log.debug("the log of %s: %s", handle.id, error)
+        return status, None
