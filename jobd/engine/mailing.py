@@ -7,8 +7,8 @@ import ssl
 import unicodedata
 from collections.abc import Iterator
 from datetime import datetime
+from email import policy
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Any
 
@@ -24,6 +24,8 @@ SUBJECT_LENGTH = 120
 LOG_LINES = 20
 LOG_LENGTH = 4000
 """Characters at the end of the log that a mail shows."""
+# A server that does not offer 8BITMIME need not take anything else (RFC 6152).
+SEVEN_BIT = policy.SMTP.clone(cte_type="7bit")
 
 TEXT = """\
 The exec {exec} of job {job_id} "{job}" failed.
@@ -48,7 +50,7 @@ def compose(row: Delivery, frames: bytes | None, sender: str) -> EmailMessage:
     """The mail of an outbox row; the same whenever it is made, but for the log, which is the stored one."""
     said = json.loads(row.body)
     exec, job = said["data"], said["job"]
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=SEVEN_BIT)
     message["From"] = sender
     message["To"] = ", ".join(said["to"])
     message["Subject"] = one_line(f"[jobd] {job['name']}: {exec['reason']} 失败")
@@ -93,7 +95,8 @@ def send(row: Delivery, frames: bytes | None, mail: Mail) -> str | None:
     message = compose(row, frames, mail.sender)
     try:
         with _session(mail) as server:
-            refused = server.send_message(message, mail.sender, json.loads(row.body)["to"])
+            # Not send_message, which writes `>From` for `From` at the start of a line.
+            refused = server.sendmail(mail.sender, json.loads(row.body)["to"], message.as_bytes())
     except smtplib.SMTPRecipientsRefused as error:
         raise DeliveryFailed(f"all recipients are refused: {_refusals(error.recipients)}") from error
     except smtplib.SMTPResponseException as error:

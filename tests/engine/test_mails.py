@@ -138,6 +138,23 @@ def test_a_mail_says_what_failed_in_two_languages(serve: Any, inbox: Inbox) -> N
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize("last", ["end", "末行", "x" * 2000])
+@pytest.mark.parametrize("name", ["b", "每日报表"])
+def test_a_log_arrives_as_it_is_stored(serve: Any, inbox: Inbox, name: str, last: str) -> None:
+    lines = ["From here on", "From: nobody", ".", "..", ">From there", "=41", *["more"] * 12, last]
+    mailing.send(row(name=name), frames("".join(f"{line}\n" for line in lines)), mail(serve()))
+    assert inbox.only().get_content().rstrip().splitlines()[-len(lines) :] == lines
+
+
+@pytest.mark.parametrize("line", ["末行", "x" * 2000])
+@pytest.mark.parametrize("name", ["b", "每日报表"])
+def test_a_mail_is_seven_bit_which_every_server_takes(serve: Any, inbox: Inbox, name: str, line: str) -> None:
+    mailing.send(row(name=name), frames(line), mail(serve()))
+    ((_, content),) = inbox.mails
+    assert content.isascii()
+    assert max(map(len, content.splitlines())) <= 998
+
+
 def test_a_mail_without_a_log_has_none(serve: Any, inbox: Inbox) -> None:
     mailing.send(row(started_at=None, exit_code=None, message=None), None, mail(serve()))
     assert "日志" not in inbox.only().get_content()
