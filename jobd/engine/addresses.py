@@ -1,6 +1,7 @@
 """Which addresses a webhook may be sent to: those of the public internet, and what the operator allows besides.
 
-The special-purpose registries of IANA (RFC 6890) as they stood in 2026. What carries an IPv4 address inside an IPv6
+The special-purpose registries of IANA (RFC 6890) as they stood in 2026; `ipaddress` has them too, but its answers
+depend on Python's release (3.13 began to call 6to4 addresses not global). What carries an IPv4 address inside an IPv6
 one is judged by both.
 """
 
