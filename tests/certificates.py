@@ -1,4 +1,4 @@
-"""Certificates for TLS servers of tests, each its own authority."""
+"""Certificates for TLS servers of tests, each its own authority, as RFC 5280 and so Python 3.13 want them."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=True,
+    key_cert_sign=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def make_certificate(folder: Path, name: str = "localhost") -> tuple[Path, ssl.SSLContext]:
@@ -25,6 +37,9 @@ def make_certificate(folder: Path, name: str = "localhost") -> tuple[Path, ssl.S
         .not_valid_after(until)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(SIGNS_CERTIFICATES, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     path = folder / f"{name}.pem"

@@ -47,6 +47,7 @@ FIND: dict[str, Callable[[], str | None]] = {
     "sshd": _program("sshd"),
     "ssh-agent": _program("ssh-agent"),
     "ssh-keygen": _program("ssh-keygen"),
+    "openssl": _program("openssl"),
     "ip": _program("ip"),
     "iptables": _program("iptables"),
     "nsenter": _program("nsenter"),

@@ -3,16 +3,13 @@
 import re
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.certificates import make_certificate
 from tests.e2e.daemon import Daemon
 from tests.services import ROOT, free_port, require, wait_for_port
 
@@ -48,7 +45,9 @@ class Proxy:
         without_ipv6 = re.sub(r"^ +listen \[::\].*\n", "", shipped, flags=re.MULTILINE)
         (folder / "jobd.conf").write_text(without_ipv6, encoding="utf-8")
         (folder / "nginx.conf").write_text(MAIN.format(folder=folder), encoding="utf-8")
-        make_certificate(folder)
+        certificate, _ = make_certificate(folder)
+        certificate.rename(folder / "fullchain.pem")
+        certificate.with_suffix(".key").rename(folder / "privkey.pem")
 
     def call(self, method: str, path: str, **more: Any) -> requests.Response:
         headers = {"Authorization": f"Token {self.daemon.token}", **FORGED}
@@ -56,19 +55,6 @@ class Proxy:
         return requests.request(
             method, url, headers=headers, verify=str(self.folder / "fullchain.pem"), timeout=30, **more
         )
-
-
-def make_certificate(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
-    signed = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False).sign(
-        key, hashes.SHA256()
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    (folder / "fullchain.pem").write_bytes(signed.public_bytes(pem))
-    (folder / "privkey.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
 
 
 @pytest.fixture
