@@ -1,6 +1,7 @@
 """The receiver of docs/webhooks.md takes what jobd signs, and nothing else."""
 
 import ipaddress
+import json
 import os
 import re
 import subprocess
@@ -9,8 +10,10 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 from tornado.ioloop import IOLoop
 
 from jobd.engine import deliveries, signatures
@@ -19,11 +22,12 @@ from jobd.store.outbox import EVENTS
 from tests.services import free_port, wait_for_port
 
 TEXT = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+VERIFYING, RECEIVER = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 BODY = b'{"data":{"id":"64b2d045","status":"F"}}'
 ID = "5b6e0d5e"
 
 
-@pytest.fixture(params=["whsec_c2VjcmV0IG9mIGEgdGVzdA==", "秘密"])
+@pytest.fixture(params=["whsec_c2VjcmV0IG9mIGEgdGVzdA==", "秘密", "c2VjcmV0IG9mIGEgdGVzdA=="])
 def secret(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -31,11 +35,10 @@ def secret(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def port(secret: str, tmp_path: Path) -> Iterator[int]:
     """Where the page's receiver listens."""
-    (code,) = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     chosen = free_port()
     environ = {**os.environ, "HOOK_SECRET": secret, "PORT": str(chosen), "PYTHONUTF8": "1"}
     with (tmp_path / "receiver.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-c", RECEIVER], env=environ, stdout=log, stderr=log)
     try:
         wait_for_port(chosen, process, tmp_path / "receiver.log")
         yield chosen
@@ -60,6 +63,22 @@ async def test_the_receiver_takes_what_is_genuine(port: int, secret: str, tmp_pa
     assert await send(sent_at=now - 3600) == 401
     assert (tmp_path / "receiver.log").read_text().count("job:fail 64b2d045 F") == 1
     poster.close()
+
+
+def test_the_library_takes_what_is_genuine_as_the_page_calls_it(secret: str) -> None:
+    page: dict[str, Any] = {}
+    exec(VERIFYING, page)
+    headers = signatures.headers(ID, "job:fail", datetime.now(UTC), int(time.time()), BODY, secret)
+    assert page["verified"](secret, headers, BODY) == json.loads(BODY)
+    with pytest.raises(WebhookVerificationError):
+        page["verified"](secret, headers, BODY.replace(b"F", b"S"))
+
+
+def test_the_library_does_not_take_the_text_of_a_secret_without_its_beginning() -> None:
+    secret = "c2VjcmV0IG9mIGEgdGVzdA=="
+    headers = signatures.headers(ID, "job:fail", datetime.now(UTC), int(time.time()), BODY, secret)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(BODY, headers)
 
 
 def test_the_page_names_what_there_is() -> None:
