@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import pluggy
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from jobd import data_dir, journal, plugins
 from jobd.api.base import Services
+from jobd.api.heads import Server
 from jobd.api.routes import application
 from jobd.config import Settings
 from jobd.engine.daemon import Engine
@@ -100,7 +100,7 @@ class Daemon:
         engine = self._engine(await self._database.read(daemons.installation))
         sockets = self._bind()
         services = Services(self._database.for_clients(), self._settings, engine, self._manager)
-        server = HTTPServer(
+        server = Server(
             application(services),
             max_body_size=sys.maxsize,
             body_timeout=BODY_TIMEOUT,

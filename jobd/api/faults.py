@@ -16,6 +16,7 @@ PLAIN = {
     "dict_type": "must be an object",
     "list_type": "must be a list",
     "missing": "is required",
+    "too_long": "must stand at most {max_length} times",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",

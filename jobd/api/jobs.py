@@ -8,8 +8,8 @@ from typing import Any
 from jobd.api import job_values, lists, render
 from jobd.api.base import Handler
 from jobd.api.lists import Listed
+from jobd.api.preconditions import require_match
 from jobd.api.schemas import JobFields, JobQuery
-from jobd.errors import PreconditionFailed
 from jobd.store import deletion, execs, jobs
 from jobd.store.callers import Caller
 from jobd.store.execs import last_of
@@ -63,10 +63,7 @@ class OneJob(_Jobs):
         self.set_status(204)
 
     def _require(self, job: Job) -> None:
-        """RFC 9110, 13.1.1: strong comparison, so that a weak tag matches nothing."""
-        wanted = [tag.strip() for tag in self.request.headers.get("If-Match", "*").split(",")]
-        if "*" not in wanted and version(job) not in wanted:
-            raise PreconditionFailed(f"job {job.id} is no longer as If-Match has it")
+        require_match(self.request.headers.get("If-Match"), version(job), f"job {job.id}")
 
 
 def version(job: Job) -> str:

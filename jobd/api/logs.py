@@ -21,6 +21,8 @@ from jobd.store.tables import Exec
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
+MAX_TYPES = 50
+"""Media types that a client may name; what comes after them is not looked at."""
 KEEP_ALIVE = 15.0
 """Seconds without output after which a follower gets a sign of life."""
 SEND_BUFFER = 2**17
@@ -219,7 +221,7 @@ class Logs(Handler):
 def _quality(accept: str, media_type: str) -> float:
     """How much a media type is liked (RFC 9110, 12.5.1)."""
     best = (0, 0.0 if accept.strip() else 1.0)
-    for part in accept.split(","):
+    for part in accept.split(",", MAX_TYPES)[:MAX_TYPES]:
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
         exactness = {media_type: 3, f"{media_type.partition('/')[0]}/*": 2, "*/*": 1}.get(name, 0)
         quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from tornado.httputil import HTTPServerRequest
 
+MAX_HOPS = 20
+"""Addresses that are looked at, the last ones."""
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -15,7 +18,7 @@ def see_through(request: HTTPServerRequest, proxies: Sequence[Network]) -> None:
     """
     if not _is_one(request.remote_ip, proxies):
         return
-    passed = request.headers.get("X-Forwarded-For", "").split(",")
+    passed = request.headers.get("X-Forwarded-For", "").rsplit(",", MAX_HOPS)[-MAX_HOPS:]
     while passed and _is_one(request.remote_ip, proxies) and (before := _address(passed.pop())):
         request.remote_ip = before
     scheme = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()

@@ -24,6 +24,7 @@ from jobd.api import (
 from jobd.api.base import Handler, NoSuchPath, Services
 from jobd.api.compression import Compression
 from jobd.api.front import Front
+from jobd.api.heads import BoundedApplication
 from jobd.api.rules import RULES
 
 JOB = "/v1/jobs/{id}"
@@ -90,11 +91,11 @@ def pattern(address: str) -> str:
 
 
 def application(services: Services) -> Application:
-    """The API, to be served by an HTTPServer whose `max_body_size` is out of the way: handlers bound bodies."""
+    """The API, to be served by a `heads.Server` whose `max_body_size` is out of the way: handlers bound bodies."""
     table = routes(services)
     measured = services.database.metrics
     measured.http_in_progress.set_function(lambda: float(len(services.requests)))
-    return Application(
+    return BoundedApplication(
         table,
         transforms=[Compression],
         default_handler_class=NoSuchPath,

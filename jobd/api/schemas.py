@@ -284,8 +284,8 @@ class JobQuery(PageQuery):
     """Those that run in this region."""
     scheduled: Flag | None = None
     """Those with this `is_schedule_active`."""
-    label: tuple[Label, ...] = ()
-    """Those with this label, `NAME=VALUE`; may stand several times."""
+    label: Annotated[tuple[Label, ...], Field(max_length=fields.MOST_LABELS)] = ()
+    """Those with this label, `NAME=VALUE`; may stand several times, 64 at most."""
 
 
 class ExecQuery(PageQuery):

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
-from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
 from tornado.testing import bind_unused_port
 
 from jobd import settings
+from jobd.api.heads import Server
 from jobd.api.routes import application
 from jobd.api.services import Services
 from jobd.config import MountSettings, RegionSettings, Settings, Size
@@ -135,7 +135,7 @@ class Api:
         self.engine = engine or Engine()
         self.services = Services(database, settings, self.engine, plugins)
         sock, self.port = bind_unused_port()
-        self._server = HTTPServer(application(self.services), max_body_size=sys.maxsize)
+        self._server = Server(application(self.services), max_body_size=sys.maxsize)
         self._server.add_socket(sock)
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = token

@@ -257,7 +257,7 @@ async def test_requests_sent_all_at_once_are_answered_each_in_its_turn(api: Api)
     writer.write(good + bad + unknown + good)
     await writer.drain()
     found = b""
-    while len(Answers(found).statuses) < 4 or not found.endswith(b"}"):
+    while len(Answers(found).statuses) < 4 or not found.endswith(b"}\n"):
         found += await asyncio.wait_for(reader.read(65536), PATIENCE)
     writer.close()
     assert Answers(found).statuses == [200, 400, 404, 200]

@@ -1,0 +1,94 @@
+"""Bounds of a request's head, looked at before it is taken apart: tornado makes an object of each line of it, and
+several of each parameter, on the loop and for anybody.
+"""
+
+from collections.abc import Awaitable
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.web import Application
+
+from jobd.api import json_text
+from jobd.api.base import Handler
+from jobd.errors import BadRequest
+
+MAX_LINES = 100
+"""Header lines of a request; servers and proxies that are in use have this bound, too."""
+MAX_PARAMETERS = 100
+"""Parameters of a query string."""
+_ERROR = {"source": "jobd", "code": "bad_request", "message": f"the request has more than {MAX_LINES} header lines"}
+_WORDS = json_text.line({"errors": [_ERROR]})
+_TOO_MANY_LINES = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_WORDS), _WORDS)
+)
+
+
+class Server(HTTPServer):
+    """Refuses heads of too many lines (431, RFC 6585) and closes."""
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        read = stream.read_until_regex
+
+        async def bounded(regex: bytes, max_bytes: int | None = None) -> bytes:
+            head = await read(regex, max_bytes=max_bytes)
+            if head.count(b"\n") > MAX_LINES + 2:
+                await stream.write(_TOO_MANY_LINES)
+                stream.close()
+                raise StreamClosedError
+            return head
+
+        # It is heads alone that tornado reads by a pattern.
+        stream.read_until_regex = bounded  # type: ignore[method-assign]
+        super().handle_stream(stream, address)
+
+
+class BoundedApplication(Application):
+    """Gives a request of too many parameters to `TooManyParameters`, without them."""
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        return _Requests(self, super().start_request(server_conn, request_conn), server_conn, request_conn)
+
+
+class TooManyParameters(Handler):
+    async def _let_in(self) -> None:
+        raise BadRequest(f"the query has more than {MAX_PARAMETERS} parameters")
+
+
+class _Requests(HTTPMessageDelegate):
+    def __init__(
+        self, application: Application, usual: HTTPMessageDelegate, server_conn: object, request_conn: HTTPConnection
+    ) -> None:
+        self._application = application
+        self._delegate = usual
+        self._connections = {"server_connection": server_conn, "connection": request_conn}
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        assert isinstance(start_line, RequestStartLine)  # noqa: S101
+        path, _, query = start_line.path.partition("?")
+        if query.count("&") >= MAX_PARAMETERS:
+            start_line = start_line._replace(path=path)
+            request = HTTPServerRequest(start_line=start_line, headers=headers, **self._connections)  # type: ignore[arg-type]
+            arguments = self._application.settings["default_handler_args"]
+            self._delegate = self._application.get_handler_delegate(request, TooManyParameters, arguments)
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._delegate.data_received(chunk)
+
+    def finish(self) -> None:
+        self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        self._delegate.on_connection_close()
