@@ -40,9 +40,11 @@ SECRET_LENGTH = 255
 LONGEST_TIMEOUT = 3650 * 86400
 """Seconds."""
 LARGEST_ID = 2**63 - 1
+KERNEL_FOLDERS = ("proc", "sys", "dev")
+"""Of a container's root: what the kernel and the runtime put there, and programs trust."""
 
 _COMPONENT = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_HOST = rf"(?:{_COMPONENT}(?:\.{_COMPONENT})*|\[[0-9A-Fa-f:]+\])(?::(?P<port>[0-9]{{1,5}}))?"
+_HOST = rf"{_COMPONENT}(?:\.{_COMPONENT})*(?::(?P<port>[0-9]{{1,5}}))?"
 _PATH = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 # The first part is a host if it looks like one, as the docker command reads it; else it is a path's first part.
 _REPOSITORY = re.compile(rf"(?:(?P<host>{_HOST})/)?{_PATH}(?:/{_PATH})*", re.ASCII)
@@ -104,13 +106,19 @@ def _repository(text: str) -> str:
     if len(text) > IMAGE_LENGTH:
         raise ValueError(f"must be at most {IMAGE_LENGTH} characters")
     match = _REPOSITORY.fullmatch(text)
+    if match and not _has_host(match) and text != text.lower():
+        raise ValueError("must be in lower case, except for the registry's host, which has a dot or a port")
     if match:
+        if len(_qualified(text, match)) > IMAGE_LENGTH:
+            raise ValueError(f"must be at most {IMAGE_LENGTH} characters, with docker.io/library/ where Docker adds it")
         if match["port"] and not 1 <= int(match["port"]) <= 65535:
             raise ValueError(f"there is no port {match['port']}")
         if re.fullmatch(r"[0-9a-f]{64}", text):
             raise ValueError("must not be 64 hexadecimal digits, which would be an image's id")
         return text
     last = text.rpartition("/")[2]
+    if text.startswith("["):
+        raise ValueError("must name the registry's host by a name or an IPv4 address: Docker before 26 takes no other")
     if "://" in text:
         raise ValueError("must begin with the registry's host, without https://")
     if "@" in last or ":" in last:
@@ -120,6 +128,19 @@ def _repository(text: str) -> str:
     raise ValueError(
         "is no image repository; right: [HOST[:PORT]/]PATH in lower case, as in index.example.com/team/app"
     )
+
+
+def _has_host(match: re.Match[str]) -> bool:
+    """Whether the first part is a host, and no part of a path."""
+    host = match["host"] or ""
+    return host == "localhost" or "." in host or ":" in host
+
+
+def _qualified(text: str, match: re.Match[str]) -> str:
+    """The name as Docker completes it, before it looks at its length."""
+    if _has_host(match):
+        return text
+    return f"docker.io/{text}" if "/" in text else f"docker.io/library/{text}"
 
 
 def _tag(text: str) -> str:
@@ -190,7 +211,14 @@ def _mounts(values: list[dict[str, str]]) -> list[dict[str, str]]:
         if set(value) != {"name", "path"}:
             raise ValueError('each must be {"name": …, "path": …} and nothing else')
         path = value["path"]
-        if not path.startswith("/") or posixpath.normpath(path) != path or path == "/" or len(path) > 4095:
+        # two slashes at the beginning are one to Linux, and not to normpath
+        plain = posixpath.normpath("/" + path.lstrip("/"))
+        if plain == "/" or plain.split("/")[1] in KERNEL_FOLDERS:
+            raise ValueError(
+                f"{shown(path)!r} cannot be mounted at: nothing may cover /, /proc, /sys or /dev, or be in the latter"
+                " three; right: a folder of its own, as in /data"
+            )
+        if not path.startswith("/") or plain != path or not path.isprintable() or len(path) > 4095:
             raise ValueError(f"{shown(path)!r} cannot be mounted at; right: a plain absolute path, as in /data")
     paths = [value["path"] for value in values]
     if len(set(paths)) < len(paths):
