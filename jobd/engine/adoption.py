@@ -36,7 +36,7 @@ class Adoption:
     async def adopt(self, region: ServedRegion, rows: list[Exec]) -> None:
         """These execs are this daemon's now: find out how each stands and go on from there."""
         for row in rows:
-            live = LiveExec(row, region)
+            live = LiveExec(row, region, cut_off="the jobd that had it ended")
             self._live.add(live)
             self._endings.unsettled.add(live)
         await self.settle(region)
@@ -123,7 +123,8 @@ class Adoption:
         if await self._was_started(region, handle) is False:
             await self._wait_anew(live)
         else:
-            words = "its daemon ended while it was being started, and nothing can tell whether it ran"
+            why = live.cut_off or "its start was cut off"
+            words = f"{why}, while it was being started; nothing can tell whether it ran"
             await self._endings.conclude(live, outcome.lost(words))
         return True
 

@@ -12,7 +12,7 @@ import pluggy
 
 from jobd import journal
 from jobd.config import Settings
-from jobd.engine import recordings
+from jobd.engine import host_paths, recordings
 from jobd.engine.adoption import Adoption
 from jobd.engine.dispatcher import Dispatcher
 from jobd.engine.ending import Endings
@@ -61,7 +61,14 @@ class Engine:
         self._settings = settings
         self._lease = lease
         self._on_lost_place = on_lost_place
-        self.regions = {name: ServedRegion(settings.regions[name], executor) for name, executor in executors.items()}
+        self.regions = {
+            name: ServedRegion(
+                settings.regions[name],
+                executor,
+                host_paths.of_region(settings.regions[name].options, settings.mounts),
+            )
+            for name, executor in executors.items()
+        }
         self._live = LiveExecs()
         self._secrets = Secrets(database, Keyring(settings.jobd.key_file))
         self._followers = Followers(database, self.regions, settings.execs.max_log, self._secrets, self._recording)
@@ -234,7 +241,8 @@ class Engine:
         try:
             health = await region.call(region.executor.check)
             if not health.ok:
-                raise RegionUnavailable(health.message or "it gives no reason")
+                log.info("region %s does not answer: %s", region.name, health.message)
+                raise RegionUnavailable(region.host_paths.hidden(health.message) or "it gives no reason")
             region.engine = health.engine
             identity = await region.call(region.executor.identity)
             bound = await self._database.write(daemons.bind_region, region.name, identity)
@@ -251,7 +259,7 @@ class Engine:
             return False
         except Exception as error:  # a plugin's fault: an answer that is none
             log.exception("region %s cannot be opened", region.name)
-            region.down = f"{type(error).__name__}: {error}"
+            region.down = region.host_paths.hidden(f"{type(error).__name__}: {error}")
             return False
         return True
 

@@ -284,6 +284,7 @@ class Dispatcher:
     async def _postpone(self, live: LiveExec, error: RegionUnavailable) -> None:
         """The region went away. Without a handle the exec waits again; with one it may have been started."""
         self._endings.region_failed(live.region, error.message)
+        live.cut_off = error.message
         if live.row.handle is not None:
             await self._database.write(lifecycle.set_message, live.row, live.told(error.message))
             self._endings.unsettled.add(live)

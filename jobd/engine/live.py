@@ -1,6 +1,7 @@
 """The execs that this daemon owns now, as the engine holds them in memory."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from jobd.executor import Handle
 from jobd.masking import Mask
 from jobd.recording import Recording
 from jobd.store.tables import Exec
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -33,6 +36,8 @@ class LiveExec:
     """Its output, where its executor gives it while it runs."""
     deadline: float | None = None
     """Loop time at which its timeout is over."""
+    cut_off: str | None = None
+    """What came between, in words, when it is not known whether it was started."""
 
     def in_log(self) -> AbstractContextManager[None]:
         """Lines logged within name this exec and its job."""
@@ -43,12 +48,28 @@ class LiveExec:
         return None if self.row.handle is None else Handle(self.row.handle, self.row.image_digest)
 
     def told(self, words: str | None) -> str | None:
-        """Words of foreign origin as they may be told: engines repeat what they were given."""
-        return self.mask.text(words) if words and self.mask else words
+        """Words of foreign origin as they may be told: engines repeat what they were given, and name their host's
+        paths, which the log has.
+        """
+        if not words:
+            return words
+        masked = self.mask.text(words) if self.mask else words
+        shown = self.region.host_paths.hidden(masked, self._own_paths())
+        if shown != masked:
+            log.info("exec %s: %s", self.row.id, masked)
+        return shown
+
+    def _own_paths(self) -> set[str]:
+        """Those that the job names itself."""
+        return {*(self.row.command or "").replace("'", " ").replace('"', " ").split(), *_targets(self.row)}
 
     @property
     def is_running(self) -> bool:
         return bool(self.row.status == "R")
+
+
+def _targets(row: Exec) -> list[str]:
+    return [mount["path"] for mount in row.mounts or []]
 
 
 class LiveExecs:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from jobd import journal
 from jobd.config import RegionSettings
+from jobd.engine.host_paths import HostPaths
 from jobd.errors import ExecutorError, RegionUnavailable, StartFailed
 from jobd.executor import Executor, Handle
 from jobd.threads import Threads
@@ -41,12 +42,13 @@ class ServedRegion:
     but itself: its threads are its own, those for pulls, stops and long logs apart from those for everything else.
     """
 
-    def __init__(self, settings: RegionSettings, executor: Executor) -> None:
+    def __init__(self, settings: RegionSettings, executor: Executor, host_paths: HostPaths) -> None:
         self.name = settings.name
         self.settings = settings
         self.executor = executor
+        self.host_paths = host_paths
         self.down: str | None = "not asked yet"
-        """Why the region cannot be used now, in words; None while it can."""
+        """Why the region cannot be used now, in words for everybody; None while it can."""
         self.engine = ""
         self.answered_at = 0.0
         """Unix time of the last answer, an error that the contract knows being one."""
@@ -139,8 +141,13 @@ class ServedRegion:
         try:
             async with asyncio.timeout(seconds):
                 answer: Result = await pool.call(journal.carried(method), *args)
-        except RegionUnavailable:
-            raise
+        except RegionUnavailable as error:
+            # It is told of the region to all: paths of its host are for the log.
+            words = self.host_paths.hidden(error.message)
+            if words == error.message:
+                raise
+            log.info("region %s: %s", self.name, error.message)
+            raise RegionUnavailable(words) from error
         except ExecutorError:
             self.answered_at = time.time()
             raise

@@ -1,5 +1,6 @@
 """The connection to a Docker engine, and what its errors mean."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ import urllib3
 from docker.errors import APIError, DockerException
 
 from jobd.errors import ExecutorError, RegionUnavailable
+
+log = logging.getLogger(__name__)
 
 POOL_SIZE = 32
 """Connections kept open: as many as jobd has threads for one region."""
@@ -42,6 +45,7 @@ def translated(place: str, unexpected: type[ExecutorError] = RegionUnavailable) 
         words = error.explanation or str(error)
         if _HALF_AWAY.search(words):
             raise RegionUnavailable(f"Docker at {place} is not ready: {words}") from error
+        log.info("Docker at %s: %s", place, words)
         raise unexpected(readable(words)) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, DockerException, OSError) as error:
         raise RegionUnavailable(f"Docker at {place} cannot be reached: {_cause(error)}") from error
@@ -56,14 +60,28 @@ _RUNTIME = re.compile(
     re.DOTALL,
 )
 _SOURCE_LINE = re.compile(r"\b\w+\.go:\d+: ")
+_UNKNOWN = re.compile(r": unknown(?=:|\.?$)\.?")
+"""What containerd makes of an error's kind; Docker puts it at the end, or before words of its own."""
 _EXEC = re.compile(r'^exec: "([^"]+)": (?:stat \S+: )?(.*)$', re.DOTALL)
+_IS_FOLDER = re.compile(r": is a directory: permission denied$")
+_ADVICE = re.compile(r": Are you trying to mount a directory onto a file.*$", re.DOTALL)
+_MOUNT = re.compile(r'^(?:error )?mounting ".*?" to rootfs at "(.*?)"(?::| caused:) (?:.*: )?(.*)$', re.DOTALL)
+_NOT_MOUNTED = re.compile(r'^"[^"]*" ')
+_NO_SOURCE = re.compile(r"^invalid mount config for type .*: bind source path does not exist: .*$", re.DOTALL)
 
 
 def readable(words: str) -> str:
-    """The engine's words without the chain of who called whom: `/bin: permission denied`."""
+    """The engine's words without the chain of who called whom, and without the source of a mount: `/bin: permission
+    denied`, or of newer engines `/bin: is a directory`.
+    """
     words = _SOURCE_LINE.sub("", _RUNTIME.sub("", words)).strip()
-    words = re.sub(r"(: unknown)+\.?$", "", words)
-    return _EXEC.sub(r"\1: \2", words) or "Docker gave no reason"
+    words = _ADVICE.sub("", _UNKNOWN.sub("", words))
+    if _NO_SOURCE.match(words):
+        return "the source of a mount does not exist on the region's host"
+    mount = _MOUNT.match(words)
+    if mount:
+        return f"nothing can be mounted at {mount[1]}: {_NOT_MOUNTED.sub('it ', mount[2])}"
+    return _IS_FOLDER.sub(": is a directory", _EXEC.sub(r"\1: \2", words)) or "Docker gave no reason"
 
 
 def _cause(error: BaseException) -> str:

@@ -65,6 +65,12 @@ def test_memory_over_the_size_is_out_of_memory(run: Callable[..., dict[str, Any]
     assert "XXS" in ended["message"]
 
 
+def test_a_success_with_a_process_killed_for_memory_says_so(run: Callable[..., dict[str, Any]]) -> None:
+    ended = run("sh -c 'tail /dev/zero; exit 0'")
+    assert (ended["status"], ended["exit_code"]) == ("S", 0)
+    assert ended["message"] == "one of its processes was killed, as it used more memory than its size XXS has"
+
+
 def test_both_streams_are_kept(daemon: Daemon, run: Callable[..., dict[str, Any]]) -> None:
     ended = run("sh -c 'echo out; echo err >&2'")
     assert sorted(daemon.output(ended).splitlines()) == [b"err", b"out"]

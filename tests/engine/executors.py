@@ -294,6 +294,19 @@ class CutStartExecutor(MemoryExecutor):
         raise RegionUnavailable("connection reset")
 
 
+class StuckStartExecutor(MemoryExecutor):
+    """`start` hangs until `released`, and then does nothing."""
+
+    def __init__(self, region: Region, world: World | None = None) -> None:
+        super().__init__(region, world)
+        self.released = threading.Event()
+        self.asked = threading.Event()
+
+    def start(self, handle: Handle) -> None:
+        self.asked.set()
+        self.released.wait(30)
+
+
 class BrokenStartExecutor(MemoryExecutor):
     """Starts the run, and then stumbles over the answer."""
 

@@ -21,6 +21,7 @@ from tests.engine.executors import (
     LyingExecutor,
     MemoryExecutor,
     SlowExecutor,
+    StuckStartExecutor,
 )
 
 pytestmark = pytest.mark.gen_test(timeout=30)
@@ -137,7 +138,34 @@ async def test_a_start_of_which_nobody_can_tell_is_lost(bench: Bench) -> None:
     engine = await bench.engine(executor)
     ended = await bench.until(await bench.trigger(engine), "F")
     assert ended.reason == "lost"
+    assert ended.message == "connection reset, while it was being started; nothing can tell whether it ran"
     assert bench.world.starts_of(ended.id) == 0
+
+
+async def test_one_that_a_former_daemon_was_starting_says_that_the_daemon_ended(bench: Bench) -> None:
+    bench.world.forgot_starts = True
+    executor = bench.executor(StuckStartExecutor)
+    engine = await bench.engine(executor)
+    row = await bench.trigger(engine)
+    await bench.eventually(executor.asked.is_set, "the start is under way")
+    engine.abandon()
+    bench.world.containers.clear()
+    await bench.engine(bench.executor())
+    ended = await bench.until(row, "F")
+    executor.released.set()
+    assert ended.reason == "lost"
+    said = "the jobd that had it ended, while it was being started; nothing can tell whether it ran"
+    assert ended.message == said
+
+
+async def test_a_success_with_a_process_killed_for_memory_says_so(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.end(row.id, 0, oom_killed=True)
+    ended = await bench.until(row, "S", "F")
+    said = "one of its processes was killed, as it used more memory than its size XXS has"
+    assert (ended.status, ended.message) == ("S", said)
 
 
 async def test_no_more_run_at_once_than_the_region_allows(bench: Bench) -> None:

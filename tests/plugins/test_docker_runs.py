@@ -148,7 +148,7 @@ def test_a_mount_is_there_and_cannot_be_written_to(bench: Bench, tmp_path):
 
 
 def test_a_mount_whose_source_is_not_there_is_told(bench: Bench):
-    with pytest.raises(StartFailed, match=r"/no/such/folder"):
+    with pytest.raises(StartFailed, match=r"^the source of a mount does not exist on the region's host$"):
         bench.start(bench.spec("true", mounts=(Mount("/no/such/folder", "/data"),)))
 
 
@@ -168,15 +168,19 @@ def test_a_program_that_ends_with_127_is_not_taken_for_one(bench: Bench):
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [("/bin", "/bin: permission denied"), ("no-such", "no-such: executable file not found in $PATH")],
+    [
+        # runc 1.1.5, and later ones
+        ("/bin", ("/bin: permission denied", "/bin: is a directory")),
+        ("no-such", ("no-such: executable file not found in $PATH",)),
+    ],
 )
-def test_without_an_init_it_fails_to_start(image: str, command: str, words: str):
+def test_without_an_init_it_fails_to_start(image: str, command: str, words: tuple[str, ...]):
     bench = docker_bench(image, init=False)
     try:
         handle = bench.create(bench.spec(command, "bash"))
         with pytest.raises(StartFailed) as told:
             bench.executor.start(handle)
-        assert told.value.message == words
+        assert told.value.message in words
         assert bench.status(handle).state is State.CREATED
         assert bench.executor.was_started(handle) is False
     finally:
