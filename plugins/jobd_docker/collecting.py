@@ -8,7 +8,7 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from itertools import chain, count
@@ -21,6 +21,7 @@ from jobd.executor import Collected, OutputSink
 from jobd_docker import attaching, events, logs
 from jobd_docker.attaching import Attachment, Attachments, Connection
 from jobd_docker.client import translated
+from jobd_docker.logs import Frame
 from jobd_docker.rereading import Rereading, survey
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,9 @@ WORDS_AWAY = "Docker was away while it ran"
 
 
 class Collector:
-    """All outputs of one region. `dial` connects to the engine, `session` numbers the event stream that goes on."""
+    """All outputs of one region. `dial` connects to the engine, `session` numbers the event stream that goes on, and
+    `first_run` leaves of a container's frames those that are not of a later run.
+    """
 
     def __init__(
         self,
@@ -45,10 +48,12 @@ class Collector:
         client: Callable[[], docker.APIClient],
         dial: Callable[[], Connection],
         session: Callable[[], int],
+        first_run: Callable[[str, Iterator[Frame]], Iterator[Frame]],
     ) -> None:
         self._place = place
         self.client = client
         self.session = session
+        self.first_run = first_run
         self._name = name
         self._dial = dial
         self._offset = timedelta()
@@ -196,7 +201,8 @@ class RunOutput(Collected):
                         return False
                     self._rereading, begins_with = Rereading(self._sink), found.first if found.is_whole else None
                 rereading = self._rereading
-                frames = logs.kept_frames(client, self._container, rereading.since)
+                kept = logs.kept_frames(client, self._container, rereading.since)
+                frames = self._collector.first_run(self._container, kept)
                 if not rereading.has_begun:
                     first = next(frames, None)
                     if first is None:

@@ -4,7 +4,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -37,7 +37,7 @@ from jobd_docker.client import readable, translated
 from jobd_docker.collecting import Collector
 from jobd_docker.collection import Collection
 from jobd_docker.first_runs import FirstRuns
-from jobd_docker.logs import Reading
+from jobd_docker.logs import Frame, Reading
 from jobd_docker.options import JOBD_NETWORK, ContainerOptions, DockerOptions
 
 FEW = 3
@@ -75,7 +75,9 @@ class EngineExecutor(Executor):
         self._watches: list[events.Watch] = []
         self._first_runs = FirstRuns()
         self._on_start: Callable[[Handle], None] = lambda handle: None
-        self._collector = Collector(region.name, lambda: self.place, self.client, self.dial, self._session)
+        self._collector = Collector(
+            region.name, lambda: self.place, self.client, self.dial, self._session, self._first_frames
+        )
 
     @property
     def place(self) -> str:
@@ -255,11 +257,17 @@ class EngineExecutor(Executor):
         with translated(self.place):
             try:
                 chunks = reading.chunks(self.client())
-                yield from self._first_runs.output(handle.id, chunks, partial(self._was_started_again, handle))
+                again = partial(self._was_started_again, handle)
+                yield from self._first_runs.output(handle.id, chunks, lambda chunk: chunk.time, again)
             except APIError as error:
                 if _is_gone(error) or error.status_code == 409:
                     raise HandleGone(f"no such container: {handle.id}") from error
                 raise
+
+    def _first_frames(self, container: str, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Of a container's files, what its first run wrote."""
+        again = partial(self._was_started_again, Handle(container))
+        return self._first_runs.output(container, frames, Frame.at, again)
 
     def _was_started_again(self, handle: Handle) -> bool:
         """Waits a little, as the engine notes a start after the program's own first words."""

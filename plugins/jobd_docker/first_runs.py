@@ -9,10 +9,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from jobd.executor import LogChunk, State, Status
+from jobd.executor import State, Status
 from jobd_docker.containers import DAEMON
+
+Piece = TypeVar("Piece")
 
 EVENTS = ("start", "die", "oom")
 """The events that have to be noted."""
@@ -126,19 +128,23 @@ class FirstRuns:
         )
 
     def output(
-        self, container: str, chunks: Iterator[LogChunk], was_started_again: Callable[[], bool]
-    ) -> Iterator[LogChunk]:
+        self,
+        container: str,
+        pieces: Iterator[Piece],
+        time_of: Callable[[Piece], datetime],
+        was_started_again: Callable[[], bool],
+    ) -> Iterator[Piece]:
         """The output of the first run alone. What is later than its end is of another, unless a clock was set back:
         then `was_started_again`, which asks the engine, says no.
         """
         is_first = False
-        for chunk in chunks:
+        for piece in pieces:
             until = None if is_first else self._output_until(container)
-            if until is not None and chunk.time > until:
+            if until is not None and time_of(piece) > until:
                 if was_started_again():
                     return
                 is_first = True
-            yield chunk
+            yield piece
 
     def _output_until(self, container: str) -> datetime | None:
         with self._lock:

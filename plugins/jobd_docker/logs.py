@@ -32,6 +32,9 @@ class Frame:
     time: bytes
     data: bytes
 
+    def at(self) -> datetime:
+        return datetime.fromisoformat(self.time.decode())
+
 
 class Reading:
     """One request for a container's output. `cut` ends it from another thread, whatever carries the connection."""

@@ -79,16 +79,20 @@ def test_the_first_run_is_what_is_told_of_a_container_that_was_started_again(
 
 
 @pytest.mark.parametrize("is_stopped", [False, True])
-def test_what_was_started_again_while_nobody_watched_is_found(bench: Bench, engine: docker.APIClient, is_stopped: bool):
-    handle = running(bench)
-    restart(engine, handle)
-    if is_stopped:
-        engine.kill(handle.id)
-    later = bench.build(bench.installation)
-    try:
-        assert_first_run(later, handle)
-    finally:
-        later.close()
+def test_what_was_started_again_while_nobody_watched_is_found(is_stopped: bool):
+    # an engine that nobody else keeps busy, so that it remembers
+    with started_engine() as own, bench_on(own) as bench:
+        handle = running(bench)
+        client = docker.APIClient(own.socket, version="auto")
+        restart(client, handle)
+        if is_stopped:
+            client.kill(handle.id)
+        client.close()
+        later = bench.build(bench.installation)
+        try:
+            assert_first_run(later, handle)
+        finally:
+            later.close()
 
 
 def test_it_is_found_among_many_that_run(bench: Bench, engine: docker.APIClient):
