@@ -15,7 +15,7 @@ from pathlib import Path
 import pluggy
 from tornado.netutil import bind_sockets
 
-from jobd import data_dir, journal, plugins
+from jobd import data_dir, journal, plugins, zone_rules
 from jobd.api.base import Services
 from jobd.api.heads import Server
 from jobd.api.routes import application
@@ -66,6 +66,7 @@ def _prepared(settings: Settings, opened: contextlib.ExitStack) -> Database:
         # From here on the file has a header: with a daemon's id beside it, an empty one was emptied.
         database.read_sync(_nothing)
     journal.configure(settings.log, daemon_id(settings.jobd.data_dir))
+    _tell_zone_rules()
     data_dir.close_to_others(settings)
     database.migrate(then=lambda: _prepare(settings))
     return database
@@ -147,6 +148,11 @@ class Daemon:
         log.error("another start of this daemon has taken its place")
         self._exit_code = 1
         self._over.set()
+
+
+def _tell_zone_rules() -> None:
+    rules = zone_rules.in_use()
+    log.log(logging.WARNING if rules.is_older else logging.INFO, "time zone rules: %s", rules)
 
 
 def _lock_paths(settings: Settings) -> list[Path]:

@@ -1,6 +1,5 @@
 """Local time in a zone: from wall clock to instant and back, gaps and overlaps included."""
 
-import difflib
 from bisect import bisect_left
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -8,9 +7,10 @@ from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
+from jobd import zone_rules
 from jobd.errors import ScheduleError
+from jobd.schedule_zone_names import meant_by
 
-EXAMPLE = "Asia/Shanghai"
 MICROSECOND = timedelta(microseconds=1)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 ZONES_BEGIN, ZONES_CHANGE_UNTIL = 1840, 2100
@@ -19,6 +19,7 @@ ZONES_BEGIN, ZONES_CHANGE_UNTIL = 1840, 2100
 
 @lru_cache(maxsize=1)
 def _names() -> frozenset[str]:
+    zone_rules.in_use()
     return frozenset(available_timezones())
 
 
@@ -26,10 +27,9 @@ def find_zone(name: str) -> ZoneInfo:
     """The IANA zone `name`, case as in the database; ScheduleError (field `schedule_timezone`) if there is none."""
     if name in _names():
         return ZoneInfo(name)
-    close = difflib.get_close_matches(name[:64], _names(), n=1)
-    right = close[0] if close else EXAMPLE
-    message = f"schedule_timezone {name[:64]!a} is no IANA time zone; right: {right}"
-    raise ScheduleError(message, field="schedule_timezone", example=right)
+    meant = meant_by(name, _names())
+    message = f"schedule_timezone {name[:64]!a} is no IANA time zone{meant.why}; right: {meant.advice}"
+    raise ScheduleError(message, field="schedule_timezone", example=meant.right)
 
 
 def local(at: datetime, zone: tzinfo) -> datetime:

@@ -29,8 +29,10 @@ LAYERS = [
         "jobd.schedule_text",
         "jobd.schedule_words",
         "jobd.schedule_zone",
+        "jobd.schedule_zone_names",
         "jobd.systemd",
         "jobd.threads",
+        "jobd.zone_rules",
     },
     {
         "jobd.data_dir",

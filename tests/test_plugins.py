@@ -10,7 +10,7 @@ from pathlib import Path
 import pluggy
 import pytest
 
-from jobd import hookspecs, plugins
+from jobd import hookspecs, plugins, zone_rules
 from jobd.config import load
 from jobd.errors import ConfigError
 from jobd.executor import Executor, Options, Region
@@ -112,7 +112,8 @@ print(plugins.build_executors(kinds, settings, "i1")["SHANGHAI1"].identity())
 
 def test_check_config_is_content_with_it(python):
     ran = python(CHECK, ONE_REGION)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "jobd.ini: ok, 1 region (SHANGHAI1)\n", "")
+    rules = f"time zone rules: {zone_rules.in_use()}\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"jobd.ini: ok, 1 region (SHANGHAI1)\n{rules}", "")
 
 
 def test_a_wrong_option_of_it_stops_check_config_with_its_line(python):

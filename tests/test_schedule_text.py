@@ -1,6 +1,7 @@
 """What is refused, and how the refusal helps."""
 
 from datetime import UTC, datetime
+from itertools import chain
 
 import pytest
 from hypothesis import example, given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from jobd.errors import ScheduleError
 from jobd.schedule import check_timezone, parse
+from jobd.schedule_zone_names import ABBREVIATIONS, ALIASES
 
 ANCHOR = datetime(2026, 5, 4, tzinfo=UTC)
 
@@ -130,6 +132,42 @@ def test_a_zone_that_is_none_is_refused_under_its_own_field(name):
             ask()
         assert list(caught.value.fields) == ["schedule_timezone"]
         check_timezone(caught.value.example)
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("Asia/Peking", "right: Asia/Shanghai"),
+        ("Asia/Beijing", "right: Asia/Shanghai"),
+        ("China Standard Time", "right: Asia/Shanghai"),
+        ("Europe/Munich", "right: Europe/Berlin"),
+        ("europe/berlin", "right: Europe/Berlin"),
+        ("Berlin", "right: Europe/Berlin"),
+        ("new york", "right: America/New_York"),
+        ("CST", "an abbreviation does not name one; right: America/Chicago or Asia/Shanghai"),
+        ("JST", "an abbreviation does not name one; right: Asia/Tokyo"),
+        ("UTC+8", "the zone of an offset has the other sign; right: Etc/GMT-8"),
+        ("-03:00", "the zone of an offset has the other sign; right: Etc/GMT+3"),
+        ("+05:30", "right: a name such as Asia/Shanghai"),
+        ("Mars", "right: a name such as Asia/Shanghai"),
+        ("Asia/Atlantis", "right: a name such as Asia/Shanghai"),
+    ],
+)
+def test_a_zone_is_told_what_was_meant_and_nothing_that_misleads(name, right):
+    with pytest.raises(ScheduleError) as caught:
+        check_timezone(name)
+    assert caught.value.message.endswith(right)
+
+
+@pytest.mark.parametrize("zone", sorted({*ALIASES.values(), *chain(*ABBREVIATIONS.values())}))
+def test_what_a_name_is_told_to_mean_is_a_zone(zone):
+    check_timezone(zone)
+
+
+@pytest.mark.parametrize("name", list(ALIASES))
+def test_no_name_that_is_a_zone_is_told_to_mean_another(name):
+    with pytest.raises(ScheduleError):
+        check_timezone(name)
 
 
 def test_a_misspelt_zone_is_told_the_one_that_was_meant():

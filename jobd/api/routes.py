@@ -51,6 +51,7 @@ TABLE: dict[str, type[Handler]] = {
     "/v1/schedule/preview": schedules.SchedulePreview,
     "/v1/regions": system.Regions,
     "/v1/sizes": system.Sizes,
+    "/v1/system": system.System,
     "/v1/generate-api-token": accounts.GenerateApiToken,
     "/v1/auth/profile": accounts.Profile,
     "/v1/tokens": tokens.Tokens,

@@ -57,6 +57,7 @@ RULES: dict[str, Rules] = {
     "/v1/schedule/preview": {"POST": SIGNED_IN},
     "/v1/regions": {"GET": SIGNED_IN},
     "/v1/sizes": {"GET": SIGNED_IN},
+    "/v1/system": {"GET": SIGNED_IN},
     "/healthz": {"GET": PUBLIC},
     "/readyz": {"GET": PUBLIC},
     "/metrics": {"GET": LOCAL},

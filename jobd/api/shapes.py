@@ -300,6 +300,21 @@ class SizePage(Page):
     results: list[Size]
 
 
+class TimeZoneRules(Shape):
+    version: str
+    """The edition of the IANA database, such as 2026f; `unknown` if it does not tell."""
+    source: str
+    """The folder or the package that it comes from."""
+    reason: str
+    """Why that one."""
+
+
+class System(Shape):
+    version: str
+    """Of jobd."""
+    time_zone_rules: TimeZoneRules
+
+
 class SignedIn(Shape):
     username: str
     token: str

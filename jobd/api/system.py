@@ -1,5 +1,6 @@
 """What may be chosen, and whether this daemon is well."""
 
+from jobd import __version__, zone_rules
 from jobd.api import render
 from jobd.api.base import Handler
 from jobd.api.render import Shape
@@ -40,6 +41,13 @@ class Sizes(Handler):
                 ]
             )
         )
+
+
+class System(Handler):
+    async def get(self) -> None:
+        rules = zone_rules.in_use()
+        zones = {"version": rules.version, "source": rules.source, "reason": rules.reason}
+        self.reply({"version": __version__, "time_zone_rules": zones})
 
 
 class Health(Handler):

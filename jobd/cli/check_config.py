@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from jobd import config, plugins
+from jobd import config, plugins, zone_rules
 from jobd.cli.options import configured
 from jobd.errors import ConfigError
 
@@ -24,3 +24,4 @@ def check_config(config_path: Path) -> None:
         sys.exit(1)
     count = len(settings.regions)
     click.echo(f"{config_path}: ok, {count} region{'s' if count > 1 else ''} ({', '.join(settings.regions)})")
+    click.echo(f"time zone rules: {zone_rules.in_use()}")

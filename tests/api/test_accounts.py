@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pluggy
 import pytest
 
-from jobd import hookspecs
+from jobd import __version__, hookspecs, zone_rules
 from jobd.api.sign_ins import MOST_FAILURES, MOST_FOR_USERNAME, MOST_FROM_ADDRESS, WINDOW, Failures
 from jobd.errors import TooManyRequests
 from jobd.hookspecs import AuthRequest, hookimpl
@@ -156,6 +156,13 @@ async def test_a_database_behind_its_schema_makes_it_unready_but_not_unhealthy(
     answer = await api.call("GET", "/readyz", token=None)
     assert (answer.status, answer.error["code"]) == (503, "service_unavailable")
     assert (await api.call("GET", "/healthz", token=None)).status == 200
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_the_system_tells_its_version_and_its_time_zone_rules(api: Api) -> None:
+    rules = zone_rules.in_use()
+    told = {"version": rules.version, "source": rules.source, "reason": rules.reason}
+    assert (await api.call("GET", "/v1/system")).json == {"version": __version__, "time_zone_rules": told}
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -94,6 +94,7 @@ POST   /v1/hooks/{id}/deliveries/{delivery_id}/redeliver absent  | 401  401  401
 POST   /v1/schedule/preview                              own     | 401  401  401  200  200  200  200  200  200  200
 GET    /v1/regions                                       own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 200+ 200+
 GET    /v1/sizes                                         own     | 401  401  401  200+ 200+ 200+ 200+ 200+ 200+ 200+
+GET    /v1/system                                        own     | 401  401  401  200  200  200  200  200  200  200
 POST   /v1/generate-api-token                            own     | 401  401  401  401  401  401  401  401  401  401
 GET    /v1/auth/profile                                  own     | 401  401  401  200  200  200  200  200  200  200
 PUT    /v1/auth/profile                                  own     | 401  401  401  409  409  409  403  403  409  409
@@ -308,7 +309,7 @@ def shown(answer: Answer) -> str:
 def asked() -> Iterator[tuple[str, str, str]]:
     """Each method, address and place; one place where an address knows none."""
     alike = {"/v1/auth/profile", "/v1/generate-api-token", "/v1/orgs", "/v1/users", "/v1/schedule/preview"}
-    alike |= {"/v1/regions", "/v1/sizes", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
+    alike |= {"/v1/regions", "/v1/sizes", "/v1/system", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
     for address, handler in routes.TABLE.items():
         for method in ("GET", "POST", "PUT", "DELETE"):
             if method in handler.methods():

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from jobd import __version__
+from jobd import __version__, zone_rules
 
 REGION = {"name": "BEIJING1", "executor": "docker", "ok": True, "engine": "Docker 20.10.24", "message": ""}
 
@@ -45,7 +45,9 @@ def test_plugins_are_listed_with_what_they_bring(run, plugin):
 
 
 def test_check_config_finds_the_configuration_here(run, ini):
-    assert run("check-config").exit_code == 0
+    checked = run("check-config")
+    assert checked.exit_code == 0
+    assert f"time zone rules: {zone_rules.in_use()}\n" in checked.stdout
     ini.write_text("[nonsense]\n")
     assert run("check-config").exit_code == 1
 

@@ -14,6 +14,14 @@ _REGION = {
     "message": "",
 }
 _SIZE = {"name": "XXS", "cpus": 0.15, "memory": 67108864, "is_default": True}
+_SYSTEM = {
+    "version": "1",
+    "time_zone_rules": {
+        "version": "2026f",
+        "source": "the package tzdata",
+        "reason": "newer than 2025b of /usr/share/zoneinfo",
+    },
+}
 _METRICS = (
     '# HELP jobd_build_info The version that runs.\n# TYPE jobd_build_info gauge\njobd_build_info{version="1"} 1.0\n'
 )
@@ -30,6 +38,9 @@ CALLS: Calls = {
     ),
     ("GET", "/v1/sizes"): Call(
         "list_sizes", "Choices", "List sizes", {200: answer("All of them.", shapes.SizePage, page([_SIZE]))}
+    ),
+    ("GET", "/v1/system"): Call(
+        "get_system", "Choices", "Show what the server runs on", {200: answer("That.", shapes.System, _SYSTEM)}
     ),
     ("GET", "/healthz"): Call(
         "get_health",
