@@ -22,7 +22,7 @@ class GenerateApiToken(Handler):
         address, database = self.request.remote_ip or "", self.services.database
         await self.services.sign_ins.check(address, said.username, said.password, database)
         by = Caller(said.username, {}, address=address, request_id=self.request_id)
-        token = await database.write(accounts.create_token, said.username, accounts.SIGN_IN, by)
+        token = await database.write(accounts.sign_in, said.username, by)
         self.reply({"username": said.username, "token": token})
 
     async def _said(self) -> Credentials:

@@ -139,6 +139,7 @@ def token(owned: Owned) -> Shape:
         "username": owned.username,
         "namespace": row.namespace,
         "access": row.access,
+        "made_by": row.made_by,
         "created_at": instant(row.created_at),
         "expires_at": instant(row.expires_at),
         "last_used_at": instant(row.last_used_at),

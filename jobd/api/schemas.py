@@ -225,7 +225,7 @@ class TokenCreate(Body):
     access: fields.TokenAccess | None = None
     """Null is `write`."""
     expires_at: Annotated[Instant, Field(strict=False)] | None = None
-    """When it stops working; null: never."""
+    """When it stops working, not later than the token that makes it; null: with that one, else never."""
 
 
 class UserCreate(Body):

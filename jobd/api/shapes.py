@@ -336,6 +336,8 @@ class Token(Shape):
     namespace: str | None
     """The only one that it opens; null: all that its user may use."""
     access: fields.TokenAccess
+    made_by: Id | None
+    """The token that it was made with, and with which it ends; null: its user, by password or at the command line."""
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None

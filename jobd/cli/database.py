@@ -33,6 +33,7 @@ TOKEN_COLUMNS: Columns = {
     "NAME": "name",
     "NAMESPACE": "namespace",
     "ACCESS": "access",
+    "MADE BY": "made_by",
     "CREATED": "created_at",
     "EXPIRES": "expires_at",
     "LAST USED": "last_used_at",
@@ -189,7 +190,7 @@ def list_tokens(config_path: Path, username: str | None, output: str) -> None:
 @click.argument("token_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 @configured
 def revoke(config_path: Path, token_id: int) -> None:
-    """Make a token stop working at once; `token list` tells its id."""
+    """Make a token and all that were made with it stop working at once; `token list` tells its id."""
     with opened(config_path) as database:
         database.write_sync(tokens.revoke, operator(), token_id)
     say(f"token {token_id} revoked")
@@ -232,5 +233,6 @@ def _shown_token(owned: Owned) -> dict[str, Any]:
         "name": row.name,
         "namespace": row.namespace,
         "access": row.access,
+        "made_by": row.made_by,
         **{name: at and at.isoformat(timespec="microseconds") for name, at in instants.items()},
     }

@@ -11,7 +11,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from jobd.errors import InvalidArgs, NotFound, PermissionDenied, Unauthorized
-from jobd.store import audit, namespaces, statements, token_text
+from jobd.store import audit, namespaces, statements, token_lineage, token_text
 from jobd.store.callers import EVERYBODY_IS_ADMIN, JOBD, Access, Caller, Role
 from jobd.store.clock import now
 from jobd.store.tables import Namespace, Token, User
@@ -20,6 +20,7 @@ __all__ = ["EVERYBODY_IS_ADMIN", "Caller"]
 
 ADMIN = "admin"
 SIGN_IN = "sign-in"
+"""The name of tokens that `sign_in` makes; others may have it too."""
 SIGN_INS_KEPT = 50
 """Tokens from `generate-api-token` kept for a user: a client that signs in for each call must not fill the table."""
 
@@ -109,6 +110,15 @@ def create_token(username: str, name: str, by: Caller = JOBD) -> str:
     return issue_token(username, name, by=by)[1]
 
 
+def sign_in(username: str, by: Caller) -> str:
+    """A token for whoever knew the password just now; the user's newest `SIGN_INS_KEPT` work. Raises NotFound."""
+    token, text = issue_token(username, SIGN_IN, by=by, is_sign_in=True)
+    kept = Token.select(Token.id).where(Token.user_id == token.user_id, Token.is_sign_in)
+    surplus = [row.id for row in kept.order_by(Token.id.desc()).offset(SIGN_INS_KEPT).limit(1000)]
+    Token.delete().where(Token.id.in_(surplus)).execute()
+    return text
+
+
 def issue_token(
     username: str,
     name: str,
@@ -116,11 +126,17 @@ def issue_token(
     access: Access = "write",
     expires_at: datetime | None = None,
     by: Caller = JOBD,
+    is_sign_in: bool = False,
 ) -> tuple[Token, str]:
-    """A new token of the user, for one namespace alone if that is named, and its text, which is kept nowhere.
+    """A new token of the user, for one namespace alone if that is named, and its text, which is kept nowhere. One that
+    is made with a token keeps within that one's bounds, and ends with it.
 
-    Raises NotFound, and InvalidArgs for a time that has passed or a namespace that the user may not read.
+    Raises NotFound, Unauthorized, and InvalidArgs for a time that has passed, a namespace that the user may not read,
+    or more than the token of `by` may give.
     """
+    maker = token_lineage.maker_of(by)
+    if maker is not None:
+        expires_at = token_lineage.bounded_by(maker, namespace, access, expires_at)
     found = user(username)
     at, text = now(), token_text.fresh()
     if expires_at is not None and expires_at <= at:
@@ -130,14 +146,11 @@ def issue_token(
         there = statements.find(Namespace, "name = ?", namespace)
         if there is None or not Caller(username, roles).may_read(namespace):
             raise InvalidArgs(f"{username!r} has no such namespace", {"namespace": [f"none of {username!r}"]})
-    said = {"name": name, "namespace": namespace, "access": access, "expires_at": expires_at}
+    said: dict[str, Any] = {"name": name, "namespace": namespace, "access": access, "expires_at": expires_at}
+    said["made_by"] = None if maker is None else maker.id
     secret = {"prefix": token_text.prefix(text), "digest": token_text.digest(text)}
-    token = Token.create(user_id=found.id, created_at=at, **said, **secret)
+    token = Token.create(user_id=found.id, created_at=at, is_sign_in=is_sign_in, **said, **secret)
     audit.record(by, "token.create", username, token.id, after=said, at=at)
-    if name == SIGN_IN:
-        kept = Token.select(Token.id).where(Token.user_id == found.id, Token.name == SIGN_IN)
-        surplus = [row.id for row in kept.order_by(Token.id.desc()).offset(SIGN_INS_KEPT).limit(1000)]
-        Token.delete().where(Token.id.in_(surplus)).execute()
     return token, text
 
 

@@ -87,7 +87,9 @@ class Member(Table):
 
 
 class Token(Table):
-    """`namespace`: the only one that it opens; None: all that its user may use."""
+    """`namespace`: the only one that it opens; None: all that its user may use. `made_by`: the token that it was made
+    with; None: its user, by password or at the command line.
+    """
 
     id = BigAutoField()
     user_id = BigIntegerField(index=True)
@@ -99,6 +101,8 @@ class Token(Table):
     access = CharField(max_length=8, default="write")
     expires_at = InstantField(null=True)
     last_used_at = InstantField(null=True)
+    made_by = BigIntegerField(null=True)
+    is_sign_in = BooleanField(default=False)
 
     class Meta:
         table_name = "tokens"
@@ -350,6 +354,7 @@ class Region(Table):
         table_name = "regions"
 
 
+Token.add_index(Token.made_by, where=SQL("made_by IS NOT NULL"), name="tokens_by_maker")
 Job.add_index(Job.namespace, Job.id, where=SQL("deleted_at IS NULL"), name="jobs_by_namespace")
 Job.add_index(Job.next_fire_at, where=SQL("next_fire_at IS NOT NULL"), name="jobs_due")
 Exec.add_index(Exec.job_id, Exec.seq, name="execs_by_job")

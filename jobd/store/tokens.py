@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from jobd.errors import NotFound
-from jobd.store import accounts, audit, statements
+from jobd.store import accounts, audit, statements, token_lineage
 from jobd.store.callers import Caller
 from jobd.store.clock import now
 from jobd.store.pages import Page, page_of
@@ -48,12 +48,11 @@ def get(caller: Caller, token_id: int) -> Owned:
 
 
 def revoke(caller: Caller, token_id: int) -> None:
-    """From now on it opens nothing. Raises NotFound."""
+    """From now on it opens nothing, nor does any that was made with it. Raises NotFound."""
     found = get(caller, token_id)
-    Token.delete().where(Token.id == token_id).execute()
-    token = found.token
-    said = {"name": token.name, "namespace": token.namespace, "access": token.access, "expires_at": token.expires_at}
-    audit.record(caller, "token.delete", found.username, token_id, said)
+    for token in token_lineage.delete(found.token):
+        before = {name: getattr(token, name) for name in ("name", "namespace", "access", "expires_at", "made_by")}
+        audit.record(caller, "token.delete", found.username, token.id, before)
 
 
 def note_use(token_id: int) -> None:

@@ -5,7 +5,7 @@ from peewee import SQL
 
 from jobd.errors import InvalidArgs, NotFound, PermissionDenied, StateConflict, Unauthorized
 from jobd.store import accounts
-from jobd.store.accounts import EVERYBODY_IS_ADMIN
+from jobd.store.callers import EVERYBODY_IS_ADMIN, JOBD
 from jobd.store.database import Database
 from jobd.store.tables import Token, User
 
@@ -97,7 +97,7 @@ def test_a_username_is_taken_once(database: Database) -> None:
 def test_a_client_that_signs_in_for_each_call_does_not_fill_the_table(database: Database) -> None:
     database.write_sync(accounts.create_user, "u")
     kept = database.write_sync(accounts.create_token, "u", "ci")
-    texts = [database.write_sync(accounts.create_token, "u", accounts.SIGN_IN) for _ in range(55)]
+    texts = [database.write_sync(accounts.sign_in, "u", JOBD) for _ in range(55)]
     assert database.read_sync(Token.select().count) == 51
     for text in (kept, texts[-1]):
         assert database.read_sync(accounts.authenticate, text)

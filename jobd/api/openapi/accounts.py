@@ -26,6 +26,7 @@ _TOKEN = {
     **_NEW_TOKEN,
     "id": 3,
     "username": "chennanfei",
+    "made_by": 1,
     "created_at": _AT,
     "expires_at": "2099-01-01T00:00:00.000000+00:00",
     "last_used_at": None,
@@ -87,7 +88,7 @@ _OWN: Calls = {
         "Accounts",
         "Create a token for the caller",
         {201: answer("The token.", shapes.NewToken, {**_TOKEN, "token": _SECRET}, _LOCATION)},
-        body=Body(TokenCreate, {"One that reads": _NEW_TOKEN, "The least": {"name": "laptop"}}),
+        body=Body(TokenCreate, {"One that reads": _NEW_TOKEN, "A minimal token": {"name": "laptop"}}),
     ),
     ("GET", "/v1/tokens/{token_id}"): Call(
         "get_token", "Accounts", "Show a token", {200: answer("The token.", shapes.Token, _TOKEN)}, refusals=(404,)
@@ -96,7 +97,7 @@ _OWN: Calls = {
         "revoke_token",
         "Accounts",
         "Revoke a token",
-        {204: empty("It works no longer.")},
+        {204: empty("Neither it nor any that was made with it works any longer.")},
         "An administrator may revoke anybody's.",
         refusals=(404,),
     ),
