@@ -14,7 +14,7 @@ start_jobd() {
     for try in 1 2 3; do
         URL=http://127.0.0.1:$(free_port)
         write_ini >"$RUN_DIR/jobd.ini"
-        setsid "$ROOT/.venv/bin/jobd" serve -c "$RUN_DIR/jobd.ini" >"$RUN_DIR/jobd.log" 2>&1 &
+        setsid "$VENV/bin/jobd" serve -c "$RUN_DIR/jobd.ini" >"$RUN_DIR/jobd.log" 2>&1 &
         JOBD_PID=$!
         wait_until_ready && break
         [[ $try -lt 3 ]] && grep -q 'cannot listen' "$RUN_DIR/jobd.log" || return 1
@@ -63,17 +63,17 @@ api() {
 
 # field NAME: that field of the JSON object on stdin.
 field() {
-    "$ROOT/.venv/bin/python" -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
+    "$VENV/bin/python" -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
 }
 
 # The ids of the scheduled runs in the list on stdin that have a record, oldest first.
 scheduled() {
-    "$ROOT/.venv/bin/python" -c '
+    "$VENV/bin/python" -c '
 import json, sys
 execs = json.load(sys.stdin)["results"]
 print(*(one["id"] for one in reversed(execs) if one["trigger_mode"] == "S"), sep="\n", end="")'
 }
 
 pretty() {
-    "$ROOT/.venv/bin/python" -m json.tool --no-ensure-ascii | sed 's/^/  /'
+    "$VENV/bin/python" -m json.tool --no-ensure-ascii | sed 's/^/  /'
 }

@@ -22,8 +22,8 @@ missing_packages() {
     for need in "$@"; do
         case $need in
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3 python3-venv ;;
-        curl | iptables | nginx | sqlite3 | wrk) command -v "$need" >/dev/null || echo "$need" ;;
-        docker) command -v docker >/dev/null || echo docker.io ;;
+        curl | iptables | nginx | openssl | sqlite3 | wrk) command -v "$need" >/dev/null || echo "$need" ;;
+        docker) command -v docker >/dev/null || docker_cli_package ;;
         dockerd) command -v dockerd >/dev/null || echo docker.io ;;
         busybox) busybox_is_static || echo busybox-static ;;
         postgresql) postgres_bin >/dev/null || echo postgresql ;;
@@ -33,6 +33,14 @@ missing_packages() {
         *) echo "missing_packages: no such need: $need" >&2 && return 2 ;;
         esac
     done | sort -u
+}
+
+# Debian 13 has Docker's command line in a package of its own, Debian 12 and Ubuntu have it in the engine's.
+docker_cli_package() {
+    (
+        . /etc/os-release
+        if [[ $ID == debian && ${VERSION_ID:-13} -ge 13 ]]; then echo docker-cli; else echo docker.io; fi
+    )
 }
 
 busybox_is_static() {
@@ -100,22 +108,54 @@ without_service_starts() {
     return "$status"
 }
 
-# Make $ROOT/.venv with jobd in it, editable, and the named extra. Does nothing when that is what stands there.
+# make_venv KIND: set VENV to $ROOT/.venv-KIND and make it, with jobd in it, editable. Does nothing when that is what
+# stands there, and refuses a folder that it did not make itself.
+#   demo    what jobd needs
+#   test    what the tests need besides
+#   lowest  the same, at the lowest versions that pyproject.toml takes
 make_venv() {
+    VENV=$ROOT/.venv-$1
     (
         # Two runs at once in one clone make it once.
         flock 9
-        local extra=${1:-} stamp
+        local stamp
         stamp=$(venv_stamp)
-        if grep -qsxF "$stamp" "$ROOT/.venv/.jobd${extra:+-$extra}"; then
-            echo "$ROOT/.venv is up to date"
+        if grep -qsxF "$stamp" "$VENV/.jobd"; then
+            echo "$VENV is up to date"
             return
         fi
-        echo "Making $ROOT/.venv: jobd${extra:+[$extra]} and what it needs"
-        python3 -m venv --clear "$ROOT/.venv" &&
-            "$ROOT/.venv/bin/pip" install -qq --disable-pip-version-check -e "$ROOT${extra:+[$extra]}" || return
-        echo "$stamp" | tee "$ROOT/.venv/.jobd" "$ROOT/.venv/.jobd${extra:+-$extra}" >/dev/null
+        if [[ -e $VENV && ! -e $VENV/.jobd ]]; then
+            echo "$VENV was not made by jobd's scripts: move it out of their way" >&2
+            return 1
+        fi
+        echo "Making $VENV: jobd and what it needs"
+        rm -rf "$VENV" && mkdir "$VENV" && : >"$VENV/.jobd" && python3 -m venv "$VENV" && install_jobd "$1" || return
+        echo "$stamp" >"$VENV/.jobd"
     ) 9<"$ROOT"
+}
+
+install_jobd() {
+    local pip=("$VENV/bin/pip" install -qq --disable-pip-version-check)
+    case $1 in
+    demo) "${pip[@]}" -e "$ROOT" ;;
+    test) "${pip[@]}" -e "$ROOT[test]" ;;
+    lowest)
+        lowest_versions >"$VENV/lowest.txt" && "${pip[@]}" -e "$ROOT[test]" --constraint "$VENV/lowest.txt"
+        ;;
+    esac
+}
+
+# The lower bound of each dependency, as the one version to be installed.
+lowest_versions() {
+    python3 - "$ROOT/pyproject.toml" <<'PYTHON'
+import re, sys, tomllib
+
+with open(sys.argv[1], "rb") as file:
+    project = tomllib.load(file)["project"]
+for requirement in project["dependencies"] + project["optional-dependencies"]["test"]:
+    name, version = re.fullmatch(r"([\w.-]+)>=([\w.]+)(?:,.*)?", requirement).groups()
+    print(f"{name}=={version}")
+PYTHON
 }
 
 # Changes with whatever an installed virtual environment depends on; the names of the packages are part of that.
