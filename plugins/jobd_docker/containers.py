@@ -14,6 +14,9 @@ INSTALLATION = "jobd.installation"
 DAEMON = "jobd.daemon"
 EXEC = "jobd.exec"
 
+SIGNALS_TO_GROUP = {"TINI_KILL_PROCESS_GROUP": "1"}
+"""Docker's init is tini, whose switch `-g` Docker does not pass on: this stands for it. The command sees it, too."""
+
 LOG_FILES = 5
 LOG_FILE = 4
 """Size of one in units of `max_log`. The oldest is dropped when the next begins and a line costs 28 bytes beyond its
@@ -49,7 +52,7 @@ def configuration(client: docker.APIClient, spec: RunSpec, options: ContainerOpt
     """Arguments of `create_container`, all but the name."""
     log_file = str(max(LOG_FILE * spec.max_log, SMALLEST_LOG_FILE))
     host = client.create_host_config(
-        init=options.init,
+        init=options.init != "no",
         mem_limit=spec.memory,
         memswap_limit=spec.memory,
         nano_cpus=round(spec.cpus * 1_000_000_000),
@@ -68,7 +71,7 @@ def configuration(client: docker.APIClient, spec: RunSpec, options: ContainerOpt
     return {
         "image": spec.image,
         "command": None if spec.argv is None else list(spec.argv),
-        "environment": dict(spec.environment),
+        "environment": {**spec.environment, **(SIGNALS_TO_GROUP if options.init == "group" else {})},
         "labels": labels(spec, region),
         "host_config": host,
         # else docker-py adds the proxies of the daemon's own ~/.docker/config.json

@@ -1,7 +1,7 @@
 """The INI keys of a region whose runs are Docker containers."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -37,6 +37,15 @@ def _bytes(value: object) -> object:
     return int(match[1]) * {"MB": 2**20, "GB": 2**30, "TB": 2**40}[match[2].upper()] if match else value
 
 
+def _init(value: object) -> object:
+    """`yes` and `no` as an INI file may say them; any other word stays."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    word = value.strip().lower() if isinstance(value, str) else value
+    return {"true": "yes", "on": "yes", "1": "yes", "false": "no", "off": "no", "0": "no"}.get(str(word), word)
+
+
+Init = Literal["yes", "no", "group"]
 Capability = Annotated[str, Field(pattern=r"^[A-Z_]+$")]
 
 
@@ -54,9 +63,10 @@ class ContainerOptions(Options):
     """Whether the container's own file system is read-only."""
     image_disk: Annotated[int | None, BeforeValidator(_bytes)] = None
     """Bytes that the engine's images may take; above it, unused ones are removed. None: none is ever removed."""
-    init: bool = True
+    init: Annotated[Init, BeforeValidator(_init)] = "yes"
     """Whether an init process runs the command: with it SIGTERM ends a shell. Without it a command that cannot be
-    executed fails to start, instead of ending with 126 or 127."""
+    executed fails to start, instead of ending with 126 or 127. `group`: the init passes signals on to the command's
+    whole process group, and not to the command alone."""
 
 
 class DockerOptions(ContainerOptions):

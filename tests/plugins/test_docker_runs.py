@@ -213,6 +213,29 @@ def test_what_ignores_sigterm_is_killed_after_the_grace(bench: Bench):
     assert (bench.status(handle).exit_code, bench.status(handle).oom_killed) == (137, False)
 
 
+@pytest.mark.parametrize(
+    ("text", "init"),
+    [
+        ("yes", "yes"),
+        ("true", "yes"),
+        ("On", "yes"),
+        (True, "yes"),
+        ("no", "no"),
+        ("off", "no"),
+        (False, "no"),
+        (" Group ", "group"),
+    ],
+)
+def test_init_is_yes_no_or_group(text, init: str):
+    assert DockerOptions(init=text).init == init
+
+
+@pytest.mark.parametrize("text", ["", "groups", "2", None])
+def test_another_init_is_refused(text):
+    with pytest.raises(ValueError, match=r"'yes', 'no' or 'group'"):
+        DockerOptions(init=text)
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The requests that the engine gets, without the API's version and the ids."""
