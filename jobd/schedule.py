@@ -154,7 +154,9 @@ class Interval(Schedule):
     def describe(self) -> dict[str, str]:
         if self.origin and self.times is not None and self.wall is not None:
             return words.describe_counted_back(self.times, self.period, self.wall, self.zone)
-        return words.describe_interval(self.times, self.period, self.wall, self.zone)
+        # when a schedule was set is told to the second
+        wall = self.wall.replace(microsecond=0) if self.wall and self.needs_anchor else self.wall
+        return words.describe_interval(self.times, self.period, wall, self.zone)
 
     def is_in_calendar(self, k: int) -> bool:
         """Whether slot `k` is not before year 1, in UTC and in the zone."""

@@ -96,7 +96,8 @@ def describe_cron(fields: CronSim, zone: tzinfo) -> dict[str, str]:
 
 def _clock(wall: datetime) -> str:
     spec = "auto" if wall.microsecond or wall.second else "minutes"
-    return wall.time().isoformat(spec)
+    text = wall.time().isoformat(spec)
+    return text.rstrip("0") if wall.microsecond else text
 
 
 def _amounts(period: Period) -> list[tuple[str, int]]:

@@ -438,6 +438,16 @@ def test_elapsed_time_has_no_notes():
     assert [schedule.notes(slot) for slot in first(schedule, 4)] == [[], [], [], []]
 
 
+def test_words_tell_a_written_start_in_full_and_when_a_schedule_was_set_to_the_second():
+    written = parse("R1/2026-03-05T16:00:23.4460Z/PT1H").describe()
+    assert written["en"] == "Runs once, at 2026-03-05 16:00:23.446 (UTC)."
+    at = SET_AT.replace(second=10, microsecond=105_678)
+    assert parse("R5/PT1H", anchor=at).describe() == {
+        "en": "Runs every hour from 2026-05-04 12:00:10 (UTC), 5 times in all.",
+        "zh": "从 2026-05-04 12:00:10 (UTC) 开始，每 1 小时执行一次，共 5 次。",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "zone", "english", "chinese"),
     [

@@ -35,7 +35,7 @@ def explain(output: str, text: str, tz: str | None, count: int) -> None:
 
     TEXT is an ISO 8601 repeating interval or a cron expression. One without a start is set now.
     """
-    found = explained(text, tz, datetime.now(UTC), count)
+    found = explained(text, tz, datetime.now(UTC).replace(microsecond=0), count)
     if output == "json":
         print_json(found)
         return

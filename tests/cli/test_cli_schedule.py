@@ -27,6 +27,11 @@ def test_a_text_without_a_start_begins_now():
     assert [slot["utc"][11:13] for slot in found["slots"]] == ["12", "13", "14"]
 
 
+def test_what_begins_now_begins_with_a_whole_second(run):
+    for output in ("table", "name", "json"):
+        assert "." not in run("schedule", "explain", "R5/PT1H", "-o", output).stdout.replace("in all.", "")
+
+
 def test_no_more_slots_are_shown_than_asked_for(run):
     result = run("schedule", "explain", "30 2 * * MON-FRI", "--count", "3", "-o", "name", "--tz", "Europe/Berlin")
     assert len(result.stdout.splitlines()) == 3
