@@ -1,7 +1,6 @@
 """Cron expressions: when they run, how they meet changed clocks, and what they say in words."""
 
 import random
-import sys
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from jobd.errors import ScheduleError
 from jobd.schedule import SlotRange, parse
+from tests.schedule_answers import calls, utc
 
 NOW = datetime(2026, 11, 24, 10, 11, 12, 500_000, tzinfo=UTC)
 ODD = {
@@ -23,26 +23,6 @@ ODD = {
     "Africa/Casablanca": [(2026, 2), (2026, 3)],
     "America/Havana": [(2026, 3), (2026, 11)],
 }
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
-def calls(ask) -> int:
-    """How many calls, of Python and of C, answering takes."""
-    count = 0
-
-    def profile(frame, event, argument):
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        ask()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def shown(text: str, count: int, zone: str | None = None, after: datetime = NOW) -> list[str]:
