@@ -201,7 +201,8 @@ class RunOutput(Collected):
                         return False
                     self._rereading, begins_with = Rereading(self._sink), found.first if found.is_whole else None
                 rereading = self._rereading
-                kept = logs.kept_frames(client, self._container, rereading.since)
+                # at the end all of it: what a clock that was set back has written has an earlier time
+                kept = logs.kept_frames(client, self._container, None if is_last else rereading.since)
                 frames = self._collector.first_run(self._container, kept)
                 if not rereading.has_begun:
                     first = next(frames, None)

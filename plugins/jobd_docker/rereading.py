@@ -32,6 +32,8 @@ class Place:
     """Whether the last frame has no newline."""
     is_bare: bool
     """Whether the last frame was empty: the line that it belongs to has ended."""
+    newest: bytes
+    """The latest of all times: a clock may have been set back."""
 
 
 class Rereading:
@@ -72,21 +74,23 @@ class Rereading:
     def read(self, frames: Iterable[Frame], is_last: bool) -> bool:
         """One reading, from `since` on; `is_last`: of a container that has ended. Whether there was anything new."""
         before = self._last
-        seen: dict[Stream, int] = {}
+        seen = 0
+        was_read = False
         is_joined = self._last is None
         for frame in frames:
             place = self._places.get(frame.stream)
-            if place is not None and frame.time < place.time:
+            # behind the last frame all is new, whatever the time: a clock may have been set back
+            if self._last is not None and not is_joined and place is not None and frame.time <= place.newest:
+                was_read = True
+                seen += (frame.stream, frame.time) == self._last[:2]
+                is_joined = seen == self._last[2]
                 continue
-            if place is not None and frame.time == place.time:
-                seen[frame.stream] = number = seen.get(frame.stream, 0) + 1
-                if number <= place.count:
-                    is_joined = is_joined or (frame.stream, frame.time, number) == self._last
-                    continue
             if not is_joined:
                 self._gap()
                 is_joined = True
             self._take(frame, place)
+        if was_read and not is_joined:
+            self._gap()
         if is_last:
             for stream, place in self._places.items():
                 if place.is_bare:
@@ -104,7 +108,8 @@ class Rereading:
             if place is not None and place.is_open:
                 # the engine drops the newline of a line of several parts
                 self._give(frame.stream, place.time, b"\n")
-            place = self._places[frame.stream] = Place(frame.time, 1, is_open, not frame.data)
+            newest = frame.time if place is None else max(frame.time, place.newest)
+            place = self._places[frame.stream] = Place(frame.time, 1, is_open, not frame.data, newest)
         self._last = (frame.stream, frame.time, place.count)
         self._give(frame.stream, frame.time, frame.data)
 
