@@ -39,9 +39,11 @@ class Listener(Protocol):
 
 
 class Recording:
-    """The output of one run, `limit` bytes of it. One thread adds; everybody else may look at it meanwhile."""
+    """The output of one run, `limit` bytes of it, in memory alone without a `folder` for its file. One thread adds;
+    everybody else may look at it meanwhile.
+    """
 
-    def __init__(self, limit: int, mask: Mask | None, folder: Path) -> None:
+    def __init__(self, limit: int, mask: Mask | None, folder: Path | None) -> None:
         self.mask = mask
         self.collected: Collected | None = None
         """What adds to it."""
@@ -162,7 +164,7 @@ class Recording:
 class Spool:
     """The first and the last bytes of what is added, `limit` / 2 each. Not safe for threads. Raises OSError."""
 
-    def __init__(self, limit: int, folder: Path) -> None:
+    def __init__(self, limit: int, folder: Path | None) -> None:
         self.size = 0
         """Bytes added so far, kept or not."""
         self._folder = folder
@@ -213,7 +215,7 @@ class Spool:
     def _append(self, area: "_Area", chunk: LogChunk) -> None:
         area.add(chunk)
         areas = (self._head, self._old, self._new)
-        if sum(len(each.memory) for each in areas) > IN_MEMORY:
+        if self._folder is not None and sum(len(each.memory) for each in areas) > IN_MEMORY:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
             for each in areas:

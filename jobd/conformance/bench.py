@@ -105,6 +105,20 @@ def collect(chunks: Iterator[LogChunk]) -> dict[str, bytes]:
     return streams
 
 
+class Collecting:
+    """A sink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.chunks: list[LogChunk] = []
+
+    def add(self, chunk: LogChunk) -> None:
+        self.chunks.append(chunk)
+
+    def gap(self) -> None:
+        """Nothing is missing where nothing goes wrong."""
+        raise AssertionError("a gap")
+
+
 class Ends:
     """Listens to a watch."""
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobd.conformance.bench import Bench, collect
+from jobd.conformance.bench import Bench, Collecting, collect
 from jobd.errors import HandleGone, ImageAbsent, ImageNotFound, ImagePullFailed
 from jobd.executor import State
 
@@ -82,6 +82,26 @@ def test_a_follow_that_was_ended_before_it_began_gives_nothing(bench: Bench) -> 
     followed = bench.executor.logs(handle, follow=True)
     followed.close()
     assert list(followed) == []
+
+
+@pytest.mark.parametrize("is_found_running", [False, True])
+def test_what_is_collected_while_it_runs_is_all_of_it(bench: Bench, is_found_running: bool) -> None:
+    """Of an executor that collects: `collect` is optional."""
+    handle, collected = (
+        bench.create(bench.shell("echo one; echo err >&2; sleep 1; echo two; printf three")),
+        Collecting(),
+    )
+    if is_found_running:
+        bench.executor.start(handle)
+    under_way = bench.executor.collect(handle, collected)
+    bench.executor.start(handle)
+    bench.end_of(handle)
+    if under_way is not None:
+        assert under_way.complete() == ""
+        assert collect(iter(collected.chunks)) == {"stdout": b"one\ntwo\nthree", "stderr": b"err\n"}
+        assert [chunk.time for chunk in collected.chunks] == sorted(chunk.time for chunk in collected.chunks)
+        under_way.close()
+        under_way.close()
 
 
 def test_a_run_that_was_never_started_has_no_output(bench: Bench) -> None:

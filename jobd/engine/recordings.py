@@ -49,6 +49,14 @@ def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, 
     """What a run has written, masked and then bounded to `limit` bytes; of a run that goes on, not `final`, what may
     be the beginning of something to hide is left out. Blocks. Raises HandleGone, RegionUnavailable.
     """
+    if final:
+        recording = Recording(limit, mask, None)
+        begin(executor, handle, recording)
+        try:
+            if recording.collected is not None:
+                return recording.complete()
+        finally:
+            recording.close()
     chunks = executor.logs(handle)
     return logs.keep(chunks if mask is None else mask.apply(chunks, final), limit)
 
