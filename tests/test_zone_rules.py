@@ -4,6 +4,7 @@ import importlib.resources
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -145,3 +146,28 @@ def test_older_rules_that_the_operator_named_are_marked(database):
     folder = database(("+VERSION", "2025b"))
     assert choose({"TZDIR": folder}, [], "2026a").is_older
     assert not choose({"TZDIR": folder}, [], "2025b").is_older
+
+
+def test_the_log_tells_at_the_start_which_rules_are_used_and_warns_of_old_ones(database, tmp_path):
+    old = database(("tzdata.zi", "# version 1999a\n"))
+    ini = tmp_path / "jobd.ini"
+    ini.write_text("[jobd]\ndefault_region = HERE\nlisten = 127.0.0.1:0\n[region:HERE]\nexecutor = dry-run\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobd", "serve", "-c", str(ini)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONTZPATH": old},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "listens" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=30)
+    assert process.returncode == 0, rest
+    (told,) = [line for line in lines if "time zone rules" in line]
+    assert f"1999a of {old}, named by PYTHONTZPATH" in told
+    assert "warning" in told.lower()
