@@ -15,10 +15,11 @@ from pathlib import Path
 import pluggy
 from tornado.netutil import bind_sockets
 
-from jobd import data_dir, journal, plugins, zone_rules
+from jobd import data_dir, descriptors, journal, plugins, zone_rules
 from jobd.api.base import Services
-from jobd.api.heads import Server
+from jobd.api.connections import IDLE_TIMEOUT, Connections
 from jobd.api.routes import application
+from jobd.api.server import Server
 from jobd.config import Settings
 from jobd.engine.daemon import Engine
 from jobd.engine.deliveries import Deliveries
@@ -32,8 +33,9 @@ from jobd.vitals import Vitals
 log = logging.getLogger(__name__)
 
 BODY_TIMEOUT = 60.0
-IDLE_TIMEOUT = 300.0
-"""Seconds that a client has for a body, and that a connection may lie idle between requests."""
+"""Seconds that a known caller has for a body."""
+BACKLOG = 1024
+"""Connections that wait in the kernel's queue to be accepted, where it allows so many."""
 REQUEST_PATIENCE = 10.0
 """Seconds that requests under way have to finish at a stop."""
 DELIVERY_PATIENCE = 5.0
@@ -100,13 +102,11 @@ class Daemon:
     async def run(self) -> int:
         engine = self._engine(await self._database.read(daemons.installation))
         sockets = self._bind()
-        services = Services(self._database.for_clients(), self._settings, engine, self._manager)
-        server = Server(
-            application(services),
-            max_body_size=sys.maxsize,
-            body_timeout=BODY_TIMEOUT,
-            idle_connection_timeout=IDLE_TIMEOUT,
+        connections = self._connections(descriptors.raise_limit())
+        services = Services(
+            self._database.for_clients(), self._settings, engine, self._manager, connections=connections
         )
+        server = self._server(services)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._over.set)
@@ -137,10 +137,27 @@ class Daemon:
         lease = Lease(self._database, daemon, self._settings.scheduler.lease)
         return Engine(self._database, self._settings, self._manager, executors, installation, lease, self._lose_place)
 
+    def _connections(self, descriptor_limit: int) -> Connections:
+        capacity = descriptors.for_connections(descriptor_limit, self._settings.database.connections)
+        metrics = self._database.metrics
+        connections = Connections(capacity, lambda reason: metrics.http_connections_closed.labels(reason).inc())
+        metrics.has_connections(capacity, lambda: len(connections), lambda: connections.nobodys)
+        return connections
+
+    def _server(self, services: Services) -> Server:
+        return Server(
+            application(services),
+            services.connections,
+            self._database.metrics.http_accept_pauses.inc,
+            max_body_size=sys.maxsize,
+            body_timeout=BODY_TIMEOUT,
+            idle_connection_timeout=IDLE_TIMEOUT,
+        )
+
     def _bind(self) -> list[socket.socket]:
         listen = self._settings.jobd.listen
         try:
-            return bind_sockets(listen.port, listen.host)
+            return bind_sockets(listen.port, listen.host, backlog=BACKLOG)
         except OSError as error:
             raise ConfigError(f"[jobd] listen: cannot listen on {listen}: {error.strerror or error}") from error
 

@@ -143,6 +143,21 @@ class Metrics:
             "route",
         )
         self.http_in_progress = self._gauge("jobd_http_requests_in_progress", "Requests under way.")
+        self._add_connections()
+
+    def _add_connections(self) -> None:
+        self.http_connections = self._gauge("jobd_http_connections", "Open connections of clients.", "caller")
+        self.http_connections_max = self._gauge(
+            "jobd_http_connections_max", "Open connections that there may be of clients."
+        )
+        self.http_connections_closed = self._counter(
+            "jobd_http_connections_closed", "Connections that this daemon closed on its clients.", "reason"
+        )
+        for reason in ("idle", "evicted"):
+            self.http_connections_closed.labels(reason)
+        self.http_accept_pauses = self._counter(
+            "jobd_http_accept_pauses", "Times that no connection was accepted for a moment for want of room."
+        )
 
     def created(self, region: str, trigger_mode: str, count: int = 1) -> None:
         """These execs came to wait."""
@@ -174,6 +189,12 @@ class Metrics:
         self.region_last_check.labels(region).set_function(last_check)
         for counter in (self.region_outages, self.execs_adopted):
             counter.labels(region)
+
+    def has_connections(self, capacity: int, count: Callable[[], int], count_nobodys: Callable[[], int]) -> None:
+        """This daemon has at most so many connections; how many it has is asked when somebody reads it."""
+        self.http_connections_max.set(capacity)
+        self.http_connections.labels("known").set_function(lambda: float(count() - count_nobodys()))
+        self.http_connections.labels("unknown").set_function(lambda: float(count_nobodys()))
 
     def delivered(self, channel: str, result: str, seconds: float) -> None:
         """An attempt to deliver took so long. `channel` is `webhook` or `mail`, `result` `success` or `failure`."""

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {
         "jobd",
+        "jobd.descriptors",
         "jobd.errors",
         "jobd.executor",
         "jobd.logs",

@@ -33,6 +33,7 @@ def busy() -> Metrics:
     metrics.serves("BEIJING1", 32, lambda: True, lambda: 1.0)
     metrics.delivered("webhook", "failure", 0.3)
     metrics.gave_up("mail")
+    metrics.has_connections(100, lambda: 2, lambda: 1)
     metrics.http_requests.labels("/v1/jobs", "GET", "200").inc()
     metrics.http_duration.labels("/v1/jobs").observe(0.1)
     metrics.census = Census({("BEIJING1", "waiting"): 1}, {"BEIJING1": 1.0}, 2.0, 1, 0)

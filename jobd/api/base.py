@@ -7,8 +7,10 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar, cast
 
+from tornado.http1connection import HTTP1Connection
+from tornado.iostream import IOStream
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jobd import journal
@@ -127,6 +129,7 @@ class Handler(RequestHandler):
         except Unauthorized:
             self._count(by_address)
             raise
+        self.services.connections.identified(self._stream)
         self._count(callers.counted_as(self.request, self.caller) or by_address)
 
     def _count(self, who: str) -> None:
@@ -158,6 +161,7 @@ class Handler(RequestHandler):
 
     def on_finish(self) -> None:
         self.services.requests.end(self)
+        self.services.connections.waits(self._stream)
 
     def on_connection_close(self) -> None:
         self._departure.leave()
@@ -171,6 +175,10 @@ class Handler(RequestHandler):
     def options(self, *args: str) -> None:
         self.set_header("Allow", self._allow())
         self.set_status(204)
+
+    @property
+    def _stream(self) -> IOStream:
+        return cast(HTTP1Connection, self.request.connection).stream
 
     @property
     def request_id(self) -> str:

@@ -4,8 +4,7 @@ import asyncio
 import socket
 from typing import Any, cast
 
-from tornado.http1connection import HTTP1Connection
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import StreamClosedError
 
 from jobd import logs
 from jobd.api import answers, callers, compression, log_text
@@ -130,10 +129,6 @@ class Logs(Handler):
                     raise
             finally:
                 self._following = None
-
-    @property
-    def _stream(self) -> IOStream:
-        return cast(HTTP1Connection, self.request.connection).stream
 
     def _prepare_stream(self) -> None:
         if not self._stream.closed():

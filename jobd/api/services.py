@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 import pluggy
 
+from jobd.api.connections import Connections
 from jobd.api.log_readers import LogReaders
 from jobd.api.log_stream import End
 from jobd.api.rates import Rates
@@ -117,6 +118,7 @@ class Services:
     engine: Engine
     plugins: pluggy.PluginManager | None = None
     requests: Requests = field(default_factory=Requests)
+    connections: Connections = field(default_factory=Connections)
     uses: TokenUses = field(default_factory=TokenUses)
     sign_ins: SignIns = field(default_factory=SignIns)
     bodies: SlowWork = field(default_factory=lambda: SlowWork("jobd-bodies", MAX_BODIES))

@@ -13,8 +13,8 @@ from tornado.httputil import HTTPHeaders
 from tornado.testing import bind_unused_port
 
 from jobd import settings
-from jobd.api.heads import Server
 from jobd.api.routes import application
+from jobd.api.server import Server
 from jobd.api.services import Services
 from jobd.config import MountSettings, RegionSettings, Settings, Size
 from jobd.store.database import Database
@@ -135,7 +135,7 @@ class Api:
         self.engine = engine or Engine()
         self.services = Services(database, settings, self.engine, plugins)
         sock, self.port = bind_unused_port()
-        self._server = Server(application(self.services), max_body_size=sys.maxsize)
+        self._server = Server(application(self.services), self.services.connections, max_body_size=sys.maxsize)
         self._server.add_socket(sock)
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = token

@@ -24,6 +24,8 @@ class Daemon:
         self.folder = folder
         self.port = free_port()
         self.environ = environ
+        self.wrapper: list[str] = []
+        """A command that starts the daemon's, which it is given as its last arguments."""
         self.log = folder / "daemon.log"
         self.ini = folder / "jobd.ini"
         sections = {"jobd": f"listen = 127.0.0.1:{self.port}\ndata_dir = var\n", **settings}
@@ -33,7 +35,7 @@ class Daemon:
 
     def start(self) -> "Daemon":
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", self.module, "serve", "-c", str(self.ini)]
+            command = [*self.wrapper, sys.executable, "-m", self.module, "serve", "-c", str(self.ini)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environ)
         self.eventually(self._is_ready, "the daemon to be ready")
         self.token = (self.folder / "var" / "admin.token").read_text().strip()
