@@ -18,6 +18,7 @@ JobdError                      unknown_issue
 ├── ServiceUnavailable         service_unavailable      the database is away
 ├── ConfigError                                         the start stops
 ├── DeliveryFailed                                      nothing was answered to a webhook, or no mail taken
+│   └── DeliveryRefused                                 jobd itself does not send it there
 ├── RunRefused                                          a `jobd_prepare_run` hook says no
 └── ExecutorError                                       what an executor plugin may raise
     ├── RegionUnavailable                               the exec waits until the region is back
@@ -127,6 +128,17 @@ class ConfigError(JobdError):
 
 class DeliveryFailed(JobdError):
     """An attempt to deliver a webhook or a mail came to nothing; the message is kept with the attempt."""
+
+
+class DeliveryRefused(DeliveryFailed):
+    """A webhook's address may not be sent to. The message is for whoever made the hook, and does not tell what a name
+    resolves to; `detail` is for the operator's log. `is_final`: no later attempt can end otherwise.
+    """
+
+    def __init__(self, message: str, detail: str, is_final: bool) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.is_final = is_final
 
 
 class RunRefused(JobdError):

@@ -36,7 +36,7 @@ class Hooks(Handler):
             "secret": said.secret,
             "is_active": said.is_active is not False,
         }
-        row = await self.services.database.write(hooks.create, self.caller, subject, values)
+        row = await self.services.database.write(hooks.create, self.caller, subject, values, self.services.keyring)
         self.set_header("Location", f"/v1/hooks/{row.id}")
         self.reply(render.hook(row), 201)
 
@@ -50,7 +50,7 @@ class OneHook(Handler):
         database, number = self.services.database, self.number(hook_id)
         current = await database.read(hooks.get, self.caller, number)
         changes = await self.judged(lambda body: _changes(body, current))
-        row = await database.write(hooks.update, self.caller, number, changes)
+        row = await database.write(hooks.update, self.caller, number, changes, self.services.keyring)
         self.reply(render.hook(row))
 
     async def delete(self, hook_id: str) -> None:

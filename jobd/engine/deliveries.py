@@ -15,8 +15,9 @@ from typing import Any
 from jobd.config import Settings
 from jobd.engine import mailing, signatures
 from jobd.engine.posting import Answer, Poster
-from jobd.errors import DeliveryFailed, ServiceUnavailable
-from jobd.store import outbox
+from jobd.errors import DeliveryFailed, DeliveryRefused, ServiceUnavailable
+from jobd.keyring import Keyring
+from jobd.store import outbox, secrets
 from jobd.store.database import Database
 from jobd.store.outbox import MAIL, Attempt, Room
 from jobd.store.tables import Delivery, Hook
@@ -56,6 +57,7 @@ class Deliveries:
 
     def __init__(self, database: Database, settings: Settings, daemon: str, poster: Poster | None = None) -> None:
         self._database = database
+        self._keyring = Keyring(settings.jobd.key_file)
         self._mail = settings.mail
         self._tick = settings.scheduler.tick
         self._daemon = daemon
@@ -149,10 +151,13 @@ class Deliveries:
             else:
                 answer = await self._post(row, hook)
                 verdict = judged(answer, row.attempts, at)
+        except DeliveryRefused as error:
+            log.warning("delivery %d of hook %d is refused: %s", row.id, row.hook_id, error.detail)
+            verdict = Verdict("failed", error=error.message) if error.is_final else again(row.attempts, error.message)
         except DeliveryFailed as error:
             verdict = again(row.attempts, error.message)
-        except ServiceUnavailable:
-            log.warning("delivery %d waits: its log cannot be read", row.id)
+        except ServiceUnavailable as error:
+            log.warning("delivery %d waits for the database: %s", row.id, error)
             return
         except Exception as error:  # of one delivery, which must not be lost for it
             log.exception("delivery %d", row.id)
@@ -173,7 +178,10 @@ class Deliveries:
 
     async def _post(self, row: Delivery, hook: Hook) -> Answer:
         body = row.body.encode()
-        headers = signatures.headers(row.message_id, row.event, row.event_at, int(time.time()), body, hook.secret)
+        secret = None
+        if hook.secret is not None:
+            secret = await self._database.read(secrets.of_hook, self._keyring, hook.id)
+        headers = signatures.headers(row.message_id, row.event, row.event_at, int(time.time()), body, secret)
         return await self._poster.post(hook.url, headers, body)
 
     async def _send_mail(self, row: Delivery) -> str | None:

@@ -6,13 +6,15 @@ not followed, proxies of the environment are not used, TLS is verified, and of a
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
@@ -26,7 +28,9 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
 
 from jobd.engine.addresses import Network, may_be_sent_to
-from jobd.errors import DeliveryFailed
+from jobd.errors import DeliveryFailed, DeliveryRefused
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
 """Seconds for all of it: name, connection, request, answer."""
@@ -106,7 +110,7 @@ class Poster:
             stream.close()
 
     async def _connect(self, url: SplitResult) -> IOStream:
-        reasons = []
+        reasons: list[_Reason] = []
         tls = await asyncio.to_thread(lambda: self._tls) if url.scheme == "https" else None
         for family, *_, address in await self._addresses(url):
             connection = socket.socket(family)
@@ -115,14 +119,15 @@ class Poster:
                 async with asyncio.timeout(CONNECT_PATIENCE):
                     return await stream.connect(address, server_hostname=url.hostname if tls else None)
             except TimeoutError:
-                reasons.append(f"{address[0]} does not answer")
+                reasons.append(_Reason(address[0], "it does not answer"))
             except (OSError, StreamClosedError) as error:
-                reasons.append(f"{address[0]}: {_reason(error)}")
+                reasons.append(_Reason(address[0], _reason(error)))
             except BaseException:
                 stream.close()
                 raise
             stream.close()
-        raise DeliveryFailed(f"no connection: {'; '.join(reasons)}")
+        log.info("no connection to %s: %s", url.hostname, "; ".join(f"{one.address}: {one.words}" for one in reasons))
+        raise DeliveryFailed(f"no connection: {'; '.join(dict.fromkeys(one.words for one in reasons))}")
 
     async def _addresses(self, url: SplitResult) -> list[Any]:
         """All addresses of the URL's host. Raises DeliveryFailed, also when only one of them may not be sent to."""
@@ -136,10 +141,18 @@ class Poster:
             raise DeliveryFailed(f"the name {url.hostname} is not known: {_reason(error)}") from error
         for *_, address in found:
             if not may_be_sent_to(address[0], self._allowed):
-                raise DeliveryFailed(f"{address[0]} is no public address; [webhooks] allow_networks does not list it")
+                detail = f"{url.hostname} is {address[0]}, no public address, and [webhooks] allow_networks lacks it"
+                raise DeliveryRefused(f"{url.hostname} may not be sent to", detail, _is_address(url.hostname))
         if not found:
             raise DeliveryFailed(f"the name {url.hostname} has no address")
         return found[:MOST_ADDRESSES]
+
+
+class _Reason(NamedTuple):
+    """Why there was no connection. Which addresses a name has is the operator's to know."""
+
+    address: str
+    words: str
 
 
 class _Reading(HTTPMessageDelegate):
@@ -170,6 +183,13 @@ class _Reading(HTTPMessageDelegate):
     def _stop(self) -> None:
         with contextlib.suppress(asyncio.InvalidStateError):
             self.enough.set_result(None)
+
+
+def _is_address(host: str | None) -> bool:
+    try:
+        return bool(ip_address(host or ""))
+    except ValueError:
+        return False
 
 
 def _reason(error: BaseException) -> str:

@@ -203,7 +203,7 @@ def require_namespace(caller: Caller, namespace: str) -> None:
         return
     if not caller.makes_namespaces:
         raise InvalidArgs("no such namespace", {"namespace": [f"there is no user or organization {namespace!r}"]})
-    Namespace.insert(name=namespace, created_at=now()).on_conflict_ignore().execute()
+    namespaces.come_into_being(namespace, now())
 
 
 @cache

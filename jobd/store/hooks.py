@@ -8,7 +8,8 @@ from typing import Any
 from peewee import Expression
 
 from jobd.errors import InvalidArgs, NotFound, StateConflict
-from jobd.store import audit, jobs, statements
+from jobd.keyring import Keyring
+from jobd.store import audit, jobs, secrets, statements
 from jobd.store.accounts import require_namespace
 from jobd.store.callers import Caller
 from jobd.store.clock import now
@@ -21,8 +22,11 @@ AUDITED = ("job_id", "name", "url", "events", "secret", "is_active")
 SECRET_PREFIX = "whsec_"  # noqa: S105
 
 
-def create(caller: Caller, subject: int | str, values: Mapping[str, Any]) -> Hook:
-    """A hook for a job (a number) or a namespace (a name). Raises InvalidArgs, PermissionDenied, StateConflict."""
+def create(caller: Caller, subject: int | str, values: Mapping[str, Any], keyring: Keyring | None = None) -> Hook:
+    """A hook for a job (a number) or a namespace (a name). `keyring` is needed for a `secret`.
+
+    Raises InvalidArgs, PermissionDenied, StateConflict, ServiceUnavailable.
+    """
     if isinstance(subject, int):
         try:
             # Locked: a job that is deleted meanwhile would leave its hook behind.
@@ -36,8 +40,12 @@ def create(caller: Caller, subject: int | str, values: Mapping[str, Any]) -> Hoo
     if Hook.select().where(_of(namespace, job_id)).count() >= MOST_HOOKS:
         raise StateConflict(f"there are {MOST_HOOKS} hooks for this already")
     at = now()
-    hook = Hook(namespace=namespace, job_id=job_id, created_by=caller.username, created_at=at, updated_at=at, **values)
+    plain, secret = {**values, "secret": None}, values.get("secret")
+    hook = Hook(namespace=namespace, job_id=job_id, created_by=caller.username, created_at=at, updated_at=at, **plain)
     statements.insert(hook)
+    if secret is not None:
+        hook.secret = secrets.store_of_hook(keyring, hook.id, secret)
+        statements.update(Hook, {"secret": hook.secret}, "id = ?", hook.id)
     audit.record(caller, "hook.create", namespace, hook.id, after=_audited(hook), at=at)
     return hook
 
@@ -56,10 +64,16 @@ def listed(caller: Caller, subject: int | str) -> list[Hook]:
     return [hook for hook in Hook.select().where(of).order_by(Hook.id.desc()) if caller.may_read(hook.namespace)]
 
 
-def update(caller: Caller, hook_id: int, changes: Mapping[str, Any]) -> Hook:
-    """Change what is named and leave the rest. Raises NotFound, PermissionDenied."""
+def update(caller: Caller, hook_id: int, changes: Mapping[str, Any], keyring: Keyring | None = None) -> Hook:
+    """Change what is named and leave the rest; `keyring` as for `create`.
+
+    Raises NotFound, PermissionDenied, ServiceUnavailable.
+    """
     hook = _writable(caller, hook_id)
-    statements.update(Hook, {**changes, "updated_at": now()}, "id = ?", hook.id)
+    columns = {**changes, "updated_at": now()}
+    if "secret" in changes:
+        columns["secret"] = secrets.store_of_hook(keyring, hook.id, changes["secret"])
+    statements.update(Hook, columns, "id = ?", hook.id)
     changed = get(caller, hook_id)
     audit.record(caller, "hook.update", hook.namespace, hook.id, _audited(hook), _audited(changed))
     return changed
@@ -68,17 +82,23 @@ def update(caller: Caller, hook_id: int, changes: Mapping[str, Any]) -> Hook:
 def delete(caller: Caller, hook_id: int) -> None:
     """Its deliveries go with it, by and by. Raises NotFound, PermissionDenied."""
     hook = _writable(caller, hook_id)
+    secrets.drop_of_hooks([hook.id])
     Hook.delete().where(Hook.id == hook.id).execute()
     audit.record(caller, "hook.delete", hook.namespace, hook.id, before=_audited(hook))
 
 
 def delete_of_job(job_id: int) -> None:
-    Hook.delete().where(Hook.job_id == job_id).execute()
+    _delete(Hook.job_id == job_id)
 
 
 def delete_of_namespace(namespace: str) -> None:
     """Whoever has the name next has none of these."""
-    Hook.delete().where(Hook.namespace == namespace).execute()
+    _delete(Hook.namespace == namespace)
+
+
+def _delete(which: Expression) -> None:
+    secrets.drop_of_hooks(Hook.select(Hook.id).where(which))
+    Hook.delete().where(which).execute()
 
 
 def deliveries(

@@ -14,15 +14,24 @@ _INSERT = "INSERT INTO namespaces (name, created_at) VALUES (?, ?) ON CONFLICT D
 def make(name: str, field: str, at: datetime) -> None:
     """Take a name; one that is nobody's, since it came into being by being used, keeps its jobs.
 
-    Raises InvalidArgs on `field` for what cannot be a name, StateConflict for one that is taken.
+    Raises InvalidArgs on `field` for what cannot be a name, StateConflict for one that is taken, also by one that
+    differs in upper and lower case alone: people take the one for the other.
     """
     if not USERNAME.fullmatch(name):
         right = "1 to 63 of A-Z a-z 0-9 . _ -, the first and the last a letter or digit"
         raise InvalidArgs(f"{name!r} cannot be a {field}", {field: [right]})
-    statements.execute(Namespace, _INSERT, name, Namespace.created_at.db_value(at))
+    come_into_being(name, at)
     _lock(name)
     if statements.find(User, "username = ?", name) or statements.find(Organization, "name = ?", name):
         raise StateConflict(f"{name!r} is taken")
+
+
+def come_into_being(name: str, at: datetime) -> None:
+    """See to it that there is this namespace. Raises StateConflict for one that differs from another in case alone."""
+    if not statements.execute(Namespace, _INSERT, name, Namespace.created_at.db_value(at)):
+        alike = statements.find(Namespace, "lower(name) = ?", name.lower())
+        if alike is not None and alike.name != name:
+            raise StateConflict(f"{name!r} is taken: there is {alike.name!r}")
 
 
 def drop(name: str) -> None:

@@ -1,4 +1,5 @@
 """The values of `secret_vars`: sealed before they come near a statement, and opened for the start of a run alone.
+And those of hooks, opened for a delivery.
 
 A job's values are its own rows; an exec that has a container keeps, in rows of its own until its log is stored, those
 that the container was started with: they are what is hidden in its log, whatever became of the job's since.
@@ -6,14 +7,14 @@ that the container was started with: they are what is hidden in its log, whateve
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from peewee import fn
 from pydantic import SecretStr
 
-from jobd.errors import ConfigError, ExecutorError, InvalidArgs, ServiceUnavailable, StartFailed
+from jobd.errors import ConfigError, DeliveryFailed, ExecutorError, InvalidArgs, ServiceUnavailable, StartFailed
 from jobd.keyring import Key, KeyMissing, Keyring, NotOpened
 from jobd.masking import MASK, Mask
 from jobd.store import statements
@@ -51,10 +52,10 @@ def _faults(keyring: Keyring, found: Installation) -> list[str]:
     newest = Secret.select(fn.MAX(Secret.id)).group_by(Secret.key_id)
     for row in Secret.select().where(Secret.id.in_(newest)):
         try:
-            keyring.key(row.key_id).open(bytes(row.sealed), _place(found, row.job_id, row.name))
+            keyring.key(row.key_id).open(bytes(row.sealed), _place(found, row))
         except (KeyMissing, NotOpened) as error:
             count = Secret.select().where(Secret.key_id == row.key_id).count()
-            faults.append(f"{count} secrets cannot be opened, so that runs that need one fail: {error.message}")
+            faults.append(f"{count} secrets cannot be opened; runs and deliveries that need one fail: {error.message}")
     if found.secret_key not in {key.id for key in keyring.read()}:
         faults.append(f"no secret can be stored here: {keyring.path} does not have key {found.secret_key}")
     return faults
@@ -95,7 +96,7 @@ def store(keyring: Keyring | None, job: Job, given: Mapping[str, SecretStr]) -> 
     new = {name: value.get_secret_value() for name, value in given.items() if not is_kept(value)}
     stays = [name for name in given if name not in new]
     Secret.delete().where(Secret.job_id == job.id, Secret.exec_seq.is_null(), Secret.name.not_in(stays)).execute()
-    _insert(keyring, job.id, new)
+    _insert(keyring, [(Secret(job_id=job.id, name=name), value) for name, value in new.items()])
 
 
 def keep(keyring: Keyring, row: Exec, values: Mapping[str, str]) -> None:
@@ -104,7 +105,8 @@ def keep(keyring: Keyring, row: Exec, values: Mapping[str, str]) -> None:
     Raises ServiceUnavailable when this daemon cannot seal.
     """
     drop(row.seq)
-    _insert(keyring, row.job_id, values, row.seq)
+    kept = [(Secret(job_id=row.job_id, exec_seq=row.seq, name=name), value) for name, value in values.items()]
+    _insert(keyring, kept)
 
 
 def for_start(keyring: Keyring, row: Exec) -> dict[str, str]:
@@ -148,6 +150,35 @@ def drop_of_job(job_id: int) -> None:
     Secret.delete().where(Secret.job_id == job_id, Secret.exec_seq.is_null()).execute()
 
 
+def store_of_hook(keyring: Keyring | None, hook_id: int, value: str | None) -> str | None:
+    """The one value of a hook, instead of what it had; what stands in the hook's row for it. In a transaction.
+
+    Raises ServiceUnavailable when this daemon cannot seal.
+    """
+    Secret.delete().where(Secret.hook_id == hook_id).execute()
+    if value is None:
+        return None
+    _insert(keyring, [(Secret(job_id=0, hook_id=hook_id, name="secret"), value)])
+    return secrets.token_hex(8)
+
+
+def of_hook(keyring: Keyring, hook_id: int) -> str:
+    """Raises DeliveryFailed: nothing must be sent unsigned for want of a key."""
+    row = statements.find(Secret, "hook_id = ?", hook_id)
+    if row is None:
+        raise DeliveryFailed("the hook's secret is gone; set it again")
+    try:
+        return keyring.key(row.key_id).open(bytes(row.sealed), _place(_installation(), row))
+    except (KeyMissing, NotOpened, ConfigError) as error:
+        log.error("hook %d: %s", hook_id, error)
+        raise DeliveryFailed(f"the hook's secret cannot be decrypted: {_words(error)}") from error
+
+
+def drop_of_hooks(hook_ids: Any) -> None:
+    """Of hooks that are being deleted; a list, or a query of their ids."""
+    Secret.delete().where(Secret.hook_id.in_(hook_ids)).execute()
+
+
 def drop_left() -> None:
     """Drop what execs had that ended otherwise than by their daemon."""
     live = Exec.select(Exec.seq).where(Exec.seq == Secret.exec_seq, Exec.status.in_(LIVE))
@@ -182,14 +213,13 @@ def reseal(keyring: Keyring, key: Key, at_most: int, drop_unreadable: bool = Fal
         query = query.for_update()
     found, rows = _installation(), list(query)
     for row in rows:
-        place = _place(found, row.job_id, row.name)
+        place = _place(found, row)
         try:
             row.sealed = key.seal(keyring.key(row.key_id).open(bytes(row.sealed), place), place)
         except (KeyMissing, NotOpened) as error:
             if not drop_unreadable:
-                raise ConfigError(
-                    f"the secret {row.name} of job {row.job_id} does not open: {error.message}"
-                ) from error
+                owner = f"job {row.job_id}" if row.hook_id is None else f"hook {row.hook_id}"
+                raise ConfigError(f"the secret {row.name} of {owner} does not open: {error.message}") from error
             row.delete_instance()
             continue
         row.key_id = key.id
@@ -197,7 +227,8 @@ def reseal(keyring: Keyring, key: Key, at_most: int, drop_unreadable: bool = Fal
     return len(rows)
 
 
-def _insert(keyring: Keyring | None, job_id: int, values: Mapping[str, str], exec_seq: int | None = None) -> None:
+def _insert(keyring: Keyring | None, values: Sequence[tuple[Secret, str]]) -> None:
+    """Each row with its value, sealed."""
     if not values:
         return
     # Kept until the commit: whoever changes the key waits, and finds then what was sealed with the one before.
@@ -209,20 +240,20 @@ def _insert(keyring: Keyring | None, job_id: int, values: Mapping[str, str], exe
     except (KeyMissing, ConfigError) as error:
         log.error("a secret cannot be stored: %s", error)
         raise ServiceUnavailable(f"secrets cannot be stored now: {_words(error)}") from error
-    for name, value in values.items():
-        sealed = key.seal(value, _place(found, job_id, name))
-        statements.insert(Secret(job_id=job_id, exec_seq=exec_seq, name=name, key_id=key.id, sealed=sealed))
+    for row, value in values:
+        row.key_id, row.sealed = key.id, key.seal(value, _place(found, row))
+        statements.insert(row)
 
 
 def _opened(keyring: Keyring, found: Installation, stored: list[Secret]) -> dict[str, str]:
-    return {
-        row.name: keyring.key(row.key_id).open(bytes(row.sealed), _place(found, row.job_id, row.name)) for row in stored
-    }
+    return {row.name: keyring.key(row.key_id).open(bytes(row.sealed), _place(found, row)) for row in stored}
 
 
-def _place(found: Installation, job_id: int, name: str) -> str:
-    """Where a value belongs: moved to another job, name or database, it does not open."""
-    return f"jobd secret/{found.id}/{job_id}/{name}"
+def _place(found: Installation, row: Secret) -> str:
+    """Where a value belongs: moved to another job, name, hook or database, it does not open."""
+    if row.hook_id is not None:
+        return f"jobd secret/{found.id}/hook/{row.hook_id}"
+    return f"jobd secret/{found.id}/{row.job_id}/{row.name}"
 
 
 def _installation(lock: bool = False) -> Installation:

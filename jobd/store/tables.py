@@ -15,6 +15,7 @@ from peewee import (
     JSONField,
     Model,
     TextField,
+    fn,
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -221,13 +222,15 @@ class ExecLog(Table):
 
 
 class Secret(Table):
-    """An encrypted value of a job or, with `exec_seq`, the one that an exec's container was started with. What stands
-    in `secret_vars` is a name and an id of chance for each time it was set, which tells that it was, and nothing of it.
+    """An encrypted value of a job; with `exec_seq`, the one that an exec's container was started with; with `hook_id`
+    that of a hook, and `job_id` is 0. What stands in `secret_vars` is a name and an id of chance for each time it was
+    set, which tells that it was, and nothing of it; so does a hook's `secret`.
     """
 
     id = BigAutoField()
     job_id = BigIntegerField()
     exec_seq = BigIntegerField(null=True)
+    hook_id = BigIntegerField(null=True)
     name = CharField()
     key_id = CharField(max_length=16)
     sealed = BlobField()
@@ -354,6 +357,7 @@ class Region(Table):
         table_name = "regions"
 
 
+Namespace.add_index(fn.lower(Namespace.name), unique=True, name="namespaces_by_case")
 Token.add_index(Token.made_by, where=SQL("made_by IS NOT NULL"), name="tokens_by_maker")
 Job.add_index(Job.namespace, Job.id, where=SQL("deleted_at IS NULL"), name="jobs_by_namespace")
 Job.add_index(Job.next_fire_at, where=SQL("next_fire_at IS NOT NULL"), name="jobs_due")
@@ -373,7 +377,10 @@ Hook.add_index(Hook.namespace, where=SQL("job_id IS NULL"), name="hooks_by_names
 Delivery.add_index(Delivery.hook_id, Delivery.id, name="deliveries_by_hook")
 Delivery.add_index(Delivery.hook_id, Delivery.next_at, where=SQL("next_at IS NOT NULL"), name="deliveries_by_lane")
 Delivery.add_index(Delivery.next_at, where=SQL("next_at IS NOT NULL"), name="deliveries_due")
-Secret.add_index(Secret.job_id, Secret.name, unique=True, where=SQL("exec_seq IS NULL"), name="secrets_of_job")
+Secret.add_index(
+    Secret.job_id, Secret.name, unique=True, where=SQL("exec_seq IS NULL AND hook_id IS NULL"), name="secrets_of_job"
+)
+Secret.add_index(Secret.hook_id, unique=True, where=SQL("hook_id IS NOT NULL"), name="secrets_of_hook")
 Secret.add_index(Secret.exec_seq, Secret.name, unique=True, where=SQL("exec_seq IS NOT NULL"), name="secrets_of_exec")
 Secret.add_index(Secret.key_id, name="secrets_by_key")
 

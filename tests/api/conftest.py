@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from jobd.store import accounts
+from jobd.keyring import Keyring
+from jobd.settings import Jobd
+from jobd.store import accounts, secrets
 from jobd.store.database import Database
 from tests.api.log_clients import Place
 from tests.api.server import Api, settings_for
@@ -40,6 +42,14 @@ def make_api(io_loop: IOLoop, database: Database, database_url: str) -> Iterator
 def api(make_api: Callable[..., Api], database: Database) -> Api:
     database.write_sync(accounts.create_user, USER)
     return make_api(database.write_sync(accounts.create_token, USER, "test"))
+
+
+@pytest.fixture
+def api_with_keys(make_api: Callable[..., Api], database: Database, tmp_path: Path) -> Api:
+    """As `api`, of a daemon that can seal secrets."""
+    database.write_sync(accounts.create_user, USER)
+    database.write_sync(secrets.begin, Keyring(tmp_path / "secret.key"))
+    return make_api(database.write_sync(accounts.create_token, USER, "test"), jobd=Jobd(data_dir=tmp_path))
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from jobd.store import accounts, hooks, organizations, outbox, users
+from jobd.store import accounts, hooks, organizations, outbox, secrets, users
 from jobd.store.database import Database
 from jobd.store.outbox import Attempt, Room
-from jobd.store.tables import Hook
+from jobd.store.tables import Hook, Secret
 from tests.api.conftest import USER
 from tests.api.server import Api
 
@@ -16,6 +16,11 @@ EVENTS = ["job:start", "job:succeed", "job:fail", "job:cancel", "job:not_run"]
 URL = "https://example.com/hook?a=b"
 
 pytestmark = pytest.mark.gen_test(timeout=30)
+
+
+@pytest.fixture
+def api(api_with_keys: Api) -> Api:
+    return api_with_keys
 
 
 def hook(subject: Any, **more: Any) -> dict[str, Any]:
@@ -75,8 +80,8 @@ async def test_a_secret_is_only_ever_written(api: Api, database: Database) -> No
     made = await make(api, USER, secret="geheim")
     path = f"/v1/hooks/{made['id']}"
 
-    def stored() -> Any:
-        return database.read_sync(lambda: Hook.get_by_id(made["id"]).secret)
+    def stored() -> str:
+        return database.read_sync(secrets.of_hook, api.services.keyring, made["id"])
 
     assert made["secret"] == "******"
     assert b"geheim" not in (await api.call("GET", path)).body
@@ -85,7 +90,7 @@ async def test_a_secret_is_only_ever_written(api: Api, database: Database) -> No
     assert (await api.call("PUT", path, {"secret": "other"})).json["secret"] == "******"
     assert stored() == "other"
     assert (await api.call("PUT", path, {"secret": None})).json["secret"] is None
-    assert stored() is None
+    assert database.read_sync(Secret.select().count) == 0
     assert "secret" in (await api.call("POST", "/v1/hooks", hook(USER, secret="******"))).faults
 
 

@@ -1,18 +1,15 @@
 """`secret_vars`: set, kept, replaced and never told."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobd import settings
 from jobd.errors import InvalidArgs, StartFailed
 from jobd.keyring import Key, Keyring
 from jobd.masking import MASK
-from jobd.store import accounts, jobs, secrets
+from jobd.store import jobs, secrets
 from jobd.store.callers import EVERYBODY_IS_ADMIN
-from jobd.store.database import Database
 from jobd.store.tables import Exec, Job, Secret
 from tests.api.conftest import USER
 from tests.api.server import JOB, Api
@@ -24,11 +21,8 @@ OTHER = "staple of gold"
 
 
 @pytest.fixture
-def api(make_api: Callable[..., Api], database: Database, tmp_path: Path) -> Api:
-    database.write_sync(accounts.create_user, USER)
-    database.write_sync(secrets.begin, Keyring(tmp_path / "secret.key"))
-    token = database.write_sync(accounts.create_token, USER, "test")
-    return make_api(token, jobd=settings.Jobd(data_dir=tmp_path))
+def api(api_with_keys: Api) -> Api:
+    return api_with_keys
 
 
 async def values(api: Api, job: dict[str, Any]) -> dict[str, str]:
@@ -128,7 +122,7 @@ async def test_a_name_is_plain_or_secret(api: Api) -> None:
 async def test_of_two_changes_at_once_the_second_cannot_make_a_name_both(api: Api) -> None:
     job = await api.job(secret_vars={"A": VALUE})
     caller, database = EVERYBODY_IS_ADMIN, api.services.database
-    with pytest.raises(InvalidArgs, match="cannot be"):
+    with pytest.raises(InvalidArgs, match="invalid request"):
         await database.write(jobs.update, caller, job["id"], {"runtime_vars": {"A": "1"}})
 
 

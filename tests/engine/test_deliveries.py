@@ -19,11 +19,12 @@ from jobd.config import Settings
 from jobd.engine import deliveries
 from jobd.engine.deliveries import RETRIES, Deliveries, again, judged
 from jobd.engine.posting import Answer
+from jobd.keyring import Keyring
 from jobd.settings import Webhooks
-from jobd.store import accounts, execs, hooks
+from jobd.store import accounts, execs, hooks, secrets
 from jobd.store.accounts import Caller
 from jobd.store.database import Database
-from jobd.store.tables import DeliveryAttempt, Hook
+from jobd.store.tables import DeliveryAttempt, Hook, Secret
 from tests.engine.conftest import make_settings
 from tests.engine.receivers import PATIENCE, Receiver, answer, receiver, silence
 from tests.store.rows import make_exec, make_hook, make_job, outbox_rows
@@ -52,6 +53,13 @@ def caller(database: Database) -> Caller:
 def settings(tmp_path: Path) -> Settings:
     webhooks = Webhooks(allow_networks=(ipaddress.ip_network("127.0.0.0/8"),))
     return make_settings(tmp_path, {}).model_copy(update={"webhooks": webhooks})
+
+
+@pytest.fixture
+def keyring(database: Database, settings: Settings) -> Keyring:
+    keyring = Keyring(settings.jobd.key_file)
+    database.write_sync(secrets.begin, keyring)
+    return keyring
 
 
 @pytest.fixture
@@ -94,10 +102,10 @@ async def settled(database: Database, count: int = 1) -> list[tuple[str, list[De
 
 @pytest.mark.parametrize("secret", [SECRET, "中文 secret"])
 async def test_a_delivery_carries_both_signatures(
-    database: Database, caller: Caller, start: Start, secret: str
+    database: Database, caller: Caller, start: Start, keyring: Keyring, secret: str
 ) -> None:
     async with receiver(answer(200, "好".encode())) as there:
-        hook = cancel_one(database, caller, there, secret=secret)
+        hook = cancel_one(database, caller, there, secret=secret, keyring=keyring)
         await start()
         (request,) = await there.received(1)
     sent, headers = json.loads(request.body), request.headers
@@ -127,11 +135,11 @@ async def test_without_a_secret_nothing_is_signed(database: Database, caller: Ca
 
 
 async def test_a_failed_delivery_comes_again_as_the_same_message(
-    database: Database, caller: Caller, start: Start
+    database: Database, caller: Caller, start: Start, keyring: Keyring
 ) -> None:
     async with receiver(answer(500, b"no\x00"), answer(302, Location="/"), silence, answer(204)) as there:
         there.answers[2] = b""
-        cancel_one(database, caller, there, secret=SECRET)
+        cancel_one(database, caller, there, secret=SECRET, keyring=keyring)
         await start()
         requests = await there.received(4)
         ((status, attempts),) = await settled(database)
@@ -300,3 +308,34 @@ async def test_retry_after_of_another_status_is_not_looked_at() -> None:
     wait = judged(said(500, Retry_After="120"), 0, NOW).retry_after
     assert wait is not None
     assert wait < 6
+
+
+async def test_a_secret_is_in_the_database_sealed_and_never_sent_unsigned_for_want_of_its_key(
+    database: Database, caller: Caller, start: Start, keyring: Keyring, settings: Settings
+) -> None:
+    async with receiver() as there:
+        hook = cancel_one(database, caller, there, secret=SECRET, keyring=keyring)
+        stored = database.read_sync(lambda: Hook.get_by_id(hook.id).secret)
+        sealed = database.read_sync(lambda: bytes(Secret.get(Secret.hook_id == hook.id).sealed))
+        assert SECRET not in stored and SECRET.encode() not in sealed
+        settings.jobd.key_file.unlink()
+        await start()
+        ((status, attempts),) = await settled(database)
+    assert (status, there.requests) == ("failed", [])
+    assert {one.error for one in attempts} == {
+        "the hook's secret cannot be decrypted: this daemon does not have the key; its log says more"
+    }
+
+
+async def test_a_refused_address_fails_at_once_and_is_not_told_to_whoever_made_the_hook(
+    database: Database, caller: Caller, settings: Settings, io_loop: IOLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = make_job(database, caller)
+    make_hook(database, caller, job.id, "job:cancel", url="https://10.1.2.3/x")
+    database.write_sync(execs.stop, caller, job.id, make_exec(database, caller, job).id)
+    sender = Deliveries(database, settings, "one")
+    await sender.start()
+    ((status, (attempt,)),) = await settled(database)
+    await sender.stop(0)
+    assert (status, attempt.error) == ("failed", "10.1.2.3 may not be sent to")
+    assert "no public address, and [webhooks] allow_networks lacks it" in caplog.text

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jobd.keyring import Keyring
 from jobd.store import accounts, daemons, execs, hooks, jobs
 from jobd.store.accounts import Caller
 from jobd.store.database import Database
@@ -48,10 +49,17 @@ def read(database: Database, row: Exec) -> Exec | None:
     return database.read_sync(Exec.get_or_none, Exec.id == row.id)
 
 
-def make_hook(database: Database, caller: Caller, subject: int | str, *events: str, **values: Any) -> Hook:
-    """A hook for a job (a number) or a namespace, for these events or for all."""
-    said = {"url": "https://example.com/hook", "events": list(events or EVENTS.values()), **values}
-    return database.write_sync(hooks.create, caller, subject, said)
+def make_hook(
+    database: Database,
+    caller: Caller,
+    subject: int | str,
+    *events: str,
+    keyring: Keyring | None = None,
+    **values: Any,
+) -> Hook:
+    """A hook for a job (a number) or a namespace, for these events or for all; a `secret` needs the `keyring`."""
+    fields = {"url": "https://example.com/hook", "events": list(events or EVENTS.values()), **values}
+    return database.write_sync(hooks.create, caller, subject, fields, keyring)
 
 
 def outbox_rows(database: Database) -> list[Delivery]:

@@ -1,10 +1,12 @@
 """Users, passwords, tokens and namespaces."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from peewee import SQL
 
 from jobd.errors import InvalidArgs, NotFound, PermissionDenied, StateConflict, Unauthorized
-from jobd.store import accounts
+from jobd.store import accounts, organizations
 from jobd.store.callers import EVERYBODY_IS_ADMIN, JOBD
 from jobd.store.database import Database
 from jobd.store.tables import Token, User
@@ -92,6 +94,24 @@ def test_a_username_is_taken_once(database: Database) -> None:
     database.write_sync(accounts.create_user, "u")
     with pytest.raises(StateConflict):
         database.write_sync(accounts.create_user, "u")
+
+
+def test_a_name_that_differs_in_case_alone_is_refused(database: Database) -> None:
+    database.write_sync(accounts.create_user, "LiHua")
+    with pytest.raises(StateConflict, match="there is 'LiHua'"):
+        database.write_sync(accounts.create_user, "lihua")
+    with pytest.raises(StateConflict, match="there is 'LiHua'"):
+        database.write_sync(organizations.create, JOBD, "LIHUA", "LiHua")
+    with pytest.raises(StateConflict, match="there is 'LiHua'"):
+        database.write_sync(accounts.require_namespace, EVERYBODY_IS_ADMIN, "liHua")
+
+
+def test_of_two_that_take_one_name_in_two_spellings_at_once_one_gets_it(database: Database) -> None:
+    for number in range(10):
+        with ThreadPoolExecutor(2) as pool:
+            names = (f"user{number}", f"User{number}")
+            taking = [pool.submit(database.write_sync, accounts.create_user, name) for name in names]
+            assert sorted(str(type(one.exception())) for one in taking) == sorted(map(str, (StateConflict, type(None))))
 
 
 def test_a_client_that_signs_in_for_each_call_does_not_fill_the_table(database: Database) -> None:
