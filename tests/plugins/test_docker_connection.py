@@ -1,11 +1,8 @@
 """A connection that breaks at the worst moment, which a relay in front of the real engine makes it do."""
 
-import contextlib
-import socket
-import socketserver
-import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -14,61 +11,14 @@ from jobd.errors import RegionUnavailable
 from jobd.executor import State
 from tests.engines import SOCKET
 from tests.plugins.conftest import docker_bench
+from tests.relay import Fate, Relay, relay_to
 from tests.services import wait_for
-
-
-class Relay(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Passes on what comes until it is cut. A request that says `deaf_to` still arrives, and its answer does not."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path), Passage)
-        self.is_cut = False
-        self.deaf_to: bytes | None = None
-        self.open: set[socket.socket] = set()
-
-    def cut(self) -> None:
-        self.is_cut = True
-        for end in list(self.open):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-
-class Passage(socketserver.BaseRequestHandler):
-    server: Relay
-
-    def handle(self) -> None:
-        if self.server.is_cut:
-            return
-        with socket.socket(socket.AF_UNIX) as engine:
-            engine.connect(SOCKET.removeprefix("unix://"))
-            self.server.open |= {self.request, engine}
-            back = threading.Thread(target=self._pass, args=(engine, self.request), daemon=True)
-            back.start()
-            self._pass(self.request, engine)
-            back.join()
-            self.server.open -= {self.request, engine}
-
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-                if self.server.deaf_to and self.server.deaf_to in data:
-                    self.server.cut()
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Relay]:
-    with Relay(tmp_path / "docker.sock") as relay:
-        thread = threading.Thread(target=relay.serve_forever, args=(0.05,))
-        thread.start()
+    with relay_to(SOCKET, tmp_path / "docker.sock") as relay:
         yield relay
-        relay.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -93,17 +43,26 @@ def test_a_follower_is_told_when_the_connection_breaks(relayed: Bench, relay: Re
         next(followed)
 
 
-def test_a_start_whose_answer_is_lost_is_neither_a_failure_nor_repeated(relayed: Bench, relay: Relay, bench: Bench):
+@pytest.mark.parametrize("fate", get_args(Fate))
+def test_a_start_whose_answer_is_lost_is_neither_a_failure_nor_repeated(
+    relayed: Bench, relay: Relay, bench: Bench, fate: Fate
+):
     handle = relayed.create(relayed.shell("echo ran; sleep 600"))
-    relay.deaf_to = b"/start HTTP"
+    relay.deaf_to, relay.fate = b"/start HTTP", fate
     with pytest.raises(RegionUnavailable):
         relayed.executor.start(handle)
-    assert bench.wait(handle, State.RUNNING)
-    relay.deaf_to, relay.is_cut = None, False
+    if fate == "carried through":
+        bench.wait(handle, State.RUNNING)
+    elif fate == "canceled":
+        assert (bench.status(handle).state, bench.executor.was_started(handle)) == (State.CREATED, False)
+    # else it is one of the two: this engine's way
+    relay.heal()
     relayed.executor.start(handle)
+    bench.wait(handle, State.RUNNING)
     assert relayed.executor.was_started(handle) is True
     bench.executor.stop(handle, 5)
     assert bench.output(handle)["stdout"] == b"ran\n"
+    assert not bench.status(handle).ran_again
 
 
 def test_a_connection_that_was_idle_while_it_broke_does_no_harm(relayed: Bench, relay: Relay):
