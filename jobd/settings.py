@@ -209,7 +209,7 @@ def parse_size(text: str) -> Size:
 
 
 class Limits(_Frozen):
-    max_body: Annotated[int, BeforeValidator(parse_bytes), Field(ge=2**10, le=2**30)] = 2**20
+    max_body: Annotated[int, BeforeValidator(parse_bytes), Field(ge=2**10, le=4 * 2**20)] = 2**20
     waiting_per_namespace: int = Field(default=10000, ge=1)
     requests_per_minute: int = Field(default=0, ge=0, le=1_000_000)
     followers_per_caller: int = Field(default=256, ge=1, le=100_000)

@@ -261,6 +261,7 @@ def test_a_quantity_is_a_number_or_told(parse, text):
         ("execs", "max_log = 1.5MB"),
         ("execs", "kept = 0"),
         ("limits", "max_body = 0"),
+        ("limits", "max_body = 5MB"),
         ("limits", "waiting_per_namespace = -1"),
         ("scheduler", "tick = 0"),
         ("scheduler", "lease = 0.9"),

@@ -25,6 +25,8 @@ MAX_LINES = 100
 """Header lines of a request; servers and proxies that are in use have this bound, too."""
 MAX_PARAMETERS = 100
 """Parameters of a query string."""
+MAX_PATH = 2000
+"""Characters of a path: each pattern of the URL table is held against it."""
 _ERROR = {"source": "jobd", "code": "bad_request", "message": f"the request has more than {MAX_LINES} header lines"}
 _WORDS = json_text.line({"errors": [_ERROR]})
 _TOO_MANY_LINES = (
@@ -53,7 +55,7 @@ class Server(HTTPServer):
 
 
 class BoundedApplication(Application):
-    """Gives a request of too many parameters to `TooManyParameters`, without them."""
+    """Answers a request of too long a path or too many parameters itself, without them."""
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         return _Requests(self, super().start_request(server_conn, request_conn), server_conn, request_conn)
@@ -62,6 +64,11 @@ class BoundedApplication(Application):
 class TooManyParameters(Handler):
     async def _let_in(self) -> None:
         raise BadRequest(f"the query has more than {MAX_PARAMETERS} parameters")
+
+
+class PathTooLong(Handler):
+    async def _let_in(self) -> None:
+        raise BadRequest(f"the path has more than {MAX_PATH} characters")
 
 
 class _Requests(HTTPMessageDelegate):
@@ -77,12 +84,16 @@ class _Requests(HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, RequestStartLine)  # noqa: S101
         path, _, query = start_line.path.partition("?")
-        if query.count("&") >= MAX_PARAMETERS:
-            start_line = start_line._replace(path=path)
-            request = HTTPServerRequest(start_line=start_line, headers=headers, **self._connections)  # type: ignore[arg-type]
-            arguments = self._application.settings["default_handler_args"]
-            self._delegate = self._application.get_handler_delegate(request, TooManyParameters, arguments)
+        if len(path) > MAX_PATH:
+            self._give(PathTooLong, start_line._replace(path="/"), headers)
+        elif query.count("&") >= MAX_PARAMETERS:
+            self._give(TooManyParameters, start_line._replace(path=path), headers)
         return self._delegate.headers_received(start_line, headers)
+
+    def _give(self, handler: type[Handler], start_line: RequestStartLine, headers: HTTPHeaders) -> None:
+        request = HTTPServerRequest(start_line=start_line, headers=headers, **self._connections)  # type: ignore[arg-type]
+        arguments = self._application.settings["default_handler_args"]
+        self._delegate = self._application.get_handler_delegate(request, handler, arguments)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         return self._delegate.data_received(chunk)

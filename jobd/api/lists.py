@@ -21,9 +21,8 @@ Listed = tuple[Page, Iterable[Shape]]
 async def reply(handler: Handler, listed: Callable[..., Listed], *args: Any) -> None:
     """Answer with the page that `listed(*args)` reads. Raises what that raises, and InvalidArgs for one too large."""
     async with handler.services.lists:
-        page, entries = await handler.services.database.read(_written, listed, args)
-    head = json_text.written({"count": page.count, "next": _following(handler, page), "previous": _before(handler)})
-    await handler.reply_written(b"".join((head[:-1], b',"results":[', entries, b"]}\n")))
+        data = await handler.services.database.read(_written, handler, listed, args)
+    await handler.reply_written(data)
 
 
 def shaped(shape: Callable[[Any], Shape], read: Callable[..., Page], *args: Any) -> Listed:
@@ -32,7 +31,7 @@ def shaped(shape: Callable[[Any], Shape], read: Callable[..., Page], *args: Any)
     return page, map(shape, page.rows)
 
 
-def _written(listed: Callable[..., Listed], args: tuple[Any, ...]) -> tuple[Page, bytes]:
+def _written(handler: Handler, listed: Callable[..., Listed], args: tuple[Any, ...]) -> bytes:
     page, shapes = listed(*args)
     entries: list[bytes] = []
     room = MAX_PAGE
@@ -43,7 +42,8 @@ def _written(listed: Callable[..., Listed], args: tuple[Any, ...]) -> tuple[Page
         if room < 0 and len(entries) > 1:
             message = f"the page would have more than {MAX_PAGE} bytes; the first {len(entries) - 1} of it have less"
             raise InvalidArgs("the page is too large", {"page_size": [message]})
-    return page, b",".join(entries)
+    head = json_text.written({"count": page.count, "next": _following(handler, page), "previous": _before(handler)})
+    return b'%b,"results":[%b]}\n' % (head[:-1], b",".join(entries))
 
 
 def _following(handler: Handler, page: Page) -> str | None:

@@ -22,6 +22,8 @@ from jobd.store.database import Database
 from jobd.store.tables import Exec
 from jobd.threads import Threads
 
+MAX_LISTS = 2
+"""Pages that are read and written at once."""
 MAX_BODIES = 100
 """Large bodies that wait to be read; each is in memory."""
 MAX_SCHEDULES = 20
@@ -139,8 +141,8 @@ class Services:
 
     @cached_property
     def lists(self) -> asyncio.Semaphore:
-        """For whoever reads a list, which may be megabytes: all else has the other half of the database's threads."""
-        return asyncio.Semaphore(max(self.settings.database.connections // 2, 1))
+        """For whoever reads a list: pages may be megabytes, and while they are written other threads wait."""
+        return asyncio.Semaphore(MAX_LISTS)
 
     @cached_property
     def log_readers(self) -> LogReaders:

@@ -44,6 +44,12 @@ async def test_a_query_of_too_many_parameters_is_refused_in_words(api: Api, path
     assert refused.error["message"] == "the query has more than 100 parameters"
 
 
+async def test_a_path_that_is_too_long_is_refused_in_words(api: Api) -> None:
+    refused = await api.call("GET", "/v1/jobs/" + "x" * 2000)
+    assert (refused.status, refused.error["message"]) == (400, "the path has more than 2000 characters")
+    assert (await api.call("GET", "/v1/jobs/" + "x" * 1900)).status == 404
+
+
 async def test_a_body_behind_a_query_of_too_many_parameters_does_not_harm_the_next_request(api: Api) -> None:
     query = "&".join(["a=1"] * 200)
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)

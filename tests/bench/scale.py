@@ -27,6 +27,9 @@ class Scale:
     unread_followers: int
     unread_lines: int
     starts: int
+    hostile_jobs: int
+    hostile_at_once: int
+    hostile_rounds: int
     growth: int
     """Rows at 1 x; 10 x and 100 x follow."""
 
@@ -51,6 +54,9 @@ FULL = Scale(
     unread_followers=200,
     unread_lines=300_000,
     starts=7,
+    hostile_jobs=100,
+    hostile_at_once=40,
+    hostile_rounds=3,
     growth=1000,
 )
 QUICK = Scale(
@@ -73,6 +79,9 @@ QUICK = Scale(
     unread_followers=60,
     unread_lines=100_000,
     starts=5,
+    hostile_jobs=70,
+    hostile_at_once=40,
+    hostile_rounds=1,
     growth=300,
 )
 TINY = Scale(
@@ -95,5 +104,8 @@ TINY = Scale(
     unread_followers=3,
     unread_lines=1_000,
     starts=1,
+    hostile_jobs=1,
+    hostile_at_once=2,
+    hostile_rounds=1,
     growth=5,
 )

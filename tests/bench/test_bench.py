@@ -17,7 +17,7 @@ def world() -> Iterator[World]:
     made.close()
 
 
-QUICK = ("exec-latency", "engine-rate", "fire-rate", "cold-start")
+QUICK = ("exec-latency", "engine-rate", "fire-rate", "cold-start", "hostile")
 """One of each kind; `script/bench --quick` runs the others."""
 
 
