@@ -1,3 +1,5 @@
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pluggy
@@ -8,6 +10,7 @@ from jobd.api.sign_ins import MOST_FAILURES, MOST_FOR_USERNAME, MOST_FROM_ADDRES
 from jobd.errors import TooManyRequests
 from jobd.hookspecs import AuthRequest, hookimpl
 from jobd.store import accounts
+from jobd.store import database as database_module
 from jobd.store.database import Database
 from tests.api.conftest import USER
 from tests.api.server import Answer, Api
@@ -150,11 +153,14 @@ async def test_health_and_readiness_need_no_token(api: Api) -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_database_behind_its_schema_makes_it_unready_but_not_unhealthy(
-    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "pending", lambda: ["0002_more"])
+    newer = shutil.copytree(database_module.MIGRATIONS, tmp_path / "newer")
+    (newer / "9999_more.py").write_text("def up(migrator, db): ...\n")
+    monkeypatch.setattr(database_module, "MIGRATIONS", newer)
     answer = await api.call("GET", "/readyz", token=None)
     assert (answer.status, answer.error["code"]) == (503, "service_unavailable")
+    assert answer.error["message"] == "the database waits for 1 migrations"
     assert (await api.call("GET", "/healthz", token=None)).status == 200
 
 
