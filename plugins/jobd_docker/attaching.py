@@ -11,12 +11,14 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from jobd.errors import RegionUnavailable
 from jobd.executor import LogChunk, OutputSink, Stream
+from jobd_docker.guard import BEAT, Guard
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,10 @@ class Connection(Protocol):
     def when_readable(self, ring: Callable[[], None]) -> int | None:
         """A file descriptor to wait for, or None: then `ring` is called when something has come, from any thread."""
 
+    @property
+    def file(self) -> int:
+        """The file descriptor of the socket that carries it, perhaps with others."""
+
     def close(self) -> None: ...
 
 
@@ -57,6 +63,10 @@ class SocketConnection:
             self._socket.close()
             raise
         self.sendall, self.recv, self.close = self._socket.sendall, self._socket.recv, self._socket.close
+
+    @property
+    def file(self) -> int:
+        return self._socket.fileno()
 
     def receive(self, size: int) -> bytes | None:
         try:
@@ -84,8 +94,8 @@ class Attachment:
         self.size: dict[Stream, int] = {"stdout": 0, "stderr": 0}
         """Bytes given to the sink."""
         self.last_time = datetime.min.replace(tzinfo=UTC)
-        self.is_waited_for = False
-        """Whether a file descriptor tells that something has come."""
+        self.waited_for: int | None = None
+        """The file descriptor that tells that something has come, if there is one."""
         self._sink = sink
         self._now = now
         self._begun = b""
@@ -139,6 +149,8 @@ class Attachments:
         self._ringer.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._open: set[Attachment] = set()
+        self._guard: Guard | None = None
+        self._next_beat = 0.0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"jobd-{name}-output", daemon=True)
         self._thread.start()
@@ -164,26 +176,39 @@ class Attachments:
 
     def _run(self) -> None:
         while not self._closed:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(BEAT if self._open else None):
                 if isinstance(key.data, Attachment):
                     self._read(key.data)
             with contextlib.suppress(OSError):
                 self._bell.recv(PIECE)
             for _ in range(self._commands.qsize()):
                 self._commands.get()()
+            if self._guard is not None and self._open:
+                self._beat(self._guard)
         for attachment in list(self._open):
             self._end(attachment)
         self._selector.close()
         self._bell.close()
         self._ringer.close()
+        if self._guard is not None:
+            self._guard.close()
+
+    def _beat(self, guard: Guard) -> None:
+        now = time.monotonic()
+        if now >= self._next_beat:
+            guard.beat()
+            self._next_beat = now + BEAT / 2
 
     def _begin(self, attachment: Attachment) -> None:
         self._open.add(attachment)
         try:
+            self._guard = self._guard or Guard()
+            self._guard.beat()
+            self._guard.add(id(attachment), attachment.connection.file)
             file = attachment.connection.when_readable(lambda: self._do(lambda: self._read(attachment)))
-            attachment.is_waited_for = file is not None
             if file is not None:
                 self._selector.register(file, selectors.EVENT_READ, attachment)
+                attachment.waited_for = file
         except (OSError, ValueError) as error:
             log.debug("region %s: a container's output is not read on: %s", self._name, error)
             attachment.was_cut = True
@@ -196,7 +221,7 @@ class Attachments:
             data = attachment.connection.receive(PIECE)
             if data:
                 attachment.feed(data)
-                if not attachment.is_waited_for:
+                if attachment.waited_for is None:
                     # it rings for what is new, not for what is left
                     self._do(lambda: self._read(attachment))
             elif data is not None:
@@ -210,10 +235,14 @@ class Attachments:
         if attachment not in self._open:
             attachment.ended.set()
             return
+        if self._guard is not None and self._guard.has_cut:
+            for held in self._open:
+                held.was_cut = True
         self._open.discard(attachment)
-        for key in list(self._selector.get_map().values()):
-            if key.data is attachment:
-                self._selector.unregister(key.fd)
+        if attachment.waited_for is not None:
+            self._selector.unregister(attachment.waited_for)
+        if self._guard is not None:
+            self._guard.remove(id(attachment))
         with contextlib.suppress(OSError):
             attachment.connection.close()
         attachment.end()

@@ -84,6 +84,11 @@ class ChannelSocket:
         except TimeoutError:
             return None
 
+    @property
+    def file(self) -> int:
+        """Of the connection that carries it and others."""
+        return int(self._transport.sock.fileno())
+
     def when_readable(self, ring: Callable[[], None]) -> int | None:
         """Have `ring` called, by paramiko's thread, when something has come or nothing will come any more."""
         self._channel.in_buffer.set_event(_Bell(ring))  # type: ignore[arg-type]

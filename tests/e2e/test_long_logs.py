@@ -164,6 +164,23 @@ def test_an_exec_that_ran_while_dockerd_was_away_says_that_its_log_may_lack_outp
         assert (ended["status"], daemon.output(ended)) == ("S", b"one\ntwo\n")
 
 
+def test_a_jobd_that_is_halted_holds_no_run_up_and_has_its_whole_log_when_it_goes_on(
+    make_daemon: MakeDaemon, busybox_image: str, engine: Any, containers_of: Callable[[str], list[dict[str, Any]]]
+) -> None:
+    daemon = make_daemon().start()
+    exec_ = trigger(daemon, busybox_image, f"echo FIRST LINE; sleep 3; yes {LINE} | head -n 60000; echo LAST LINE")
+    daemon.eventually(lambda: daemon.request("GET", path_of(exec_)).content == b"FIRST LINE\n", "the first line")
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        assert engine.wait(containers_of(exec_["id"])[0]["Id"], timeout=60)["StatusCode"] == 0
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    ended = daemon.ended(exec_)
+    assert (ended["status"], ended["message"], ended["log_bytes"]) == ("S", None, WRITTEN)
+    assert daemon.output(ended) == b"FIRST LINE\n" + f"{LINE}\n".encode() * 60_000 + b"LAST LINE\n"
+
+
 def memory_of(pid: int) -> int:
     """Bytes that a process holds in memory."""
     status = Path(f"/proc/{pid}/status").read_text()

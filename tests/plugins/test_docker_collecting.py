@@ -1,8 +1,11 @@
 """A run's output while it runs: whole, whatever the amount and whatever becomes of the connection."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import docker
 import pytest
@@ -11,7 +14,7 @@ from jobd.conformance.bench import Bench, Ends
 from jobd.errors import ExecutorError, HandleGone, RegionUnavailable
 from jobd.executor import Collected, Handle, LogChunk, RunSpec, State
 from jobd_docker import collecting
-from tests.engines import OwnEngine, import_busybox, started_engine
+from tests.engines import SOCKET, OwnEngine, import_busybox, started_engine
 from tests.plugins.conftest import docker_bench
 from tests.plugins.sshd import Sshd
 from tests.services import require, wait_for
@@ -159,6 +162,33 @@ def test_a_sink_that_raises_costs_that_run_alone(bench: Bench):
     bench.end_of(broken)
     bench.end_of(handle)
     assert (collected.complete(), sink.of("stdout")) == ("", b"here\nthere\n")
+
+
+HALTED = """
+import os, signal, sys
+from jobd.conformance.bench import Collecting, Ends
+from jobd.executor import Handle, Region
+from jobd_docker.executor import DockerExecutor
+from jobd_docker.options import DockerOptions
+
+executor = DockerExecutor(Region("TEST", sys.argv[1], DockerOptions(socket=sys.argv[2])))
+executor._never_started.add(sys.argv[3])
+executor.watch(Ends())
+executor.collect(Handle(sys.argv[3]), Collecting())
+executor.start(Handle(sys.argv[3]))
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_a_process_that_is_halted_holds_no_run_up_for_long(bench: Bench):
+    handle = bench.create(bench.shell(f"yes {LINE.decode().strip()} | head -n 150000"))
+    halted = subprocess.Popen([sys.executable, "-c", HALTED, bench.installation, SOCKET, handle.id])
+    try:
+        assert bench.end_of(handle).exit_code == 0
+        assert Path(f"/proc/{halted.pid}/stat").read_text().split(")")[1].split()[0] == "T"
+    finally:
+        halted.kill()
+        halted.wait()
 
 
 def test_a_run_that_is_found_running_is_read_from_its_beginning(bench: Bench):
