@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from jobd.errors import RegionUnavailable
+from jobd.errors import ExecutorError, HandleGone, RegionUnavailable
 from jobd.executor import LogChunk, OutputSink, Stream
 from jobd_docker.guard import BEAT, Guard
 
@@ -249,7 +249,10 @@ class Attachments:
 
 
 def request(connection: Connection, path: str) -> bytes:
-    """Ask for a container's streams; what came of them already. Raises OSError, RegionUnavailable."""
+    """Ask for a container's streams; what came of them already.
+
+    Raises OSError, RegionUnavailable, HandleGone, and ExecutorError when the engine refuses it.
+    """
     connection.sendall(
         f"POST {path}?stream=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
         "Content-Length: 0\r\n\r\n".encode()
@@ -262,5 +265,7 @@ def request(connection: Connection, path: str) -> bytes:
         answer += piece
     head, _, rest = answer.partition(b"\r\n\r\n")
     if not head.startswith((b"HTTP/1.1 101", b"HTTP/1.1 200")):
-        raise RegionUnavailable(f"Docker does not let a container's output be read: {head[:100]!r}")
+        refusal = head.partition(b"\r\n")[0].decode(errors="replace")
+        error = HandleGone if refusal.startswith("HTTP/1.1 404") else ExecutorError
+        raise error(f"Docker does not let a container's output be read: {refusal}")
     return rest

@@ -73,7 +73,7 @@ class Collector:
                 self._turns = Turns(self._name)
 
     def collect(self, container: str, is_fresh: bool, sink: OutputSink) -> "RunOutput":
-        """`is_fresh`: it was never started. Raises RegionUnavailable."""
+        """`is_fresh`: it was never started. Raises RegionUnavailable, HandleGone, ExecutorError."""
         self.start()
         output = RunOutput(self, container, sink, self._attach(container, sink) if is_fresh else None)
         if output.attachment is None:
@@ -131,6 +131,8 @@ class RunOutput(Collected):
         self._missing: str | None = None
         if attachment is not None:
             attachment.when_ended = lambda: collector.read_later(self)
+            if attachment.ended.is_set():
+                collector.read_later(self)
 
     @property
     def is_whole(self) -> bool:

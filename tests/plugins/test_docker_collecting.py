@@ -293,6 +293,14 @@ def test_an_engine_that_was_stopped_in_order_is_told_of_what_ran_on(own_bench):
     assert sink.of("stdout") == b"one\ntwo\n"
 
 
+def test_what_is_gone_before_its_start_is_told_as_gone(bench: Bench):
+    handle = bench.create(bench.shell("echo one"))
+    bench.executor.remove(handle, True)
+    bench.executor._never_started.add(handle.id)
+    with pytest.raises(HandleGone):
+        bench.executor.collect(handle, Sink())
+
+
 def test_what_is_gone_cannot_be_completed(bench: Bench):
     watched(bench)
     handle = bench.start(bench.shell("echo one; sleep 60"))
