@@ -82,16 +82,14 @@ def show(client: Client, output: str, exec: str) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Print it as it is written, until the exec ends.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="The last N lines alone.")
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="This stream alone.")
-@click.option("--timestamps", is_flag=True, help="Begin each line with its time (not with --follow).")
+@click.option("--timestamps", is_flag=True, help="Begin each line with its time.")
 @connects
 def logs(client: Client, exec: str, follow: bool, tail: int | None, stream: str | None, timestamps: bool) -> None:
     """Print what the exec wrote, both streams together, byte for byte."""
-    if follow and timestamps:
-        raise click.UsageError("--timestamps does not go with --follow")
     if follow:
         # what is away or absent at first is told at once
         client.get(exec)
-        follow_log(client, exec, tail, stream)
+        follow_log(client, exec, tail, stream, timestamps)
     else:
         print_log(client, exec, tail=tail, stream=stream, timestamps=1 if timestamps else None)
     # its output is printed: a server that goes away now is no failure

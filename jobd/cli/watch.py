@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -94,9 +95,9 @@ def _retry_of(client: Client, exec: Item) -> Item | None:
     return next((item for item in newest if item.get("retry_of") == exec["id"]), None)
 
 
-def follow_log(client: Client, path: str, tail: int | None, stream: str | None) -> None:
+def follow_log(client: Client, path: str, tail: int | None, stream: str | None, timestamps: bool) -> None:
     """Print the log as it is written, from its last `tail` lines on, until the exec ends."""
-    FollowedLog(client, path, tail, stream).print_to_end()
+    FollowedLog(client, path, tail, stream, timestamps).print_to_end()
 
 
 def print_log(client: Client, path: str, **query: Any) -> None:
@@ -110,7 +111,10 @@ def print_log(client: Client, path: str, **query: Any) -> None:
 class FollowedLog:
     """A log that is printed as it is written, each byte once however often the server has to be asked."""
 
-    def __init__(self, client: Client, path: str, tail: int | None = None, stream: str | None = None) -> None:
+    def __init__(
+        self, client: Client, path: str, tail: int | None = None, stream: str | None = None, timestamps: bool = False
+    ) -> None:
+        self._stamped = StampedLines() if timestamps else None
         self._client = client
         self._path = path
         self._wanted = {"tail": tail, "stream": stream}
@@ -142,6 +146,8 @@ class FollowedLog:
         for event in events(answer.iter_lines(chunk_size=None)):
             if event.name == "end":
                 self._ended = True
+                if self._stamped is not None:
+                    _write(self._stamped.rest())
                 return
             if event.name == "log":
                 self._write(event.data)
@@ -151,8 +157,36 @@ class FollowedLog:
         data = base64.b64decode(log["base64"]) if "base64" in log else log["message"].encode()
         if log["stream"] == "cut" and not self._last.endswith(b"\n"):
             data = b"\n" + data
+        if self._stamped is not None:
+            data = self._stamped.lines(
+                log["stream"], log["time"], data.lstrip(b"\n") if log["stream"] == "cut" else data
+            )
         _write(data)
         self._last = data[-1:] or self._last
+
+
+class StampedLines:
+    """Each line of each stream whole, with the time of its beginning in front."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, bytes] = {}
+
+    def lines(self, stream: str, time: str, data: bytes) -> bytes:
+        """The lines that this piece ends."""
+        whole = b""
+        for part in re.findall(rb"[^\n]*\n|[^\n]+", data):
+            line = self._begun.pop(stream, f"{time} ".encode()) + part
+            if line.endswith(b"\n"):
+                whole += line
+            else:
+                self._begun[stream] = line
+        return whole
+
+    def rest(self) -> bytes:
+        """What has no end, at the end of all."""
+        rest = b"".join(line + b"\n" for line in self._begun.values())
+        self._begun = {}
+        return rest
 
 
 @dataclass

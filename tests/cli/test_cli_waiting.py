@@ -121,6 +121,20 @@ def test_a_log_is_followed_from_its_last_lines_on(server, run):
     assert [uri for uri, _ in server.asked("GET") if uri.endswith("/logs?follow=1&tail=2&stream=stdout")]
 
 
+def test_lines_that_are_followed_have_their_times_in_front_however_they_come_in_pieces(server, run):
+    exec = server.exec(**RUNNING)
+    server.streams = [
+        log(3, "one\ntw")
+        + log(4, "err\n", "stderr")
+        + log(6, "o\n")
+        + log(9, "[jobd: 3 bytes left out here]\n", "cut", omitted=3)
+        + log(12, "end")
+        + END
+    ]
+    result = run("exec", "logs", "-f", "--timestamps", f"146/{exec['id']}")
+    assert result.stdout == f"{AT} one\n{AT} err\n{AT} two\n{AT} [jobd: 3 bytes left out here]\n{AT} end\n"
+
+
 def test_what_was_left_out_is_a_line_of_its_own(server, run):
     exec = server.exec(**RUNNING)
     server.streams = [log(1, "a") + log(91, "[jobd: 90 bytes left out here]\n", "cut", omitted=90) + log(92, "z") + END]
