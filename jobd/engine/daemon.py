@@ -250,6 +250,8 @@ class Engine:
                 raise RegionUnavailable(f"it is bound to the engine {bound}, but {identity} answers")
             await region.watch(partial(self._endings.changed, region.name), partial(self._started_elsewhere, region))
             await self._take_over(region)
+            # Before anything is started beside it.
+            await self._sweep.stop_running(region)
             region.down = None
             await self._adoption.settle(region)
             await self._endings.ask(region)
@@ -266,7 +268,7 @@ class Engine:
     def _started_elsewhere(self, region: ServedRegion, handle: Handle) -> None:
         """What runs for no exec is stopped now, not at the next sweep."""
         if not self._endings.started_elsewhere(region.name, handle) and region.down is None:
-            self._spawn(self._guarded(region, self._sweep.sweep(region, only=handle)))
+            self._spawn(self._guarded(region, self._sweep.sweep(region, lambda run: run.handle == handle)))
 
     async def _take_over(self, region: ServedRegion) -> None:
         """Adopt what daemons own that do not live any more. Before a region was ever open nothing in it can be of

@@ -4,7 +4,9 @@ Only runs that carry this installation's id are ever looked at. One that the dat
 is told of and left alone while it runs.
 """
 
+import asyncio
 import logging
+from collections.abc import Callable
 
 from jobd.engine.regions import ServedRegion
 from jobd.errors import ExecutorError, RegionUnavailable
@@ -25,22 +27,31 @@ class Sweep:
         self._database = database
         self._told: set[str] = set()
 
-    async def sweep(self, region: ServedRegion, only: Handle | None = None) -> int:
-        """Clear one region, or of it `only` one run; how many runs were removed. Raises RegionUnavailable,
+    async def sweep(self, region: ServedRegion, which: Callable[[Run], bool] = lambda run: True) -> int:
+        """Clear one region, or of it those runs of `which`; how many runs were removed. Raises RegionUnavailable,
         ServiceUnavailable.
 
         The region is asked first: a record that is read afterwards is never older than the run it is held against.
         """
-        runs = [run for run in await region.call(region.executor.list) if only in (None, run.handle)]
+        runs = [run for run in await region.call(region.executor.list) if which(run)]
         records: dict[str, Exec] = {}
         ids = [run.exec_id for run in runs]
         for start in range(0, len(ids), 500):
             records |= await self._database.read(lifecycle.by_id, ids[start : start + 500])
-        removed = 0
-        for run in runs:
-            if self._is_left_over(run, records.get(run.exec_id), region.name):
+        left = [run for run in runs if self._is_left_over(run, records.get(run.exec_id), region.name)]
+        running = [run for run in left if run.state is State.RUNNING]
+        # Together: each may take all of its grace.
+        removed = sum(
+            await asyncio.gather(*(self._clear(region, run, is_known=run.exec_id in records) for run in running))
+        )
+        for run in left:
+            if run.state is not State.RUNNING:
                 removed += await self._clear(region, run, is_known=run.exec_id in records)
         return removed
+
+    async def stop_running(self, region: ServedRegion) -> None:
+        """Clear a region of what runs there for nobody. Raises RegionUnavailable, ServiceUnavailable."""
+        await self.sweep(region, lambda run: run.state is State.RUNNING)
 
     def _is_left_over(self, run: Run, record: Exec | None, region: str) -> bool:
         if record is None:

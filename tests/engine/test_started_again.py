@@ -98,3 +98,23 @@ async def test_a_container_that_is_not_the_execs_own_and_runs_is_removed(bench: 
     executor.on_start(stray)
     await bench.eventually(lambda: list(bench.world.containers) == [row.handle], "the stray one is removed")
     assert (await bench.until(row, "R")).handle == row.handle
+
+
+async def test_what_runs_for_no_exec_is_stopped_before_a_region_starts_anything(bench: Bench):
+    former = bench.executor(Unremoving)
+    engine = await bench.engine(former)
+    job = bench.job()
+    row = await bench.until(await bench.trigger(engine, job), "R")
+    former.end(row.id)
+    await bench.until(row, "S")
+    await engine.stop()
+    bench.engines.remove(engine)
+    former.restart(row.id)
+    executor = bench.executor(SlowlyStopped)
+    later = await bench.engine(executor)
+    await bench.eventually(lambda: executor.graces, "the stop")
+    second = await bench.trigger(later, job)
+    assert (await bench.until(second, "W", "R")).status == "W"
+    executor.released.set()
+    await bench.until(second, "R")
+    assert [container.spec.exec_id for container in bench.world.containers.values()] == [second.id]
