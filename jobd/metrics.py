@@ -36,7 +36,7 @@ class Census:
     execs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """(region, `waiting` or `running`) -> how many."""
     oldest_ready: Mapping[str, float] = field(default_factory=dict)
-    """Region -> since when the exec has been ready that has waited longest."""
+    """Region -> when the exec that has waited longest there became ready."""
     next_slot: float | None = None
     """When the next slot of any job comes due; in the past: it is overdue."""
     daemons: int = 0
@@ -231,7 +231,7 @@ class _CensusCollector:
             execs.add_metric(labels, count)
         oldest = GaugeMetricFamily(
             "jobd_exec_oldest_ready_timestamp_seconds",
-            "Since when the exec has been ready to run that has waited longest.",
+            "When the exec that has waited longest became ready to run.",
             labels=["region"],
         )
         for region, since in known.oldest_ready.items():

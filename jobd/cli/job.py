@@ -66,7 +66,7 @@ def job() -> None:
 @click.option("--name", help="With this name alone.")
 @click.option("--label", multiple=True, metavar="NAME=VALUE", help="With this label alone. May be repeated.")
 @click.option("--region", help="In this region alone.")
-@click.option("--scheduled/--unscheduled", default=None, help="Whose schedule is on, or off, alone.")
+@click.option("--scheduled/--unscheduled", default=None, help="Only jobs whose schedule is switched on, or off.")
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="The newest N; 0: all.")
 @prints
 @connects

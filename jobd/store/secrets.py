@@ -35,7 +35,7 @@ def begin(keyring: Keyring) -> None:
         Installation.update(secret_key=keyring.make().id).execute()
         return
     if not keyring.read():
-        message = f"{keyring.path}: the key file is missing, with the key {found.secret_key}"
+        message = f"{keyring.path}: the key file is missing; it held the key {found.secret_key}"
         right = "right: a copy of the file from where jobd last ran, or from another daemon of this database"
         count = Secret.select().count()
         if count:

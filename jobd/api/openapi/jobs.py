@@ -53,7 +53,7 @@ _SLOTS = {
     "remaining": None,
     "words": {"en": "every month, from 2028-01-31 00:00:00 UTC", "zh": "从 2028-01-31 00:00:00 UTC 起，每月一次"},
 }
-_ETAG = {"ETag": "Over what a user may say of the job; for `If-Match`."}
+_ETAG = {"ETag": "Changes whenever a writable field of the job does; for `If-Match`."}
 _IF_MATCH = Header("Change the job only if it still has this `ETag`; else 412.", {"type": "string"})
 
 CALLS: Calls = {
