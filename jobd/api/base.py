@@ -22,6 +22,7 @@ from jobd.api.rules import LOCAL, PUBLIC, Rules, Who, check, rule
 from jobd.api.schemas import Body, Nothing, Query, read_body, read_query
 from jobd.api.services import Engine, Services
 from jobd.errors import (
+    BadRequest,
     JobdError,
     NotFound,
     PayloadTooLarge,
@@ -315,7 +316,9 @@ class Handler(RequestHandler):
         assert self._refusal is not None  # noqa: S101
         raise self._refusal
 
-    def _too_large(self) -> PayloadTooLarge:
+    def _too_large(self) -> JobdError:
+        if self._max_length < self.services.settings.limits.max_body:
+            return BadRequest(f"where no token is needed, the body must be at most {self._max_length} bytes")
         return PayloadTooLarge(f"the body must be at most {self._max_length} bytes")
 
     def _check_type(self) -> None:

@@ -1,6 +1,8 @@
 """Lists: a page as JSON, written in the thread that read it, within a bound of bytes; and where its neighbours are."""
 
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,6 +15,10 @@ from jobd.store.pages import Page
 
 MAX_PAGE = 8 * 2**20
 """Bytes of a page's entries."""
+
+LARGE = 256 * 2**10
+"""Bytes from which on a page waits until no other large one is written."""
+_large = threading.Lock()
 
 Listed = tuple[Page, Iterable[Shape]]
 """A page, and the shapes of its rows, made one after the other."""
@@ -33,17 +39,26 @@ def shaped(shape: Callable[[Any], Shape], read: Callable[..., Page], *args: Any)
 
 def _written(handler: Handler, listed: Callable[..., Listed], args: tuple[Any, ...]) -> bytes:
     page, shapes = listed(*args)
+    with ExitStack() as turn:
+        entries = _entries(shapes, turn)
+    head = json_text.written({"count": page.count, "next": _following(handler, page), "previous": _before(handler)})
+    return b'%b,"results":[%b]}\n' % (head[:-1], b",".join(entries))
+
+
+def _entries(shapes: Iterable[Shape], turn: ExitStack) -> list[bytes]:
+    """Each as JSON. Raises InvalidArgs when they are too many bytes. From a size on, one page is written at a time."""
     entries: list[bytes] = []
-    room = MAX_PAGE
+    length = 0
     for shape in shapes:
         # One by one: to write all of them is one call, of which no other thread gets its share.
         entries.append(json_text.written(shape))
-        room -= len(entries[-1]) + 1
-        if room < 0 and len(entries) > 1:
+        if length <= LARGE < length + len(entries[-1]):
+            turn.enter_context(_large)
+        length += len(entries[-1]) + 1
+        if length > MAX_PAGE and len(entries) > 1:
             message = f"the page would have more than {MAX_PAGE} bytes; the first {len(entries) - 1} of it have less"
             raise InvalidArgs("the page is too large", {"page_size": [message]})
-    head = json_text.written({"count": page.count, "next": _following(handler, page), "previous": _before(handler)})
-    return b'%b,"results":[%b]}\n' % (head[:-1], b",".join(entries))
+    return entries
 
 
 def _following(handler: Handler, page: Page) -> str | None:

@@ -22,7 +22,7 @@ from jobd.store.database import Database
 from jobd.store.tables import Exec
 from jobd.threads import Threads
 
-MAX_LISTS = 2
+MAX_LISTS = 4
 """Pages that are read and written at once."""
 MAX_BODIES = 100
 """Large bodies that wait to be read; each is in memory."""
