@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from jobd import journal, logs
+from jobd.engine import joining
 from jobd.engine.listening import Listening
 from jobd.engine.reading import Reader
 from jobd.engine.regions import ServedRegion
@@ -249,13 +250,19 @@ class Feed:
             self.end = End(None, reason="deleted")
         else:
             if frames is not None:
-                stored = await asyncio.to_thread(lambda: Output.of(logs.decode(frames)))
-                # less is stored when the region had dropped the beginning before the end was read
-                if stored.size >= self._output.size:
-                    self._output = stored
-                    self._shared.clear()
+                self._output = await asyncio.to_thread(self._joined, frames)
+                self._shared.clear()
             self.end = End(row.status, row.exit_code, row.reason)
         self._wake()
+
+    def _joined(self, frames: bytes) -> Output:
+        """What is stored, or what was read with the end of that."""
+        stored = Output.of(logs.decode(frames))
+        with self._lock:
+            if joining.agree(self._output, stored):
+                return stored
+            joining.go_on_with(self._output, stored)
+            return self._output
 
     async def _listen(self, recording: Recording) -> None:
         """Take what is recorded until the recording ends."""

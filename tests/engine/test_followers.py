@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from jobd.engine import followers, turns
 from jobd.engine.daemon import Engine
 from jobd.errors import ServiceUnavailable, TooManyRequests
-from jobd.executor import Region
+from jobd.executor import Handle, LogStream, Region
 from jobd.logs import as_text
 from jobd.store import deletion
 from jobd.store.tables import Exec, ExecLog
@@ -65,6 +66,37 @@ async def nobody_reads(bench: Bench) -> None:
 
 def follows(bench: Bench) -> int:
     return sum(follow for _, follow in bench.world.reads)
+
+
+class LossyExecutor(MemoryExecutor):
+    """Followed, it leaves out what is written in `LOST`, as an engine does whose files turn quickly."""
+
+    LOST = (b"lost\n", b"last\n")
+
+    def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
+        stream = super().logs(handle, follow, since)
+        if not follow:
+            return stream
+        return LogStream((chunk for chunk in stream if chunk.data not in self.LOST), stream.close)
+
+
+@pytest.mark.gen_test(timeout=LONG)
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_follower_of_a_region_that_drops_lines_ends_with_the_last_lines_of_the_record(
+    bench: Bench, is_first: bool
+) -> None:
+    executor = bench.executor(LossyExecutor)
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    lines = [b"lost\n", b"one\n"] if is_first else [b"one\n", b"lost\n", b"two\n"]
+    for line in lines:
+        executor.write(row.id, line)
+    listener = Listener(engine, row)
+    seen = b"".join(line for line in lines if line not in LossyExecutor.LOST)
+    await listener.until(seen)
+    executor.end(row.id, 0, b"last\n")
+    text, _ = await listener.ended()
+    assert text == seen + b"\n[jobd: output may be missing here]\nlast\n"
 
 
 @pytest.mark.gen_test(timeout=LONG)
