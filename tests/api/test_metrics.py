@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobd.errors import ServiceUnavailable
 from jobd.settings import Auth
 from jobd.store import census
+from jobd.store.faults import DatabaseAway
 from tests.api.conftest import USER
 from tests.api.server import Api
 
@@ -102,7 +102,7 @@ async def test_a_database_that_is_away_is_told_and_costs_only_what_it_knows(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*args: object) -> None:
-        raise ServiceUnavailable("the database cannot be reached")
+        raise DatabaseAway("the database cannot be reached")
 
     monkeypatch.setattr(census, "take", away)
     seen = await samples(api)
