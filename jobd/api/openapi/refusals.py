@@ -44,7 +44,7 @@ REFUSALS: Mapping[str, tuple[int, str, dict[str, Any]]] = {
     ),
     "Changed": (
         412,
-        "`precondition_failed`: somebody changed it since.",
+        "`precondition_failed`: somebody changed it since, or the tag is a weak one.",
         _error("precondition_failed", "job 146 is no longer as If-Match has it"),
     ),
     "TooLarge": (
@@ -54,7 +54,7 @@ REFUSALS: Mapping[str, tuple[int, str, dict[str, Any]]] = {
     ),
     "Unsupported": (
         415,
-        "`unsupported_media_type`: the body is not told to be what the call takes.",
+        "`unsupported_media_type`: the body is not told to be what the call takes, or is compressed.",
         _error("unsupported_media_type", "the body must be application/json, told in Content-Type"),
     ),
     "NoSuchRange": (
@@ -69,7 +69,7 @@ REFUSALS: Mapping[str, tuple[int, str, dict[str, Any]]] = {
     ),
     "TooMany": (
         429,
-        "`too_many_requests`: try again after `Retry-After` seconds.",
+        "`too_many_requests`: too many, or too many that wait; try again after `Retry-After` seconds.",
         _error("too_many_requests", "too many requests; wait a little"),
     ),
     "Unknown": (
