@@ -88,7 +88,8 @@ def test_every_error_code_that_is_raised_is_named() -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_every_example_works(api: Api, database: Database) -> None:
+async def test_every_example_works(api_with_keys: Api, database: Database) -> None:
+    api = api_with_keys
     if shutil.which("curl") is None:
         missing("curl")
     database.write_sync(users.update, JOBD, USER, {"is_admin": True}, PASSWORD)
