@@ -105,10 +105,16 @@ class Sshd:
         return self.log.read_text().count("Accepted publickey")
 
     def _connections(self) -> list[int]:
+        """The processes that serve them: one each, or with OpenSSH 10 (Debian 13) one and another below it."""
         assert self._process is not None
-        return [
-            int(pid) for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        ]
+        found, servers = [], [self._process.pid]
+        while servers:
+            pid = servers.pop()
+            with suppress(OSError):
+                children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+                servers += [child for child in children if _name(child).startswith("sshd")]
+            found.append(pid)
+        return found[1:]
 
     def _kill(self, pids: list[int]) -> None:
         for pid in pids:
@@ -132,6 +138,12 @@ class Sshd:
 
     def evidence(self) -> str:
         return f"the server's log:\n{self.log.read_text()[-4000:]}"
+
+
+def _name(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text()
+    return ""
 
 
 def at_once(work: list[threading.Thread], patience: float = 60) -> None:
