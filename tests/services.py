@@ -5,9 +5,11 @@
 """
 
 import os
+import platform
 import shutil
 import socket
 import subprocess
+import sysconfig
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -38,6 +40,13 @@ def _program(name: str) -> Callable[[], str | None]:
     return lambda: shutil.which(name, path=SBIN)
 
 
+def _faketime() -> str | None:
+    """Debian has the library in the folder of the machine's architecture."""
+    folder = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
+    library = Path("/usr/lib", folder, "faketime", "libfaketimeMT.so.1")
+    return str(library) if library.exists() else None
+
+
 FIND: dict[str, Callable[[], str | None]] = {
     "docker": _docker,
     "postgresql": lambda: os.environ.get("JOBD_TEST_POSTGRES"),
@@ -54,6 +63,7 @@ FIND: dict[str, Callable[[], str | None]] = {
     "busybox": _program("busybox"),
     "nginx": _program("nginx"),
     "sqlite3": _program("sqlite3"),
+    "faketime": _faketime,
     "pg_dump": _program("pg_dump"),
     "mount": _program("mount"),
     "umount": _program("umount"),

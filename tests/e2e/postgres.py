@@ -19,7 +19,8 @@ PATIENCE = 60.0
 class Cluster:
     """Its database is `postgres`, and loopback needs no password."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environ: dict[str, str] | None = None) -> None:
+        self.environ = environ
         self.programs = Path(require("initdb")).parent
         self.folder = folder
         self.port = free_port()
@@ -80,7 +81,7 @@ class Cluster:
         place = ["-D", self.folder / "data", "-p", str(self.port), "-k", self.folder]
         with (self.folder / "log").open("ab") as log:
             command = [self.programs / "postgres", *place, *options]
-            return subprocess.Popen(command, stdout=log, stderr=log, **_as_postgres())
+            return subprocess.Popen(command, stdout=log, stderr=log, env=self.environ, **_as_postgres())
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [self.programs / program, *arguments]
@@ -88,13 +89,13 @@ class Cluster:
 
 
 @contextmanager
-def own_postgres() -> Iterator[Cluster]:
-    """A running one, in a folder that its user may enter."""
+def own_postgres(environ: dict[str, str] | None = None) -> Iterator[Cluster]:
+    """A running one, in a folder that its user may enter; `environ` is the server's."""
     with tempfile.TemporaryDirectory(prefix="jobd-postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if os.geteuid() == 0:
             subprocess.run(["chown", "postgres", folder], check=True)
-        cluster = Cluster(folder)
+        cluster = Cluster(folder, environ)
         try:
             yield cluster.start()
         finally:
