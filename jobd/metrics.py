@@ -53,6 +53,7 @@ class Metrics:
         prometheus_client.GCCollector(registry=self.registry)
         self._add_execs()
         self._add_schedules()
+        self._add_clocks()
         self._add_regions()
         self._add_daemon()
         self._add_http()
@@ -87,7 +88,7 @@ class Metrics:
     def _add_schedules(self) -> None:
         self.slots = self._counter("jobd_schedule_slots", "Slots that came due, by what became of them.", "outcome")
         self._fired = self.slots.labels("fired")
-        for outcome in ("missed", "overlap"):
+        for outcome in ("missed", "overlap", "ahead"):
             self.slots.labels(outcome)
         self.lateness = self._histogram(
             "jobd_schedule_lateness_seconds", "From a slot's time until its exec waited.", LATE
@@ -96,6 +97,22 @@ class Metrics:
         self.scan_errors = self._counter("jobd_scheduler_scan_errors", "Looks for due slots that failed.")
         self.last_tick = self._gauge(
             "jobd_scheduler_last_tick_timestamp_seconds", "When the scheduler last looked for due slots and succeeded."
+        )
+
+    def _add_clocks(self) -> None:
+        self.clock_jumps = self._counter(
+            "jobd_clock_jumps", "Times that the clock by which things come due was set.", "direction"
+        )
+        for direction in ("ahead", "back"):
+            self.clock_jumps.labels(direction)
+        self.clock_offset = self._gauge(
+            "jobd_clock_offset_seconds", "By how much this machine's clock is ahead of the database's."
+        )
+        self.scheduler_held = self._gauge(
+            "jobd_scheduler_held", "Whether no slot fires, since the clock is not believed."
+        )
+        self.schedules_rearmed = self._counter(
+            "jobd_schedules_rearmed", "Schedules that were armed anew after a clock that was ahead."
         )
 
     def _add_regions(self) -> None:

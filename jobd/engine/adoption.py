@@ -10,13 +10,14 @@ from datetime import timedelta
 
 from jobd.config import Settings
 from jobd.engine import outcome, recordings
+from jobd.engine.clocks import Clocks
 from jobd.engine.ending import Endings
 from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.regions import ServedRegion
 from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
-from jobd.store import clock, lifecycle
+from jobd.store import lifecycle
 from jobd.store.database import Database
 from jobd.store.tables import Exec
 
@@ -25,10 +26,17 @@ log = logging.getLogger(__name__)
 
 class Adoption:
     def __init__(
-        self, database: Database, settings: Settings, live: LiveExecs, endings: Endings, secrets: Secrets
+        self,
+        database: Database,
+        settings: Settings,
+        clocks: Clocks,
+        live: LiveExecs,
+        endings: Endings,
+        secrets: Secrets,
     ) -> None:
         self._database = database
         self._settings = settings
+        self._clocks = clocks
         self._secrets = secrets
         self._live = live
         self._endings = endings
@@ -90,8 +98,9 @@ class Adoption:
         await self._record(live)
         began = live.row.started_at
         # By the clock that wrote it: this machine's may differ by more than a whole timeout.
-        elapsed = (await self._database.read(clock.now)) - began if began else timedelta()
-        self._endings.running(live, elapsed.total_seconds())
+        elapsed = (await self._clocks.now()) - began if began else timedelta()
+        # One that was started by a clock that was ahead has run for no less than no time.
+        self._endings.running(live, max(elapsed.total_seconds(), 0.0))
 
     async def _record(self, live: LiveExec) -> None:
         """Have its output recorded from here on, unless it has been since its start."""

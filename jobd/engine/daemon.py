@@ -14,6 +14,7 @@ from jobd import journal
 from jobd.config import Settings
 from jobd.engine import host_paths, recordings
 from jobd.engine.adoption import Adoption
+from jobd.engine.clocks import Clocks
 from jobd.engine.dispatcher import Dispatcher
 from jobd.engine.ending import Endings
 from jobd.engine.followers import Follower, Followers
@@ -76,9 +77,10 @@ class Engine:
         self._endings = Endings(
             database, settings, self._live, self._observers, self._secrets, self.wake, self._region_failed
         )
-        self._adoption = Adoption(database, settings, self._live, self._endings, self._secrets)
+        self._clocks = Clocks(database, lease, lambda: self._scheduler.begin_anew())
+        self._adoption = Adoption(database, settings, self._clocks, self._live, self._endings, self._secrets)
         self._sweep = Sweep(database)
-        self._retirement = Retirement(database, settings)
+        self._retirement = Retirement(database, settings, lambda: self._clocks.is_even)
         self._dispatcher = Dispatcher(
             database,
             settings,
@@ -92,7 +94,7 @@ class Engine:
             self._fires_late,
         )
         rules = Rules(settings.scheduler.late_after, settings.limits.waiting_per_namespace)
-        self._scheduler = Scheduler(database, rules, settings.scheduler.tick, self.exec_created)
+        self._scheduler = Scheduler(database, self._clocks, rules, settings.scheduler.tick, self.exec_created)
         self._ticker = Periodic(self._tick, settings.scheduler.tick * 1000)
         self._heart = Periodic(self._beat, lease.length / BEATS * 1000)
         self._sweeper = Periodic(self.clear, SWEEP_EVERY * 1000)
@@ -114,7 +116,9 @@ class Engine:
 
     async def start(self) -> None:
         """Begin to serve; each region is opened as soon as it answers, and none waits for another."""
+        seen = await self._database.read(daemons.last_seen, self._lease.daemon)
         await self._lease.begin(socket.gethostname(), os.getpid(), sorted(self.regions))
+        await self._clocks.begin(seen)
         self._heart.start()
         self._dispatcher.start()
         for region in self.regions.values():
@@ -125,7 +129,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Take no more work, finish what is half done, leave running containers alone."""
-        for periodic in (self._ticker, self._sweeper):
+        for periodic in (self._ticker, self._sweeper, self._clocks):
             periodic.stop()
         await self._followers.close()
         await self._scheduler.stop()
@@ -141,7 +145,7 @@ class Engine:
 
     def abandon(self) -> None:
         """End at once, as a killed process would: nothing more is written, and what runs is left to its next owner."""
-        for periodic in (self._ticker, self._sweeper, self._heart):
+        for periodic in (self._ticker, self._sweeper, self._heart, self._clocks):
             periodic.stop()
         self._followers.dismiss()
         self._scheduler.abandon()
@@ -311,6 +315,7 @@ class Engine:
             if not await self._lease.renew():
                 self._on_lost_place()
                 return
+            await self._clocks.look()  # by a clock that was set, those who live look dead
         except ServiceUnavailable as error:
             log.warning("no heartbeat: %s", error)
             return
@@ -365,10 +370,10 @@ class Engine:
 
     async def _purge(self) -> None:
         try:
-            ended = await self._database.write(waiting.fail_overdue, self._settings.execs.queue_deadline)
-            for row in ended:
-                self._observers.tell("jobd_exec_ended", row)
-            await self._database.write(waiting.expire_slots)
+            if not self._clocks.is_held:
+                for row in await self._database.write(waiting.fail_overdue, self._settings.execs.queue_deadline):
+                    self._observers.tell("jobd_exec_ended", row)
+                await self._database.write(waiting.expire_slots)
             await self._retirement.retire()
         except ServiceUnavailable as error:
             log.warning("nothing purged: %s", error)

@@ -18,7 +18,7 @@ from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
 from jobd.logs import Kept
-from jobd.store import deletion, lifecycle
+from jobd.store import clock, deletion, lifecycle
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
 from jobd.store.tables import Exec
@@ -56,7 +56,7 @@ class Endings:
     def running(self, live: LiveExec, elapsed: float = 0.0) -> None:
         """The exec has been running for `elapsed` seconds: its timeout counts."""
         timeout = self._settings.execs.timeout if live.row.timeout is None else live.row.timeout
-        live.deadline = asyncio.get_running_loop().time() + timeout - elapsed
+        live.deadline = clock.steady() + timeout - elapsed
 
     def changed(self, region: str, handle: Handle) -> None:
         """The executor says that a run ended."""
@@ -79,7 +79,7 @@ class Endings:
             self._spawn(self._stop(live), live)
 
     def check_deadlines(self) -> None:
-        time = asyncio.get_running_loop().time()
+        time = clock.steady()
         for live in self._live:
             if live.deadline is not None and live.deadline <= time and live.is_running:
                 live.deadline = None
@@ -226,7 +226,7 @@ class Endings:
                 mine = await self._database.write(lifecycle.set_timed_out, live.row)
             except ServiceUnavailable as error:
                 log.warning("exec %s is over its time, to be stopped later: %s", live.row.id, error)
-                live.deadline = asyncio.get_running_loop().time()
+                live.deadline = clock.steady()
                 return
             if not mine:
                 self._live.drop(live)

@@ -3,7 +3,6 @@
 import fcntl
 import logging
 import os
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO
 
 from jobd.errors import ConfigError, ServiceUnavailable
 from jobd.store import daemons
+from jobd.store.clock import steady
 from jobd.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -52,14 +52,12 @@ def daemon_id(data_dir: Path) -> str:
 
 
 class Lease:
-    """Held while the last heartbeat is younger than `length` seconds by this process's own clock, which goes on
-    while the process is stopped: a daemon that was paused knows on waking that it may own nothing any more. Others
-    take over what it owns when its last heartbeat is older than that.
+    """Held while the last heartbeat is younger than `length` seconds by the steady clock, which goes on while the
+    process is stopped or its machine sleeps: a daemon that was paused knows on waking that it may own nothing any more.
+    Others take over what it owns when its last heartbeat is older than that.
     """
 
-    def __init__(
-        self, database: Database, daemon: str, length: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, database: Database, daemon: str, length: float, clock: Callable[[], float] = steady) -> None:
         self.daemon = daemon
         self.length = length
         self._database = database
@@ -81,6 +79,10 @@ class Lease:
     def may_take_over(self) -> bool:
         """Not for one lease after the database was away: nobody could renew then."""
         return self.held and self._clock() >= self._no_takeover_before
+
+    def take_nobody_for_dead(self) -> None:
+        """For one lease: by a clock that was set, the heartbeats of daemons that live are too old."""
+        self._no_takeover_before = self._clock() + self.length
 
     async def begin(self, host: str, pid: int, regions: list[str]) -> None:
         began = self._clock()
@@ -106,7 +108,8 @@ class Lease:
         """Ids of the daemons that share the database; on SQLite a file lock keeps out all others."""
         if self._database.is_sqlite:
             return []
-        alive = await self._database.read(daemons.alive, self.length)
+        length = self.length if self._clock() >= self._no_takeover_before else None
+        alive = await self._database.read(daemons.alive, length)
         return [daemon for daemon in alive if daemon != self.daemon]
 
     async def end(self) -> None:

@@ -35,7 +35,7 @@ class LiveExec:
     recording: Recording | None = None
     """Its output, where its executor gives it while it runs."""
     deadline: float | None = None
-    """Loop time at which its timeout is over."""
+    """When its timeout is over, by the steady clock: it goes on while this machine sleeps, and so may the run."""
     cut_off: str | None = None
     """What came between, in words, when it is not known whether it was started."""
 

@@ -1,6 +1,7 @@
 """What is deleted, too old, or more than is kept goes, in short transactions one after another."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from jobd.config import Settings
@@ -15,7 +16,10 @@ CLOCKS_APART = timedelta(minutes=10)
 
 
 class Retirement:
-    def __init__(self, database: Database, settings: Settings) -> None:
+    """`may_delete` says whether the clock can be trusted so far that what is old by it may go."""
+
+    def __init__(self, database: Database, settings: Settings, may_delete: Callable[[], bool]) -> None:
+        self._may_delete = may_delete
         self._database = database
         self._settings = settings
         self._since: datetime | None = None
@@ -25,15 +29,19 @@ class Retirement:
     async def retire(self) -> None:
         """Raises ServiceUnavailable."""
         await self._database.write(deletion.purge_all)
+        await self._database.write(secrets.drop_left)
+        if self._may_delete():
+            await self._drop_old()
+        await self._drop_surplus()
+
+    async def _drop_old(self) -> None:
         await self._database.write(execs.drop_old_keys)
         while await self._database.write(outbox.drop_old, self._settings.webhooks.max_age):
             pass
-        await self._database.write(secrets.drop_left)
         while await self._database.write(retention.drop_old, self._settings.execs.max_age):
             pass
         while await self._database.write(audit.drop_old, self._settings.audit.max_age):
             pass
-        await self._drop_surplus()
 
     async def _drop_surplus(self) -> None:
         """Look at the jobs that ran since the last time; now and then at all, since what is kept of them may change."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
+from jobd.engine.clocks import Clocks
 from jobd.engine.periodic import Periodic
 from jobd.errors import ServiceUnavailable
 from jobd.store import armed, slots
@@ -30,9 +31,15 @@ class Scheduler:
     """Scans every `tick` seconds, and between ticks at the very instants at which something comes due."""
 
     def __init__(
-        self, database: Database, rules: Rules, tick: float, on_fired: Callable[[Iterable[Exec]], None]
+        self,
+        database: Database,
+        clocks: Clocks,
+        rules: Rules,
+        tick: float,
+        on_fired: Callable[[Iterable[Exec]], None],
     ) -> None:
         self._database = database
+        self._clocks = clocks
         self._rules = rules
         self._tick = tick
         self._on_fired = on_fired
@@ -67,6 +74,12 @@ class Scheduler:
             if beside is not None:
                 beside.cancel()
 
+    def begin_anew(self) -> None:
+        """The clock was set, or schedules were armed anew."""
+        self._armed = Armed()
+        if not self._is_stopped:
+            self._scan()
+
     def abandon(self) -> None:
         """End at once."""
         self._is_stopped = True
@@ -76,6 +89,9 @@ class Scheduler:
                 pending.cancel()
 
     def _scan(self) -> None:
+        if self._clocks.is_held:
+            self.scanned_at = time.monotonic()
+            return
         if self._scanning is None or self._scanning.done():
             self._scanning = asyncio.get_running_loop().create_task(self._fire())
 
@@ -90,6 +106,8 @@ class Scheduler:
                 self._database.metrics.last_tick.set_to_current_time()
                 self._on_fired(fired.execs)
                 more = fired.more
+                if fired.has_jumped:
+                    await self._clocks.look()
                 if not more or self._is_stopped:
                     break
         except ServiceUnavailable as error:
@@ -118,7 +136,7 @@ class Scheduler:
             self._armed.put_back(slot for slot in due if slot.at > fired.at)
             self._armed.forget(fired.at - latest)
         else:
-            fired = await self._database.write_apart("scan", slots.fire_due, self._rules, room)
+            fired = await self._database.write_apart("scan", slots.fire_due, self._rules, room, self._clocks.believed)
             self._armed.forget(fired.at)
         if room is None and fired.room is not None:
             self._room, self._counted_at = fired.room, time.monotonic()

@@ -1,8 +1,11 @@
 """The daemons that share this database, and what they agreed on about regions."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from jobd.store.clock import now
+from jobd.store import clock, statements
+from jobd.store.clock import Reading, now
 from jobd.store.tables import Daemon, Installation, Region
 
 
@@ -11,28 +14,64 @@ def installation() -> str:
     return Installation.get().id
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The clocks as daemons saw them last: the database's by any of them, and both by this one, if its machine has not
+    been started anew since.
+    """
+
+    latest: datetime | None
+    own: Reading | None
+
+
+def last_seen(daemon: str) -> Seen:
+    """To be asked before `register`, which writes down what is seen then."""
+    ((latest,),) = statements.rows(Daemon, "SELECT max(seen_at) FROM daemons")
+    row = Daemon.get_or_none(Daemon.id == daemon)
+    own = None
+    if (
+        row is not None
+        and row.seen_at is not None
+        and row.steady_at is not None
+        and row.boot_id == clock.boot_id() != ""
+    ):
+        steady_at = row.steady_at / 1e6
+        own = Reading(row.seen_at, steady_at, steady_at)
+    return Seen(Daemon.seen_at.python_value(latest), own)
+
+
 def register(daemon: str, host: str, pid: int, regions: list[str]) -> int:
     """This daemon starts; its new term. What an earlier start of it still does under its old term is void."""
     at = now()
     earlier = Daemon.get_or_none(Daemon.id == daemon)
     term = 1 if earlier is None else earlier.term + 1
     values = {"term": term, "host": host, "pid": pid, "regions": regions, "started_at": at, "heartbeat_at": at}
+    values |= _clocks(at)
     Daemon.insert(id=daemon, **values).on_conflict(conflict_target=[Daemon.id], update=values).execute()
     return term
 
 
 def heartbeat(daemon: str, term: int) -> bool:
     """Renew this daemon's lease on all that it owns. False: another start of it has taken its place."""
-    return bool(Daemon.update(heartbeat_at=now()).where(Daemon.id == daemon, Daemon.term == term).execute())
+    at = now()
+    beat = Daemon.update(heartbeat_at=at, **_clocks(at))
+    return bool(beat.where(Daemon.id == daemon, Daemon.term == term).execute())
+
+
+def _clocks(at: datetime) -> dict[str, Any]:
+    return {"seen_at": at, "steady_at": round(clock.steady() * 1e6), "boot_id": clock.boot_id()}
 
 
 def leave(daemon: str, term: int) -> None:
     """This daemon stops: others may take over what it leaves running, without waiting for its lease."""
-    Daemon.update(heartbeat_at=None).where(Daemon.id == daemon, Daemon.term == term).execute()
+    last = Daemon.update(heartbeat_at=None, **_clocks(now()))
+    last.where(Daemon.id == daemon, Daemon.term == term).execute()
 
 
-def alive(lease: float) -> list[str]:
-    """Ids of the daemons whose last heartbeat is at most `lease` seconds old."""
+def alive(lease: float | None) -> list[str]:
+    """Ids of the daemons whose last heartbeat is at most `lease` seconds old; None: of all that have not left."""
+    if lease is None:
+        return [row.id for row in Daemon.select(Daemon.id).where(Daemon.heartbeat_at.is_null(False))]
     limit: datetime = now() - timedelta(seconds=lease)
     return [row.id for row in Daemon.select(Daemon.id).where(Daemon.heartbeat_at >= limit)]
 

@@ -173,7 +173,7 @@ def _arm(job: Job, at: datetime, anew: bool) -> None:
     Slots before `at` are past: they count but do not fire. A form without a start takes `at` as its slot 0, when it
     is set and each time it is switched on; the other forms keep theirs.
     """
-    job.schedule_error = None
+    job.schedule_error = job.decided_until = None
     if job.is_schedule_active and job.schedule_mode is None:
         raise InvalidArgs("there is no schedule to switch on", {"is_schedule_active": ["needs a schedule_mode"]})
     if job.schedule_mode is None:

@@ -182,7 +182,7 @@ def _is_running(row: Exec, moved: Moved) -> bool:
     if moved is Moved.NOT:
         return False
     ready_at = row.created_at + (
-        _retry_delay(row.retry_delay, row.attempt - 1) if row.trigger_mode == "R" else timedelta()
+        retry_delay(row.retry_delay, row.attempt - 1) if row.trigger_mode == "R" else timedelta()
     )
     count(lambda metrics: metrics.started(row.region_name, (row.started_at - ready_at).total_seconds()))
     return True
@@ -288,7 +288,7 @@ def by_id(exec_ids: list[str]) -> dict[str, Exec]:
     return {row.id: row for row in Exec.select().where(Exec.id.in_(exec_ids))}
 
 
-def _retry_delay(base: int, attempt: int) -> timedelta:
+def retry_delay(base: int, attempt: int) -> timedelta:
     """How long the retry that follows an attempt waits; `base` in seconds."""
     return timedelta(seconds=min(base * 2 ** (attempt - 1), LONGEST_RETRY_DELAY))
 
@@ -306,7 +306,7 @@ def _retry(row: Exec) -> bool:
         attempt=row.attempt + 1,
         retry_of=row.id,
         scheduled_for=row.scheduled_for,
-        not_before=at + _retry_delay(row.retry_delay, row.attempt),
+        not_before=at + retry_delay(row.retry_delay, row.attempt),
     )
     count(lambda metrics: metrics.created(row.region_name, "R"))
     return True

@@ -20,7 +20,7 @@ from jobd import schedule
 from jobd.metrics import Metrics
 from jobd.schedule import Schedule, Slot
 from jobd.store import clock, execs, outbox, statements
-from jobd.store.clock import now
+from jobd.store.clock import HELD_OVER, Reading, now, steady
 from jobd.store.database import count
 from jobd.store.execs import LIVE
 from jobd.store.tables import Exec, Job
@@ -51,6 +51,7 @@ NEEDED = (
     "starting_deadline",
     "concurrency_policy",
     "next_fire_at",
+    "decided_until",
 )
 """Columns that decide what a due job does; what its execs copy stays where it is."""
 _FIRST = "SELECT next_fire_at FROM jobs WHERE next_fire_at IS NOT NULL ORDER BY next_fire_at LIMIT 1"
@@ -109,7 +110,7 @@ class Fired:
     """What one scan did: `execs` came to wait, here without what they copied from their jobs; `more`: there were more
     due jobs than one batch holds; `next_in`: seconds until the next slot of any job comes due, None if there is none;
     `room` is what is left of the room that was used, None if nothing was due and none was given; `at`: the database's
-    time.
+    time; `has_jumped`: nothing was fired, since the clock is far from where it should be.
     """
 
     execs: list[Exec]
@@ -117,6 +118,7 @@ class Fired:
     next_in: float | None
     room: "Room | None"
     at: datetime
+    has_jumped: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,11 +170,14 @@ def count_room(limit: int) -> Room:
     return Room(limit, dict(statements.rows(Exec, free)))
 
 
-def fire_due(rules: Rules, room: Room | None = None) -> Fired:
+def fire_due(rules: Rules, room: Room | None = None, believed: Reading | None = None) -> Fired:
     """Fire what is due by the database's clock. A schedule that raises stops itself and nothing else. `room` is one
-    that was counted not long ago; None: it is counted.
+    that was counted not long ago; None: it is counted. `believed` is when that clock was seen to go evenly last.
     """
+    began = steady()
     at, first, due = _look(rules.batch)
+    if due and believed is not None and abs(believed.jump_to(Reading(at, began, steady()))) > HELD_OVER:
+        return Fired([], False, None, room, at, has_jumped=True)
     if not due:
         return Fired([], False, seconds_until(first, at), room, at)
     looked = time.monotonic()
@@ -302,8 +307,10 @@ def _split(parsed: Schedule, job: Job, at: datetime, late_after: float) -> _Due:
     that `missed_run_policy` and `starting_deadline` let.
     """
     since, on_time = job.next_fire_at - TICK, at - timedelta(seconds=late_after) - TICK
-    missed = parsed.between(since, on_time) if on_time > since else None
     run = parsed.newest_between(max(since, on_time), at, limit=int(late_after) + 1)
+    if job.decided_until is not None:
+        since = max(since, job.decided_until - TICK)
+    missed = parsed.between(since, on_time) if on_time > since else None
     if missed is None or missed.first is None or missed.last is None:
         return _Due(run, None)
     wanted = {"skip": 0, "run_once": 1, "run_all": MOST_MISSED_RUN}[job.missed_run_policy]
@@ -323,6 +330,10 @@ def _admit(job: Job, slots: list[Slot], at: datetime, room: Room) -> tuple[list[
         wanted, overlap = slots, []
     else:
         live = Exec.select(Exec.seq).where(Exec.job_id == job.id, Exec.status.in_(LIVE)).exists()
+        if job.decided_until is not None:
+            slots = _not_fired(job, slots)
+        if not slots:
+            return [], []
         if job.concurrency_policy == "replace" and live:
             execs.request_stop((Exec.job_id == job.id), job.created_by, "replaced")
         wanted = slots[-1:] if job.concurrency_policy == "replace" or not live else []
@@ -335,6 +346,18 @@ def _admit(job: Job, slots: list[Slot], at: datetime, room: Room) -> tuple[list[
     if overlap:
         unrun += _not_run(job, at, "overlap", len(overlap), overlap[0].at, overlap[-1].at)
     return [waiting_exec(job, slot.at, at) for slot in run], unrun
+
+
+def _not_fired(job: Job, slots: list[Slot]) -> list[Slot]:
+    """Those of these slots that did not run ahead of their time: what did overlaps nothing, and replaces nothing."""
+    ran = Exec.select(Exec.scheduled_for).where(
+        Exec.job_id == job.id,
+        Exec.trigger_mode == "S",
+        Exec.status != "N",
+        Exec.scheduled_for.in_([slot.at for slot in slots]),
+    )
+    fired = {row.scheduled_for for row in ran}
+    return [slot for slot in slots if slot.at not in fired]
 
 
 def _waiting_in(namespace: str) -> int:
@@ -354,7 +377,8 @@ def _not_run(job: Job, at: datetime, reason: str, slots: int, first: datetime, l
     """
     count(lambda metrics: metrics.slots.labels(reason).inc(slots))
     newest = Exec.select().where(Exec.job_id == job.id, Exec.trigger_mode == "S").order_by(Exec.seq.desc()).first()
-    if newest is not None and (newest.status, newest.reason) == ("N", reason) and newest.deleted_at is None:
+    goes_on = newest is not None and (newest.status, newest.reason, newest.deleted_at) == ("N", reason, None)
+    if goes_on and newest.missed_from <= first:
         Exec.update(missed_count=Exec.missed_count + slots, missed_to=last, ended_at=at).where(
             Exec.seq == newest.seq
         ).execute()

@@ -142,6 +142,7 @@ class Job(Table):
     starting_deadline = IntegerField(null=True)
     concurrency_policy = CharField()
     next_fire_at = InstantField(null=True)
+    decided_until = InstantField(null=True)
 
     email_enabled = BooleanField(default=False)
     email_recipients = JSONField(default=list)
@@ -333,7 +334,7 @@ class Audit(Table):
 
 
 class Daemon(Table):
-    """`term` counts the starts of one daemon; a heartbeat under an older term changes nothing."""
+    """`term` counts the starts of one daemon. `seen_at`, `steady_at` (in µs): both clocks at its last heartbeat."""
 
     id = CharField(primary_key=True, max_length=36)
     term = IntegerField()
@@ -342,6 +343,9 @@ class Daemon(Table):
     regions = JSONField()
     started_at = InstantField()
     heartbeat_at = InstantField(null=True)
+    seen_at = InstantField(null=True)
+    boot_id = CharField(null=True, max_length=36)
+    steady_at = BigIntegerField(null=True)
 
     class Meta:
         table_name = "daemons"

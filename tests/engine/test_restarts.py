@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobd.engine import adoption, specs
+from jobd.engine import specs
 from jobd.engine.daemon import Engine
 from jobd.errors import HandleGone
 from jobd.executor import Handle, State
@@ -38,12 +38,13 @@ async def test_a_run_survives_the_restart_of_its_daemon(bench: Bench) -> None:
 
 
 async def test_an_adopted_run_has_the_rest_of_its_time_by_the_clock_of_the_database(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
     engine = await bench.engine(bench.executor())
     row = await bench.until(await bench.trigger(engine, bench.job(timeout=3600)), "R")
     await kill(bench, engine)
-    monkeypatch.setattr(adoption.clock, "now", lambda: row.started_at + timedelta(hours=2))
+    long_ago = row.started_at - timedelta(hours=2)
+    await bench.database.write(Exec.update(started_at=long_ago).where(Exec.id == row.id).execute)
     await bench.engine(bench.executor())
     assert (await bench.until(row, "F")).reason == "timeout"
 

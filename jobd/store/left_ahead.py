@@ -1,0 +1,99 @@
+"""Instants that a clock which was ahead has left in the future, beside those of schedules: none may hold up what is
+there until that time comes. Each is bounded by the longest that it can be ahead of a clock that is right.
+
+What only tells of the past (records, audit, when something was made) stays as it was written, and so do the ends of
+tokens, which somebody set.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from jobd.store import lifecycle, statements
+from jobd.store.clock import NOTICED, now
+from jobd.store.outbox import LEASE
+from jobd.store.tables import Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
+
+LONGEST_PAUSE = timedelta(seconds=5)
+"""An exec that is no retry is never made to wait for longer than this."""
+ASKED_TO_WAIT = (429, 503)
+"""Answers with which a receiver may say when to come again."""
+_LAST_CODE = "SELECT status_code FROM delivery_attempts WHERE delivery_id = ? ORDER BY id DESC LIMIT 1"
+_NAMESPACES = (
+    # Where the name had another owner meanwhile, their records would come to be seen: it stays as it is.
+    "created_at > ? AND NOT EXISTS (SELECT 1 FROM audit WHERE audit.namespace = namespaces.name "
+    "AND audit.at > ? AND audit.at < namespaces.created_at)"
+)
+
+
+def bring_back(since: datetime | None, delivery_delays: Sequence[float], longest_asked: float) -> int:
+    """Bring these instants back to where a clock that is right could have them; how many. `since`: when it became
+    right, None: now; `delivery_delays`: seconds after each failed attempt until the next, at the most; `longest_asked`:
+    what a receiver may ask for.
+    """
+    at = now()
+    return sum(
+        (
+            _waiting_execs(at),
+            _deliveries(at, delivery_delays, longest_asked),
+            _heartbeats(at),
+            _of_one_column(at, since or at),
+        )
+    )
+
+
+def _waiting_execs(at: datetime) -> int:
+    """What waits: since when, and until when it does."""
+    changed = 0
+    later = at + NOTICED
+    for row in Exec.select().where(Exec.status == "W", (Exec.created_at > later) | (Exec.not_before > later)):
+        changes = {}
+        if row.created_at > later:
+            changes["created_at"] = at
+            if row.start_before is not None and row.scheduled_for is not None and row.scheduled_for > later:
+                changes["start_before"] = at + (row.start_before - row.scheduled_for)
+        longest = LONGEST_PAUSE
+        if row.trigger_mode == "R":
+            longest = max(longest, lifecycle.retry_delay(row.retry_delay, row.attempt - 1))
+        if row.not_before is not None and row.not_before > at + longest:
+            changes["not_before"] = at + longest
+        if changes:
+            changed += statements.update(Exec, changes, "seq = ? AND status = 'W' AND term = ?", row.seq, row.term)
+    return changed
+
+
+def _deliveries(at: datetime, delays: Sequence[float], longest_asked: float) -> int:
+    changed, later = 0, at + NOTICED
+    columns = (Delivery.id, Delivery.attempts, Delivery.claimed_by, Delivery.next_at, Delivery.term)
+    for row in Delivery.select(*columns).where(Delivery.next_at > later):
+        longest = timedelta(seconds=delays[min(row.attempts, len(delays)) - 1] if row.attempts else 0.0)
+        if row.claimed_by is not None:
+            longest = LEASE
+        elif row.next_at > at + longest and _last_code(row.id) in ASKED_TO_WAIT:
+            longest = timedelta(seconds=longest_asked)
+        if row.next_at > at + longest:
+            where = "id = ? AND term = ? AND next_at = ?"
+            was = Delivery.next_at.db_value(row.next_at)
+            changed += statements.update(Delivery, {"next_at": at + longest}, where, row.id, row.term, was)
+    return changed
+
+
+def _last_code(delivery_id: int) -> int | None:
+    found = statements.rows(Delivery, _LAST_CODE, delivery_id)
+    return found[0][0] if found else None
+
+
+def _heartbeats(at: datetime) -> int:
+    """A daemon that died while the clock was ahead has one lease to show that it lives, as if it died now."""
+    later = at + NOTICED
+    beats = Daemon.update(heartbeat_at=at).where(Daemon.heartbeat_at > later).execute()
+    Daemon.update(seen_at=at, boot_id=None).where(Daemon.seen_at > later).execute()
+    return int(beats)
+
+
+def _of_one_column(at: datetime, since: datetime) -> int:
+    later = at + NOTICED
+    keys = IdempotencyKey.update(created_at=at).where(IdempotencyKey.created_at > later).execute()
+    uses = Token.update(last_used_at=at).where(Token.last_used_at > later).execute()
+    bound = Namespace.created_at.db_value(later)
+    names = statements.update(Namespace, {"created_at": since}, _NAMESPACES, bound, bound)
+    return int(keys) + int(uses) + names
