@@ -14,6 +14,7 @@ from jobd.errors import JobdError
 COMMANDS = {
     "serve": "serve:serve",
     "migrate": "database:migrate",
+    "database": "copy:database",
     "check-config": "check_config:check_config",
     "user": "database:user",
     "token": "database:token",

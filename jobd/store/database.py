@@ -17,7 +17,7 @@ from playhouse.migrations import Runner
 from jobd import journal
 from jobd.errors import ConfigError
 from jobd.metrics import Metrics
-from jobd.store import faults, marks, tables
+from jobd.store import copying, faults, marks, tables
 from jobd.store.commits import after_commit, count
 from jobd.store.faults import DatabaseAway
 from jobd.store.gathering import Gathering
@@ -116,9 +116,13 @@ class Database(Sessions):
         """
         return self.write_sync(self._migrate, then)
 
+    def migrate_copy(self) -> list[str]:
+        """As `migrate`, for a copy under way, whose lock the caller holds."""
+        return self.write_sync(self._apply)
+
     def pending(self) -> list[str]:
-        """Migrations not applied yet."""
-        return self.read_sync(lambda: [m.name for m in self._runner().status() if m.path and not m.applied])
+        """Migrations not applied yet. Raises ConfigError for a copy that was cut."""
+        return self.read_sync(self._pending)
 
     def close(self) -> None:
         """Wait for what is under way, then let go of threads and connections."""
@@ -141,13 +145,22 @@ class Database(Sessions):
     def _migrate(self, then: Callable[[], None]) -> list[str]:
         if not self.is_sqlite:
             self._peewee.execute_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        copying.refuse_unfinished(set(self._peewee.get_tables()))
+        applied = self._apply()
+        then()
+        return applied
+
+    def _apply(self) -> list[str]:
         runner = self._runner()
         unknown = [m.name for m in runner.status() if m.path is None]
         if unknown:
             raise ConfigError(f"the database's schema is newer than this jobd: it has {', '.join(unknown)}")
         applied: list[str] = runner.up()
-        then()
         return applied
+
+    def _pending(self) -> list[str]:
+        copying.refuse_unfinished(set(self._peewee.get_tables()))
+        return [m.name for m in self._runner().status() if m.path and not m.applied]
 
     def _look(self) -> str:
         """What can be seen to be wrong by reading; empty when nothing is."""
