@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tests.services import require
 
+FAKED = Path(__file__).parent / "faked_clock"
+
 
 class WallClock:
     def __init__(self, file: Path) -> None:
@@ -22,5 +24,5 @@ class WallClock:
     @property
     def environ(self) -> dict[str, str]:
         """Of a process that has this clock."""
-        faked = {"LD_PRELOAD": self._library, "FAKETIME_TIMESTAMP_FILE": str(self._file)}
+        faked = {"LD_PRELOAD": self._library, "FAKETIME_TIMESTAMP_FILE": str(self._file), "PYTHONPATH": str(FAKED)}
         return {**os.environ, **faked, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}

@@ -1,13 +1,19 @@
 """Random faults for a `Site`, the same for the same seed: each does harm, and undoes it when it is resumed."""
 
 import random
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+import docker
+import requests
+
+from tests.e2e.clocks import WallClock
 from tests.e2e.pair import LEASE, Pair, StruckDaemon
 from tests.e2e.postgres import Cluster
 from tests.engines import OwnEngine
@@ -21,11 +27,12 @@ POINTS = [
 
 @dataclass
 class Site:
-    """All that can be hurt."""
+    """All that can be hurt. `clock` is the database's."""
 
     pair: Pair
     cluster: Cluster
     engine: OwnEngine
+    clock: WallClock
 
 
 Fault = Callable[["Nemesis"], Iterator[str]]
@@ -40,6 +47,8 @@ class Nemesis:
         self.history: list[str] = []
         self.outages: list[tuple[datetime, datetime]] = []
         """From when to when there was no dockerd."""
+        self.restarted: set[str] = set()
+        """Execs whose container was restarted from outside."""
 
     def note(self, what: str) -> None:
         self.history.append(f"{time.monotonic() - self.began:7.1f} s  {what}")
@@ -62,6 +71,8 @@ class Nemesis:
 
     def mend(self) -> None:
         """Both daemons run, whatever a strike did to them meanwhile."""
+        # A kill by the last fault may have ended what another was about to heal.
+        self.site.cluster.start()
         self.site.pair.disarm()
         for daemon in self.site.pair.daemons:
             self.revive(daemon)
@@ -127,6 +138,69 @@ def backend_killed(nemesis: Nemesis) -> Iterator[str]:
     yield "a PostgreSQL backend killed" if hit else "PostgreSQL had no backend to kill"
 
 
+def table_locked(nemesis: Nemesis) -> Iterator[str]:
+    table = nemesis.random.choice(["execs", "jobs", "daemons"])
+    with nemesis.site.cluster.locked(table):
+        yield f"the table {table} locked"
+    yield f"the table {table} free again"
+
+
+def disk_full(nemesis: Nemesis) -> Iterator[str]:
+    nemesis.site.cluster.fill_disk()
+    yield "PostgreSQL's disk full"
+    nemesis.site.cluster.free_disk()
+    yield "PostgreSQL's disk free again"
+
+
+def database_clock_wrong(nemesis: Nemesis) -> Iterator[str]:
+    ahead = nemesis.random.choice([-90, -5, 5])
+    nemesis.site.clock.set(f"{ahead:+}")
+    yield f"PostgreSQL's clock {ahead:+} s"
+    nemesis.site.clock.set("+0")
+    yield "PostgreSQL's clock right again"
+
+
+def daemon_clock_wrong(nemesis: Nemesis) -> Iterator[str]:
+    daemon, ahead = nemesis.one_daemon(), nemesis.random.choice([-7200, -30, 30, 7200])
+    assert daemon.clock is not None
+    daemon.clock.set(f"{ahead:+}")
+    yield f"the clock of daemon {daemon.folder.name} {ahead:+} s"
+    daemon.clock.set("+0")
+    yield f"the clock of daemon {daemon.folder.name} right again"
+
+
+def descriptors_used_up(nemesis: Nemesis) -> Iterator[str]:
+    """No new connection, file or pipe: neither to the database nor to Docker, nor from a client."""
+    daemon = nemesis.one_daemon()
+    if daemon.is_dead:
+        yield f"daemon {daemon.folder.name} is not there"
+        return
+    before = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    in_use = len(list(Path(f"/proc/{daemon.pid}/fd").iterdir()))
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (in_use, before[1]))
+    yield f"daemon {daemon.folder.name} without descriptors beyond its {in_use}"
+    if not daemon.is_dead:
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
+    yield f"daemon {daemon.folder.name} with descriptors again"
+
+
+def container_restarted(nemesis: Nemesis) -> Iterator[str]:
+    client = docker.APIClient(nemesis.site.engine.socket, version="auto", timeout=30)
+    try:
+        running = client.containers(filters={"label": "jobd.exec"})
+        if running:
+            container = nemesis.random.choice(sorted(running, key=lambda one: one["Id"]))
+            nemesis.restarted.add(container["Labels"]["jobd.exec"])
+            client.restart(container["Id"], timeout=0)
+            yield f"the container of exec {container['Labels']['jobd.exec']} restarted from outside"
+        else:
+            yield "no container to restart"
+    except (docker.errors.APIError, requests.RequestException) as error:
+        yield f"a container not to be restarted: {error}"
+    finally:
+        client.close()
+
+
 def engine_restarted(nemesis: Nemesis) -> Iterator[str]:
     began = datetime.now(UTC)
     nemesis.site.engine.stop()
@@ -160,8 +234,9 @@ def _kill(daemon: StruckDaemon) -> None:
 
 
 FAULTS: tuple[tuple[Fault, ...], ...] = (
-    (postgres_killed, backend_killed),
+    (postgres_killed, backend_killed, table_locked, disk_full, database_clock_wrong),
+    (container_restarted,),
     (engine_restarted, engine_killed, engine_asleep),
-    (daemon_killed, both_daemons_killed, daemon_asleep, daemon_struck),
+    (daemon_killed, both_daemons_killed, daemon_asleep, daemon_struck, daemon_clock_wrong, descriptors_used_up),
 )
 """By the part that they hurt, in the order in which the parts are healed."""

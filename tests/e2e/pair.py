@@ -8,6 +8,7 @@ from typing import Any
 import docker
 import requests
 
+from tests.e2e.clocks import WallClock
 from tests.e2e.daemon import Daemon
 from tests.e2e.ledger import Ledger
 from tests.e2e.strikes import VARIABLE
@@ -19,6 +20,12 @@ BODY = "seq 1 2000"
 
 class StruckDaemon(Daemon):
     module = "tests.e2e.strikes"
+
+    def __init__(
+        self, folder: Path, settings: dict[str, str], environ: dict[str, str], clock: WallClock | None
+    ) -> None:
+        super().__init__(folder, settings, {**environ, **(clock.environ if clock else {})})
+        self.clock = clock
 
     @property
     def pid(self) -> int:
@@ -39,9 +46,19 @@ class StruckDaemon(Daemon):
 
 
 class Pair:
-    """`daemons` serve the same region; `settings` are more sections of both their INI files."""
+    """`daemons` serve the same region; `settings` are more sections of both their INI files; `with_clocks` gives each a
+    wall clock that can be set.
+    """
 
-    def __init__(self, folder: Path, database: str, socket: str, image: str, settings: dict[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database: str,
+        socket: str,
+        image: str,
+        settings: dict[str, str],
+        with_clocks: bool = False,
+    ) -> None:
         self.ledger = Ledger(folder / "ledger")
         self.image = image
         self.socket = socket
@@ -52,7 +69,8 @@ class Pair:
         self.daemons = []
         for name in ("one", "two"):
             (folder / name).mkdir()
-            self.daemons.append(StruckDaemon(folder / name, sections, environ))
+            clock = WallClock(folder / f"{name}.clock") if with_clocks else None
+            self.daemons.append(StruckDaemon(folder / name, sections, environ, clock))
         self.token: str | None = None
 
     def start(self) -> "Pair":

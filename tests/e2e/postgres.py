@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psycopg2
@@ -65,6 +65,28 @@ class Cluster:
             os.kill(sorted(clients)[choose % len(clients)], signal.SIGKILL)
         return True
 
+    def fill_disk(self) -> None:
+        """Leave no byte of its disk."""
+        with (self.folder / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+            while True:
+                ballast.write(bytes(2**20))
+
+    def free_disk(self) -> None:
+        """Give it back, and the server its process, if that has ended for want of it."""
+        (self.folder / "ballast").unlink(missing_ok=True)
+        self.start()
+
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Nobody else reads or writes the table meanwhile."""
+        connection = psycopg2.connect(self.url, options="-c lock_timeout=10s")
+        try:
+            with connection.cursor() as cursor, suppress(psycopg2.OperationalError):
+                cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+        finally:
+            connection.close()
+
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
@@ -89,10 +111,15 @@ class Cluster:
 
 
 @contextmanager
-def own_postgres(environ: dict[str, str] | None = None) -> Iterator[Cluster]:
-    """A running one, in a folder that its user may enter; `environ` is the server's."""
-    with tempfile.TemporaryDirectory(prefix="jobd-postgres-", ignore_cleanup_errors=True) as name:
+def own_postgres(environ: dict[str, str] | None = None, disk: int | None = None) -> Iterator[Cluster]:
+    """A running one, in a folder that its user may enter; `environ` is the server's; with `disk`, its disk has so many
+    bytes.
+    """
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="jobd-postgres-", ignore_cleanup_errors=True))
         folder = Path(name)
+        if disk is not None:
+            stack.enter_context(_own_disk(folder, disk))
         if os.geteuid() == 0:
             subprocess.run(["chown", "postgres", folder], check=True)
         cluster = Cluster(folder, environ)
@@ -100,6 +127,15 @@ def own_postgres(environ: dict[str, str] | None = None) -> Iterator[Cluster]:
             yield cluster.start()
         finally:
             cluster.stop()
+
+
+@contextmanager
+def _own_disk(folder: Path, size: int) -> Iterator[None]:
+    subprocess.run([require("mount"), "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([require("umount"), "--lazy", folder], check=True)
 
 
 def _as_postgres() -> dict[str, str]:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,8 +16,9 @@ from pathlib import Path
 
 import docker
 
+from tests.e2e.clocks import WallClock
 from tests.e2e.ledger import StartWatch
-from tests.e2e.model import WORKS, Counts, Planned, Verdict, at_rest, plan, records, table
+from tests.e2e.model import WORKS, Counts, Planned, Verdict, Work, at_rest, flooding, plan, records, table
 from tests.e2e.nemesis import Nemesis, Site
 from tests.e2e.pair import LEASE, Pair
 from tests.e2e.postgres import own_postgres
@@ -25,8 +26,13 @@ from tests.engines import import_busybox, started_engine
 
 SETTINGS = {
     "scheduler": f"lease = {LEASE}\ntick = 0.1\nlate_after = 4",
-    "execs": "kept = 1000000\nstop_grace = 1",
+    "execs": "kept = 1000000\nstop_grace = 1\nmax_log = 1MB",
+    "sizes": "SMALL = 0.25 cpu, 64 MB\nLARGE = 2 cpu, 256 MB",
 }
+FLOOD = 300_000_000
+"""Bytes."""
+DISK = 512 * 2**20
+"""Bytes of PostgreSQL's disk."""
 PATIENCE = 120.0
 """Seconds in which all must have come to rest once the faults are over."""
 
@@ -48,10 +54,10 @@ class Outcome:
         return "\n".join([*told, table(self.counts)])
 
 
-def soak(seed: int, seconds: float, live_restore: bool) -> Outcome:
-    """Faults for so many seconds, then the verdict."""
+def soak(seed: int, seconds: float, live_restore: bool, flood: int) -> Outcome:
+    """Faults for so many seconds, then the verdict; `flood` is how many bytes the job writes that writes most."""
     with _site(live_restore) as site, StartWatch(site.engine.socket) as watch:
-        planned = _schedule(site.pair, seconds)
+        planned = _schedule(site.pair, seconds, [*WORKS, flooding(flood)])
         nemesis = Nemesis(site, seed)
         violations: list[str] = []
         try:
@@ -63,7 +69,7 @@ def soak(seed: int, seconds: float, live_restore: bool) -> Outcome:
                 violations.append(f"left behind: {site.pair.left_containers()}")
         except AssertionError as error:
             violations.append(f"after {nemesis.history[-1:]}: {error}")
-        verdict = _judge(site, planned, watch, nemesis.outages)
+        verdict = _judge(site, planned, watch, nemesis)
         violations += verdict.violations()
         return Outcome(seed, live_restore, nemesis.history, violations, verdict.counts(), site.pair.evidence())
 
@@ -71,21 +77,30 @@ def soak(seed: int, seconds: float, live_restore: bool) -> Outcome:
 @contextmanager
 def _site(live_restore: bool) -> Iterator[Site]:
     with ExitStack() as stack:
-        cluster = stack.enter_context(own_postgres())
+        clock = WallClock(Path(stack.enter_context(_open_folder())) / "clock")
+        cluster = stack.enter_context(own_postgres(clock.environ, DISK))
         engine = stack.enter_context(started_engine(*(["--live-restore"] if live_restore else [])))
         client = docker.APIClient(engine.socket, version="auto")
         image = import_busybox(client, "jobd-soak")
         client.close()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobd-soak-")))
-        pair = Pair(folder, cluster.url, engine.socket, image, SETTINGS)
+        pair = Pair(folder, cluster.url, engine.socket, image, SETTINGS, with_clocks=True)
         stack.callback(pair.stop)
-        yield Site(pair.start(), cluster, engine)
+        yield Site(pair.start(), cluster, engine, clock)
 
 
-def _schedule(pair: Pair, seconds: float) -> list[Planned]:
+@contextmanager
+def _open_folder() -> Iterator[str]:
+    """One that PostgreSQL's user may enter."""
+    with tempfile.TemporaryDirectory(prefix="jobd-clock-") as name:
+        Path(name).chmod(0o755)
+        yield name
+
+
+def _schedule(pair: Pair, seconds: float, works: Iterable[Work]) -> list[Planned]:
     start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
     planned = []
-    for work in WORKS:
+    for work in works:
         text, slots = plan(work, start, seconds)
         job = pair.job(work.body, name=work.name, schedule_mode=text, is_schedule_active=True, **work.values)
         planned.append(Planned(work, job["id"], slots))
@@ -100,7 +115,7 @@ def _restart(pair: Pair) -> list[str]:
     return faults
 
 
-def _judge(site: Site, planned: list[Planned], watch: StartWatch, outages: list[tuple[datetime, datetime]]) -> Verdict:
+def _judge(site: Site, planned: list[Planned], watch: StartWatch, nemesis: Nemesis) -> Verdict:
     rows = records(site.cluster.url)
     daemon = site.pair.daemons[0]
     logs = {
@@ -109,7 +124,8 @@ def _judge(site: Site, planned: list[Planned], watch: StartWatch, outages: list[
         if row["status"] in ("S", "F", "C")
     }
     ledger = site.pair.ledger
-    return Verdict(planned, rows, ledger.count("start"), ledger.count("end"), watch.starts(), logs, outages)
+    ran = (ledger.count("start"), ledger.count("end"), watch.starts())
+    return Verdict(planned, rows, *ran, logs, nemesis.outages, nemesis.restarted)
 
 
 def _within(seconds: float, condition: object) -> bool:
@@ -127,11 +143,11 @@ def main(arguments: list[str]) -> int:
     until = time.monotonic() + 60 * float(arguments[0])
     seeds = random.Random(int(arguments[1])) if len(arguments) > 1 else random.SystemRandom()
     bad = rounds = 0
-    total: Counts = {work.name: Counter() for work in WORKS}
+    total: Counts = {work.name: Counter() for work in [*WORKS, flooding(FLOOD)]}
     while time.monotonic() < until:
         seed = int(arguments[1]) if rounds == 0 and len(arguments) > 1 else seeds.randrange(2**31)
         seconds = max(30.0, min(180.0, until - time.monotonic()))
-        outcome = soak(seed, seconds, live_restore=seed % 2 == 0)
+        outcome = soak(seed, seconds, live_restore=seed % 2 == 0, flood=FLOOD)
         print(outcome, flush=True)
         rounds, bad = rounds + 1, bad + bool(outcome.violations)
         for name, counts in outcome.counts.items():

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from jobd.store.rearming import NOT_RUN_AHEAD
 from tests.e2e.model import EPOCH, Planned, Verdict, Work, plan
 
 WORK = Work("model", 10, "true", b"out\n", {})
@@ -30,10 +32,13 @@ class Case:
         self.ends, self.started = Counter(self.starts), Counter(self.starts)
         self.logs = {row["id"]: WORK.output for row in self.rows}
         self.outages: list[Any] = []
+        self.restarted: set[str] = set()
+        self.work = WORK
 
     def violations(self) -> list[str]:
-        planned = [Planned(WORK, 1, frozenset(SLOTS))]
-        return Verdict(planned, self.rows, self.starts, self.ends, self.started, self.logs, self.outages).violations()
+        planned = [Planned(self.work, 1, frozenset(SLOTS))]
+        ran = (self.starts, self.ends, self.started)
+        return Verdict(planned, self.rows, *ran, self.logs, self.outages, self.restarted).violations()
 
 
 def test_three_sound_runs_are_no_violation() -> None:
@@ -48,6 +53,15 @@ def skipped(case: Case) -> None:
 def test_a_slot_that_is_said_to_be_missed_is_no_violation() -> None:
     case = Case()
     skipped(case)
+    assert case.violations() == []
+
+
+def test_a_slot_that_a_wrong_clock_passed_over_may_run_after_all_where_its_record_says_so() -> None:
+    case = Case()
+    passed_over = case.rows[1] | {"id": "n", "status": "N", "missed_from": SLOTS[1], "missed_to": SLOTS[1]}
+    case.rows.append(passed_over | {"missed_count": 1})
+    assert len(case.violations()) == 1
+    case.rows[-1]["message"] = NOT_RUN_AHEAD
     assert case.violations() == []
 
 
@@ -68,6 +82,42 @@ def test_a_success_without_an_end_is_doubtful_where_there_was_no_engine_and_a_vi
     case.outages.append((SLOTS[1] - timedelta(seconds=1), SLOTS[1]))
     assert case.violations() == []
     case.starts["1"] = 0
+    assert len(case.violations()) == 1
+
+
+def test_a_container_that_was_restarted_from_outside_may_have_a_second_start_and_no_third() -> None:
+    case = Case()
+    case.starts.update(["1"])
+    case.rows[1].update(status="F", reason="exit_code", exit_code=137)
+    assert len(case.violations()) == 2
+    case.restarted.add("1")
+    assert case.violations() == []
+    case.started.update(["1", "1"])
+    assert len(case.violations()) == 1
+
+
+def flooded(case: Case) -> None:
+    case.work = replace(WORK, flood=1000)
+    size = len(WORK.output) + 1000
+    for row in case.rows:
+        row["log_bytes"] = size
+        case.logs[row["id"]] = b"out\n[jobd: 996 bytes left out here]\nout\n"
+
+
+def test_a_flood_keeps_its_beginning_and_its_end_marks_the_cut_and_counts_every_byte() -> None:
+    case = Case()
+    flooded(case)
+    assert case.violations() == []
+    for harm in (
+        {"1": b"[jobd: 996 bytes left out here]\nout\n"},
+        {"1": b"out\n[jobd: 996 bytes left out here]\n"},
+        {"1": b"out\nout\n"},
+    ):
+        flooded(case)
+        case.logs.update(harm)
+        assert len(case.violations()) == 1, harm
+    flooded(case)
+    case.rows[1]["log_bytes"] -= 1
     assert len(case.violations()) == 1
 
 

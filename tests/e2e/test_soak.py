@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.soak import soak
 
 SECONDS = 60.0
+FLOOD = 20_000_000
 LIMIT = 360
 """Seconds that all of it may take, on a busy machine."""
 
@@ -28,7 +29,7 @@ def limited() -> Iterator[None]:
 @pytest.mark.usefixtures("limited")
 def test_every_slot_is_accounted_for_whatever_fails() -> None:
     seed = secrets.randbits(31)
-    outcome = soak(seed, SECONDS, live_restore=seed % 2 == 0)
+    outcome = soak(seed, SECONDS, live_restore=seed % 2 == 0, flood=FLOOD)
     print(outcome)
     if outcome.violations:
         pytest.fail(str(outcome), pytrace=False)
