@@ -91,7 +91,9 @@ def jobd_exec_started(exec: ExecInfo, job: JobInfo) -> None:
 
 @hookspec
 def jobd_exec_ended(exec: ExecInfo, job: JobInfo) -> None:
-    """Called after the commit that stored result and log. The answer is ignored."""
+    """Called once after the commit that stored result and log, or that ended an exec which never ran: cancelled,
+    overdue or missed while it waited. The answer is ignored.
+    """
 
 
 @hookspec(firstresult=True)

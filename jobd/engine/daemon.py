@@ -119,6 +119,7 @@ class Engine:
         seen = await self._database.read(daemons.last_seen, self._lease.daemon)
         await self._lease.begin(socket.gethostname(), os.getpid(), sorted(self.regions))
         await self._clocks.begin(seen)
+        self._observers.listen()
         self._heart.start()
         self._dispatcher.start()
         for region in self.regions.values():
@@ -148,6 +149,7 @@ class Engine:
         for periodic in (self._ticker, self._sweeper, self._heart, self._clocks):
             periodic.stop()
         self._followers.dismiss()
+        self._observers.ignore()
         self._scheduler.abandon()
         self._dispatcher.abandon()
         self._endings.abandon()
@@ -371,8 +373,7 @@ class Engine:
     async def _purge(self) -> None:
         try:
             if not self._clocks.is_held:
-                for row in await self._database.write(waiting.fail_overdue, self._settings.execs.queue_deadline):
-                    self._observers.tell("jobd_exec_ended", row)
+                await self._database.write(waiting.fail_overdue, self._settings.execs.queue_deadline)
                 await self._database.write(waiting.expire_slots)
             await self._retirement.retire()
         except ServiceUnavailable as error:

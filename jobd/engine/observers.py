@@ -1,6 +1,7 @@
 """Tells plugins what happened, after the commit and off the loop."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,25 @@ class Observers:
         self._preparing = ThreadPoolExecutor(4, thread_name_prefix="jobd-prepare")
         self._pending: set[asyncio.Task[None]] = set()
 
+    def listen(self) -> None:
+        """From now on tell of the ends of execs that nobody owned, too: cancelled or overdue while they waited."""
+        self._loop = asyncio.get_running_loop()
+        self._database.end_listeners.append(self._unowned_ended)
+
+    def ignore(self) -> None:
+        """Tell of no more of those."""
+        if self._unowned_ended in self._database.end_listeners:
+            self._database.end_listeners.remove(self._unowned_ended)
+
+    def _unowned_ended(self, rows: list[Exec]) -> None:
+        """In a thread of the database's."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(self._tell_all, "jobd_exec_ended", list(rows))
+
+    def _tell_all(self, hook: str, rows: list[Exec]) -> None:
+        for row in rows:
+            self.tell(hook, row)
+
     def tell(self, hook: str, row: Exec) -> None:
         """Call `jobd_exec_created`, `_started` or `_ended`; returns at once."""
         self._on_change(row.id)
@@ -55,6 +75,7 @@ class Observers:
         return await asyncio.get_running_loop().run_in_executor(self._preparing, prepare, impls, spec, job)
 
     async def close(self) -> None:
+        self.ignore()
         if self._pending:
             await asyncio.wait(self._pending, timeout=5)
         for pool in (self._thread, self._preparing):

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 from jobd.metrics import Metrics
+from jobd.store.tables import Exec
 
 
 class _Pending(threading.local):
@@ -15,6 +16,7 @@ class _Pending(threading.local):
     def __init__(self) -> None:
         self.follow: list[Callable[[], None]] = []
         self.counts: list[Callable[[Metrics], None]] = []
+        self.ended: list[Exec] = []
 
 
 pending = _Pending()
@@ -25,6 +27,13 @@ def after_commit(follow: Callable[[], None]) -> None:
     row must not run ahead of the row.
     """
     pending.follow.append(follow)
+
+
+def ended(row: Exec) -> None:
+    """This exec, which nobody had in hand, has ended, if the transaction of this thread is committed: whoever listens
+    to the database is told then.
+    """
+    pending.ended.append(row)
 
 
 def count(tell: Callable[[Metrics], None]) -> None:

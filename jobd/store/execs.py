@@ -16,7 +16,7 @@ from jobd.metrics import Metrics
 from jobd.store import audit, jobs, outbox, statements
 from jobd.store.callers import Caller
 from jobd.store.clock import now
-from jobd.store.database import count
+from jobd.store.commits import count, ended
 from jobd.store.pages import Page, page_of
 from jobd.store.tables import Audit, Exec, ExecLog, IdempotencyKey, Job
 
@@ -223,12 +223,30 @@ def cancel_unowned(which: Expression) -> None:
     end_all(Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked))
 
 
+TOLD_OF_AN_END = (
+    Exec.seq,
+    Exec.id,
+    Exec.job_id,
+    Exec.namespace,
+    Exec.region_name,
+    Exec.status,
+    Exec.trigger_mode,
+    Exec.reason,
+    Exec.message,
+    Exec.exit_code,
+    Exec.created_at,
+    Exec.started_at,
+    Exec.ended_at,
+)
+"""What metrics and plugins are told of an exec that has ended."""
+
+
 def end_all(update: Any) -> None:
     """Run an UPDATE that ends execs of which nobody has the rows, count them as ended, and tell of them."""
-    shown = (Exec.seq, Exec.region_name, Exec.status, Exec.reason, Exec.started_at, Exec.ended_at)
-    rows = list(update.returning(*shown, outbox.AWAITED).execute())
+    rows = list(update.returning(*TOLD_OF_AN_END, outbox.AWAITED).execute())
     for row in rows:
         count(partial(_tell_ended, row))
+        ended(row)
     outbox.tell(row.seq for row in rows if row.is_awaited)
 
 

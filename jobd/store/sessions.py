@@ -16,6 +16,7 @@ from jobd.store import faults, marks
 from jobd.store.commits import pending
 from jobd.store.faults import STATEMENT_FAULTS, DatabaseAway
 from jobd.store.patience import Claim, here
+from jobd.store.tables import Exec
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class Sessions:
         connect = connecting.sqlite if self.is_sqlite else connecting.postgresql
         self._peewee = connect(url, connections)
         self._ours = threading.local()
+        self.end_listeners: list[Callable[[list[Exec]], None]] = []
+        """Called after a commit, in its thread, with the execs that it ended and that nobody had in hand."""
 
     def read_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Run `fn` without a transaction. Raises ServiceUnavailable when the database is away."""
@@ -54,7 +57,7 @@ class Sessions:
         return self._timed(work, _name(fn), "write")
 
     def _transaction(self, work: Callable[[], Result], is_alone: bool = False, takes_turn: bool = True) -> Result:
-        pending.follow, pending.counts = [], []
+        pending.follow, pending.counts, pending.ended = [], [], []
         pending.is_committing = is_alone and not self.is_sqlite
         with self._peewee.alone() if is_alone else self._atomic():
             # On SQLite the lock is held from here on; until here the call could be given up.
@@ -66,6 +69,9 @@ class Sessions:
             follow()
         for tell in pending.counts:
             tell(self.metrics)
+        if pending.ended:
+            for listener in [*self.end_listeners]:
+                listener(pending.ended)
         return result
 
     def _atomic(self) -> Any:

@@ -118,7 +118,7 @@ class WriteQueue:
             if write is None:
                 return
             group.append(write)
-            followed, counted = len(pending.follow), len(pending.counts)
+            followed, counted, ended = len(pending.follow), len(pending.counts), len(pending.ended)
             self._execute("SAVEPOINT one")
             try:
                 write.result = write.within(write.fn, *write.args, **write.kwargs)
@@ -126,6 +126,6 @@ class WriteQueue:
                 if isinstance(error, peewee.DatabaseError) and not isinstance(error, STATEMENT_FAULTS):
                     raise
                 write.error = error
-                del pending.follow[followed:], pending.counts[counted:]
+                del pending.follow[followed:], pending.counts[counted:], pending.ended[ended:]
                 self._execute("ROLLBACK TO one")
             self._execute("RELEASE one")
