@@ -14,6 +14,7 @@ from typing_extensions import TypeAliasType
 from jobd.api.faults import few, shown
 from jobd.settings import is_mail_address
 from jobd.store.hooks import secret_bytes
+from jobd.store.lifecycle import MAY_BE_RETRIED
 from jobd.store.namespaces import USERNAME
 from jobd.store.outbox import EVENTS
 
@@ -206,6 +207,16 @@ def _labels(values: dict[str, str]) -> dict[str, str]:
     return values
 
 
+def _retry_on(value: dict[str, list[str]]) -> dict[str, list[str]]:
+    right = f'right: {{"reasons": [\u2026]}}, of {", ".join(MAY_BE_RETRIED)}'
+    if set(value) != {"reasons"} or not value["reasons"]:
+        raise ValueError(f"must name at least one reason and nothing else; {right}")
+    for reason in value["reasons"]:
+        if reason not in MAY_BE_RETRIED:
+            raise ValueError(f"{shown(reason)!r} is no reason after which a run can be tried again; {right}")
+    return {"reasons": [reason for reason in MAY_BE_RETRIED if reason in value["reasons"]]}
+
+
 def _mounts(values: list[dict[str, str]]) -> list[dict[str, str]]:
     for value in values:
         if set(value) != {"name", "path"}:
@@ -330,6 +341,19 @@ Mounts = Annotated[
 ]
 Timeout = Annotated[int, Field(ge=1, le=LONGEST_TIMEOUT)]
 Retries = Annotated[int, Field(ge=0, le=100)]
+RetryReason = TypeAliasType("RetryReason", Annotated[str, _shown_as(enum=list(MAY_BE_RETRIED))])
+RetryOn = TypeAliasType(
+    "RetryOn",
+    Annotated[
+        dict[str, list[RetryReason]],
+        AfterValidator(_retry_on),
+        _shown_as(
+            required=["reasons"],
+            propertyNames={"const": "reasons"},
+            minProperties=1,
+        ),
+    ],
+)
 RetryDelay = Annotated[int, Field(ge=0, le=3600)]
 ExecsKept = Annotated[int, Field(ge=1, le=1_000_000)]
 Recipients = Annotated[

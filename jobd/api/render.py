@@ -100,6 +100,7 @@ def _job(row: Job) -> Shape:
         "timeout": row.timeout,
         "max_retries": row.max_retries,
         "retry_delay": row.retry_delay,
+        "retry_on": row.retry_on,
         "execs_kept": row.execs_kept,
         "is_schedule_active": row.is_schedule_active,
         "schedule_mode": row.schedule_mode,

@@ -61,6 +61,8 @@ class JobFields(Body):
     """How often a failed exec is followed by another; 0 by default."""
     retry_delay: fields.RetryDelay | None = None
     """Seconds before the first retry, doubled for each further one, up to an hour; 10 by default."""
+    retry_on: fields.RetryOn | None = None
+    """Which failures are retried: `{"reasons": ["exit_code", "lost"]}`; null: all but `lost`."""
     execs_kept: fields.ExecsKept | None = None
     """How many ended execs are kept; null is the server's own number."""
     is_schedule_active: bool | None = None

@@ -81,6 +81,7 @@ class JobAsItIs(Shape):
     timeout: int | None
     max_retries: int
     retry_delay: int
+    retry_on: fields.RetryOn | None
     execs_kept: int | None
     is_schedule_active: bool
     schedule_mode: str | None

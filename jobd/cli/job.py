@@ -56,6 +56,11 @@ def pairs(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> d
     return found
 
 
+def retried(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, list[str]]:
+    """Repeated reasons as the API's object; the server knows which there are."""
+    return {"reasons": list(value)} if value else {}
+
+
 @click.group()
 def job() -> None:
     """Describe jobs and run them."""
@@ -107,6 +112,13 @@ def show(client: Client, output: str, job: int) -> None:
 @click.option("--timeout", type=Length(), help="The longest that it may run, as in 90s or 5m.")
 @click.option("--max-retries", type=int, metavar="N", help="Runs after a failed one.")
 @click.option("--retry-delay", type=Length(), help="Before the first retry; doubles.")
+@click.option(
+    "--retry-on",
+    multiple=True,
+    metavar="REASON",
+    callback=retried,
+    help="Retry after these failures alone, as in exit_code, lost. May be repeated.",
+)
 @click.option("--pull-policy", type=click.Choice(["always", "if_not_present", "never"]), help="When to pull the image.")
 @click.option("--execs-kept", type=int, metavar="N", help="Ended execs to keep.")
 @prints

@@ -37,6 +37,7 @@ SNAPSHOT = (
     "timeout",
     "max_retries",
     "retry_delay",
+    "retry_on",
 )
 """What an exec copies from its job: later edits of the job change no exec that exists."""
 

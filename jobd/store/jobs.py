@@ -34,6 +34,7 @@ AUDITED = (
     "timeout",
     "max_retries",
     "retry_delay",
+    "retry_on",
     "execs_kept",
     "is_schedule_active",
     "schedule_mode",

@@ -25,6 +25,9 @@ from jobd.store.statements import NOW
 from jobd.store.tables import Exec, ExecLog, Job, Region
 
 RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
+"""Reasons of failures that are retried where a job does not say which."""
+MAY_BE_RETRIED = (*RETRIED, "lost")
+"""Those that a job may name in `retry_on`. A run that is lost may have run: only its job knows whether that matters."""
 LONGEST_RETRY_DELAY = 3600
 """Seconds."""
 MESSAGE_LENGTH = 2000
@@ -250,14 +253,20 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
         statements.insert(written)
     if row.secret_vars:
         secrets.drop(row.seq)
-    goes_on = is_retried and _retry(row)
+    goes_on = is_retried and retry(row)
     if moved is Moved.AWAITED and not goes_on:
         outbox.tell([row.seq])
     return True
 
 
 def _is_retried(row: Exec, result: Result) -> bool:
-    return bool(result.status == "F" and result.reason in RETRIED and row.attempt <= row.max_retries)
+    return result.status == "F" and is_retried_after(row, result.reason)
+
+
+def is_retried_after(row: Exec, reason: str | None) -> bool:
+    """Whether the exec has an attempt left for a failure of this reason."""
+    reasons = RETRIED if row.retry_on is None else row.retry_on["reasons"]
+    return bool(reason in reasons and row.attempt <= row.max_retries)
 
 
 def _ended(row: Exec, result: Result, kept: Kept | None) -> dict[str, Any]:
@@ -293,8 +302,8 @@ def retry_delay(base: int, attempt: int) -> timedelta:
     return timedelta(seconds=min(base * 2 ** (attempt - 1), LONGEST_RETRY_DELAY))
 
 
-def _retry(row: Exec) -> bool:
-    """Queue the next attempt; False when it is not wanted any more."""
+def retry(row: Exec) -> bool:
+    """Queue the next attempt, in the transaction that ends this one; False when it is not wanted any more."""
     # The row in hand is as old as its claim: since then somebody may have asked for its end.
     wanted = Exec.stop_requested_at.is_null() & Exec.deleted_at.is_null()
     if not Exec.select(Exec.seq).where(Exec.seq == row.seq, wanted).exists():

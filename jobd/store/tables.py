@@ -131,6 +131,7 @@ class Job(Table):
     timeout = IntegerField(null=True)
     max_retries = IntegerField()
     retry_delay = IntegerField()
+    retry_on = JSONField(null=True)
     execs_kept = IntegerField(null=True)
 
     is_schedule_active = BooleanField()
@@ -179,6 +180,7 @@ class Exec(Table):
     timeout = IntegerField(null=True)
     max_retries = IntegerField()
     retry_delay = IntegerField()
+    retry_on = JSONField(null=True)
 
     attempt = IntegerField(default=1)
     retry_of = CharField(null=True, max_length=36)

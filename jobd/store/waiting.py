@@ -35,7 +35,7 @@ def explain_no_more(daemon: str, region: str) -> None:
     Exec.update(message=None).where(_affected(daemon, region), Exec.message.is_null(False)).execute()
 
 
-def fail_overdue(queue_deadline: float, limit: int = 1000) -> None:
+def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
     """End the unowned execs that have been ready for longer than `queue_deadline` seconds, in any region, served by
     somebody or by nobody; in a region that nobody has served for so long, also what a former daemon still owns.
     """
@@ -44,6 +44,7 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> None:
     is_late = (Exec.created_at < ready_before) & (Exec.not_before.is_null() | (Exec.not_before < ready_before))
     served = {name for daemon in Daemon.select().where(Daemon.heartbeat_at >= ready_before) for name in daemon.regions}
     is_left = Exec.owner.is_null() | Exec.region_name.not_in(sorted(served))
+    overdue: list[Exec] = []
     awaited: list[int] = []
     for row in list(Exec.select().where(Exec.status == "W", is_late, is_left).limit(limit)):
         message = lifecycle.clean(row.message) or f"the region {row.region_name} could not run it in time"
@@ -54,9 +55,12 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> None:
         if moved is not lifecycle.Moved.NOT:
             count(partial(_tell_overdue, row.region_name, reason))
             ended(row)
-        if moved is lifecycle.Moved.AWAITED:
+            overdue.append(row)
+        goes_on = moved is not lifecycle.Moved.NOT and lifecycle.is_retried_after(row, reason) and lifecycle.retry(row)
+        if moved is lifecycle.Moved.AWAITED and not goes_on:
             awaited.append(row.seq)
     outbox.tell(awaited)
+    return overdue
 
 
 def expire_slots() -> None:

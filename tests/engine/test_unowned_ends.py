@@ -97,3 +97,16 @@ async def test_a_change_that_is_undone_tells_nobody(bench: Bench, watcher: Watch
         await bench.database.write(stopped_and_undone)
     await bench.stop_exec(engine, row)
     await told_of(bench, watcher, (row.id, "C", "cancelled", "test"))
+
+
+async def test_an_overdue_exec_that_is_lost_is_retried_where_its_job_says_so(bench: Bench) -> None:
+    """It had a handle, so that it may have been started; nobody serves its region any more."""
+    for retry_on, count in ((None, 0), ({"reasons": ["lost"]}, 1)):
+        job = bench.job(max_retries=1, retry_on=retry_on)
+        row = await bench.database.write(execs.create, bench.caller, job.id, {}, 1000)
+        left = Exec.update(created_at=datetime.now(UTC) - AGO, handle="h", owner="gone").where(Exec.seq == row.seq)
+        await bench.database.write(left.execute)
+        await bench.database.write(waiting.fail_overdue, 60.0)
+        ended = await bench.until(row, "F")
+        retries = await bench.database.read(lambda row=row: Exec.select().where(Exec.retry_of == row.id).count())
+        assert (ended.reason, retries) == ("lost", count)

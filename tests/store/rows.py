@@ -25,6 +25,7 @@ JOB: dict[str, Any] = {
     "timeout": 60,
     "max_retries": 0,
     "retry_delay": 10,
+    "retry_on": None,
     "is_schedule_active": False,
     "missed_run_policy": "run_once",
     "concurrency_policy": "allow",

@@ -136,6 +136,21 @@ def test_a_failure_is_followed_by_its_retry(database: Database, caller: Caller, 
     assert claim(database) == []
 
 
+@pytest.mark.parametrize("reason", lifecycle.MAY_BE_RETRIED)
+def test_a_job_names_the_failures_after_which_it_is_retried(database: Database, caller: Caller, reason: str) -> None:
+    for retry_on, is_retried in (
+        (None, reason != "lost"),
+        ({"reasons": [reason]}, True),
+        ({"reasons": [other for other in lifecycle.MAY_BE_RETRIED if other != reason]}, False),
+    ):
+        make_exec(database, caller, make_job(database, caller, max_retries=1, retry_delay=0, retry_on=retry_on))
+        (row,) = claim(database)
+        database.write_sync(lifecycle.end, row, Result("F", reason), None)
+        retries = database.read_sync(lambda row=row: list(Exec.select().where(Exec.retry_of == row.id)))
+        assert [retry.retry_on for retry in retries] == ([retry_on] if is_retried else [])
+        database.write_sync(Exec.delete().execute)
+
+
 def test_the_delay_of_a_retry_doubles_and_the_last_failure_stays(database: Database, caller: Caller) -> None:
     job = make_job(database, caller, max_retries=2, retry_delay=10)
     row = make_exec(database, caller, job)

@@ -27,6 +27,7 @@ JOB = {
     "timeout": None,
     "max_retries": 0,
     "retry_delay": 10,
+    "retry_on": None,
     "execs_kept": None,
     "missed_run_policy": "run_once",
     "starting_deadline": None,
