@@ -22,13 +22,8 @@ missing_packages() {
     for need in "$@"; do
         case $need in
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null || printf '%s\n' python3 python3-venv ;;
-<<<<<<< HEAD
-        curl | iptables | nginx | openssl | sqlite3 | wrk) command -v "$need" >/dev/null || echo "$need" ;;
+        curl | faketime | iptables | nginx | openssl | sqlite3 | wrk) command -v "$need" >/dev/null || echo "$need" ;;
         docker) command -v docker >/dev/null || docker_cli_package ;;
-=======
-        curl | faketime | iptables | nginx | sqlite3 | wrk) command -v "$need" >/dev/null || echo "$need" ;;
-        docker) command -v docker >/dev/null || echo docker.io ;;
->>>>>>> 0731383 (tests: Give a process a wall clock that a test sets)
         dockerd) command -v dockerd >/dev/null || echo docker.io ;;
         busybox) busybox_is_static || echo busybox-static ;;
         postgresql) postgres_bin >/dev/null || echo postgresql ;;
