@@ -1,26 +1,51 @@
 """/v1/jobs/{job_id}/execs and /v1/execs"""
 
+import logging
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from jobd.api import job_values, lists, render
 from jobd.api.base import Handler
+from jobd.api.lists import Listed
 from jobd.api.schemas import ExecQuery, PageQuery, StopQuery
 from jobd.errors import BadRequest
-from jobd.store import deletion, execs, jobs
+from jobd.store import deletion, execs, jobs, waiting_reasons
 from jobd.store.execs import ExecFilter
-from jobd.store.tables import Exec
+from jobd.store.tables import Exec, Job
+from jobd.store.waiting_reasons import Served
+
+log = logging.getLogger(__name__)
 
 
-class _Execs(Handler):
+class _Explaining(Handler):
+    """Says of execs that wait why they do."""
+
+    def reasons(self, rows: Iterable[Exec]) -> dict[int, str]:
+        """By `seq`; in the thread that has read the rows."""
+        settings, regions = self.services.settings, self.services.engine.regions
+        served = {name: Served(settings.regions[name].max_running, region.down) for name, region in regions.items()}
+        return waiting_reasons.of_execs(rows, served, settings.scheduler.lease)
+
+
+class _Execs(_Explaining):
     async def reply_listed(self, wanted: ExecFilter) -> None:
         asked: PageQuery = self.wanted
-        args = (self.caller, wanted, asked.page, asked.page_size)
-        await lists.reply(self, lists.shaped, render.exec, execs.listed, *args)
+        await lists.reply(self, self._listed, self.caller, wanted, asked.page, asked.page_size)
+
+    def _listed(self, *args: Any) -> Listed:
+        page = execs.listed(*args)
+        reasons = self.reasons(page.rows)
+        return page, (render.exec(row, reasons.get(row.seq)) for row in page.rows)
 
     async def reply_created(self, row: Exec) -> None:
         self.services.engine.exec_created([row])
         self.set_header("Location", f"/v1/jobs/{row.job_id}/execs/{row.id}")
-        await self.reply_with(lambda: render.exec(row), render.is_small(row), 201)
+        reasons: dict[int, str] = {}
+        if row.region_name not in self.services.engine.regions:
+            reasons = await self.services.database.read(self.reasons, [row])
+            log.warning("exec %s waits: %s", row.id, reasons.get(row.seq))
+        await self.reply_with(lambda: render.exec(row, reasons.get(row.seq)), render.is_small(row), 201)
 
 
 class AllExecs(_Execs):
@@ -54,13 +79,17 @@ class JobExecs(_Execs):
         return key
 
 
-class OneExec(Handler):
+class OneExec(_Explaining):
     async def get(self, job_id: str, exec_id: str) -> None:
-        row, job = await self.services.database.read(
-            execs.with_job, self.caller, self.number(job_id), self.exec_id(exec_id)
+        row, job, waits_for = await self.services.database.read(
+            self._read, self.caller, self.number(job_id), self.exec_id(exec_id)
         )
         is_small = render.is_small(row) and render.is_small(job)
-        await self.reply_with(lambda: render.exec_detail(row, job), is_small)
+        await self.reply_with(lambda: render.exec_detail(row, job, waits_for), is_small)
+
+    def _read(self, *args: Any) -> tuple[Exec, Job, str | None]:
+        row, job = execs.with_job(*args)
+        return row, job, self.reasons([row]).get(row.seq)
 
     async def delete(self, job_id: str, exec_id: str) -> None:
         await self.services.database.write(

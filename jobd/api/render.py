@@ -28,15 +28,21 @@ def job(row: Job, last_exec: Exec | None) -> Shape:
     return {**_job(row), "last_exec": None if last_exec is None else _last_exec(last_exec)}
 
 
-def exec(row: Exec) -> Shape:
-    """An exec as lists and answers to a trigger show it: with its job's id."""
-    return exec_json.shape(row, row.job_id)
+def exec(row: Exec, waits_for: str | None = None) -> Shape:
+    """An exec as lists and answers to a trigger show it: with its job's id. `waits_for` says why one waits whose record
+    does not.
+    """
+    return _explained(exec_json.shape(row, row.job_id), waits_for)
 
 
-def exec_detail(row: Exec, its_job: Job) -> Shape:
+def exec_detail(row: Exec, its_job: Job, waits_for: str | None = None) -> Shape:
     """An exec with its job as it is now; the seed shows that job with `runtime_vars` as a text."""
     variables = json.dumps(its_job.runtime_vars, ensure_ascii=False)
-    return exec_json.shape(row, {**_job(its_job), "runtime_vars": variables})
+    return _explained(exec_json.shape(row, {**_job(its_job), "runtime_vars": variables}), waits_for)
+
+
+def _explained(shape: Shape, waits_for: str | None) -> Shape:
+    return shape if waits_for is None else {**shape, "message": waits_for}
 
 
 def hook(row: Hook) -> Shape:

@@ -22,7 +22,7 @@ COLUMNS: Columns = {
     "CREATED": "created_at",
     "DURATION": lambda row: elapsed(row["started_at"], row["ended_at"]),
     "CODE": "exit_code",
-    "REASON": "reason",
+    "REASON": lambda row: row["reason"] or row["message"],
 }
 STATUSES = {word.replace(" ", "-"): status for status, word in WORDS.items()}
 
