@@ -13,5 +13,5 @@ class AuditRecords(Handler):
     async def get(self) -> None:
         asked: AuditQuery = self.wanted
         wanted = AuditFilter(asked.namespace, asked.actor, asked.since, asked.until)
-        args = (self.caller, wanted, asked.page, asked.page_size)
+        args = (self.caller, wanted, lists.page_request(self))
         await lists.reply(self, lists.shaped, render.audit_record, audit.listed, *args)

@@ -30,8 +30,7 @@ class _Explaining(Handler):
 
 class _Execs(_Explaining):
     async def reply_listed(self, wanted: ExecFilter) -> None:
-        asked: PageQuery = self.wanted
-        await lists.reply(self, self._listed, self.caller, wanted, asked.page, asked.page_size)
+        await lists.reply(self, self._listed, self.caller, wanted, lists.page_request(self))
 
     def _listed(self, *args: Any) -> Listed:
         page = execs.listed(*args)

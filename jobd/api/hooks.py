@@ -12,6 +12,7 @@ from jobd.errors import InvalidArgs
 from jobd.masking import MASK
 from jobd.store import hooks
 from jobd.store.callers import Caller
+from jobd.store.pages import PageRequest
 from jobd.store.tables import Hook
 
 
@@ -62,8 +63,7 @@ class Deliveries(Handler):
     queries = {"GET": PageQuery}
 
     async def get(self, hook_id: str) -> None:
-        wanted: PageQuery = self.wanted
-        await lists.reply(self, _deliveries, self.caller, self.number(hook_id), wanted.page, wanted.page_size)
+        await lists.reply(self, _deliveries, self.caller, self.number(hook_id), lists.page_request(self))
 
 
 class Redeliver(Handler):
@@ -86,8 +86,8 @@ def subject_of(subject_type: str, subject: str) -> int | str:
     return subject
 
 
-def _deliveries(caller: Caller, hook_id: int, number: int, size: int) -> Listed:
-    page, attempts = hooks.deliveries(caller, hook_id, number, size)
+def _deliveries(caller: Caller, hook_id: int, wanted: PageRequest) -> Listed:
+    page, attempts = hooks.deliveries(caller, hook_id, wanted)
     return page, (render.delivery(row, attempts[row.id]) for row in page.rows)
 
 

@@ -14,6 +14,7 @@ from jobd.store import deletion, execs, jobs
 from jobd.store.callers import Caller
 from jobd.store.execs import last_of
 from jobd.store.jobs import JobFilter
+from jobd.store.pages import PageRequest
 from jobd.store.tables import Exec, Job
 
 
@@ -33,7 +34,7 @@ class Jobs(_Jobs):
     async def get(self) -> None:
         wanted: JobQuery = self.wanted
         found = JobFilter(wanted.namespace, wanted.name, wanted.region, wanted.scheduled, wanted.label)
-        await lists.reply(self, _page, self.caller, found, wanted.page, wanted.page_size)
+        await lists.reply(self, _page, self.caller, found, lists.page_request(self))
 
     async def post(self) -> None:
         namespace, settings = self.caller.own_namespace, self.services.settings
@@ -72,8 +73,8 @@ def version(job: Job) -> str:
     return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
 
 
-def _page(caller: Caller, wanted: JobFilter, number: int, size: int) -> Listed:
-    page = jobs.listed(caller, wanted, number, size)
+def _page(caller: Caller, wanted: JobFilter, asked: PageRequest) -> Listed:
+    page = jobs.listed(caller, wanted, asked)
     last = execs.last_of(row.id for row in page.rows)
     return page, (render.job(row, last.get(row.id)) for row in page.rows)
 

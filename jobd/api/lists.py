@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlencode
 
-from jobd.api import json_text
+from jobd.api import cursors, json_text
 from jobd.api.base import Handler
 from jobd.api.render import Shape
 from jobd.api.schemas import PageQuery
 from jobd.errors import InvalidArgs
-from jobd.store.pages import Page
+from jobd.store.pages import Page, PageRequest
 
 MAX_PAGE = 8 * 2**20
 """Bytes of a page's entries."""
@@ -31,6 +31,17 @@ async def reply(handler: Handler, listed: Callable[..., Listed], *args: Any) -> 
     await handler.reply_written(data)
 
 
+def page_request(handler: Handler) -> PageRequest:
+    """Which page is asked for. Raises InvalidArgs."""
+    asked: PageQuery = handler.wanted
+    query = handler.request.query_arguments
+    if asked.after is not None and "page" in query:
+        raise InvalidArgs("invalid query", {"after": ["not together with page"]})
+    after = cursors.read(handler.request.path, query, asked.after) if asked.after else None
+    goes_on = asked.after is not None or (asked.count is not None and "page" not in query)
+    return PageRequest(asked.page, asked.page_size, asked.count or "exact", goes_on, after)
+
+
 def shaped(shape: Callable[[Any], Shape], read: Callable[..., Page], *args: Any) -> Listed:
     """The page that `read(*args)` reads, each row by `shape`."""
     page = read(*args)
@@ -41,7 +52,10 @@ def _written(handler: Handler, listed: Callable[..., Listed], args: tuple[Any, .
     page, shapes = listed(*args)
     with ExitStack() as turn:
         entries = _entries(shapes, turn)
-    head = json_text.written({"count": page.count, "next": _following(handler, page), "previous": _before(handler)})
+    asked: PageQuery = handler.wanted
+    exactness = {} if asked.count is None else {"count_is_exact": page.is_exact}
+    neighbours = {"next": _following(handler, page), "previous": _before(handler)}
+    head = json_text.written({"count": page.count, **exactness, **neighbours})
     return b'%b,"results":[%b]}\n' % (head[:-1], b",".join(entries))
 
 
@@ -62,16 +76,21 @@ def _entries(shapes: Iterable[Shape], turn: ExitStack) -> list[bytes]:
 
 
 def _following(handler: Handler, page: Page) -> str | None:
-    wanted: PageQuery = handler.wanted
-    return _url(handler, wanted.page + 1) if wanted.page * wanted.page_size < page.count else None
+    if page.last is None:
+        return None
+    wanted, query = page_request(handler), handler.request.query_arguments
+    if not wanted.goes_on:
+        return _url(handler, "page", str(wanted.number + 1))
+    return _url(handler, "after", cursors.written(handler.request.path, query, page.last))
 
 
 def _before(handler: Handler) -> str | None:
     wanted: PageQuery = handler.wanted
-    return _url(handler, wanted.page - 1) if wanted.page > 1 else None
+    return _url(handler, "page", str(wanted.page - 1)) if wanted.page > 1 else None
 
 
-def _url(handler: Handler, page: int) -> str:
+def _url(handler: Handler, name: str, value: str) -> str:
+    """This list's, with one parameter changed."""
     request = handler.request
-    others = [(name, v) for name, given in request.query_arguments.items() for v in given if name != "page"]
-    return f"{request.protocol}://{request.host}{request.path}?{urlencode([*others, ('page', page)])}"
+    others = [(other, v) for other, values in request.query_arguments.items() for v in values if other != name]
+    return f"{request.protocol}://{request.host}{request.path}?{urlencode([*others, (name, value)])}"

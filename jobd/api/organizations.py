@@ -12,10 +12,8 @@ class Organizations(Handler):
     queries = {"GET": PageQuery}
 
     async def get(self) -> None:
-        wanted: PageQuery = self.wanted
         shape = partial(render.organization, seen_by=self.caller)
-        args = (self.caller, wanted.page, wanted.page_size)
-        await lists.reply(self, lists.shaped, shape, organizations.listed, *args)
+        await lists.reply(self, lists.shaped, shape, organizations.listed, self.caller, lists.page_request(self))
 
     async def post(self) -> None:
         said = await self.said(OrganizationCreate)
@@ -40,8 +38,7 @@ class Members(Handler):
     queries = {"GET": PageQuery}
 
     async def get(self, name: str) -> None:
-        wanted: PageQuery = self.wanted
-        args = (self.caller, self.account_name(name), wanted.page, wanted.page_size)
+        args = (self.caller, self.account_name(name), lists.page_request(self))
         await lists.reply(self, lists.shaped, render.member, organizations.members, *args)
 
     async def post(self, name: str) -> None:

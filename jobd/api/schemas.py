@@ -275,6 +275,10 @@ class PageQuery(Query):
     """Which page, counted from 1."""
     page_size: Annotated[int, Field(ge=1, le=100), Digits] = 20
     """How many there are on a page."""
+    count: Literal["exact", "bounded", "none"] | None = None
+    """`bounded` counts no further than 10,000, `none` not at all: `next` then goes on behind the last entry."""
+    after: Annotated[str, Field(max_length=512)] | None = None
+    """Go on behind what a `next` of this list says, or from the beginning if it is empty; not together with `page`."""
 
 
 class JobQuery(PageQuery):

@@ -45,8 +45,10 @@ class Shape(BaseModel):
 
 
 class Page(Shape):
-    count: Count
-    """How many there are on all pages together."""
+    count: Count | None
+    """How many there are on all pages together; null with `?count=none`."""
+    count_is_exact: bool = True
+    """Whether `count` is all of them; only where the request says how to count."""
     next: str | None
     """The next page's URL; null on the last."""
     previous: str | None

@@ -16,7 +16,7 @@ class Tokens(Handler):
         username = self.caller.username if wanted.username is None else wanted.username
         if username != self.caller.username and not self.caller.is_admin:
             raise NotFound(f"no user {username!r}")
-        await lists.reply(self, lists.shaped, render.token, tokens.listed, username, wanted.page, wanted.page_size)
+        await lists.reply(self, lists.shaped, render.token, tokens.listed, username, lists.page_request(self))
 
     async def post(self) -> None:
         said = await self.said(TokenCreate)

@@ -16,8 +16,7 @@ class Users(_Users):
     queries = {"GET": PageQuery}
 
     async def get(self) -> None:
-        wanted: PageQuery = self.wanted
-        await lists.reply(self, lists.shaped, render.user, users.listed, wanted.page, wanted.page_size)
+        await lists.reply(self, lists.shaped, render.user, users.listed, lists.page_request(self))
 
     async def post(self) -> None:
         said = await self.said(UserCreate)

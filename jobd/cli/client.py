@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -75,20 +75,24 @@ class Client:
         self._send("DELETE", path)
 
     def items(self, path: str, limit: int, **query: Any) -> tuple[list[Item], int]:
-        """The newest `limit` items of a list (0: all), and how many there are in all."""
-        found: list[Item] = []
+        """The newest `limit` items of a list (0: all), each once although others come and go meanwhile; and how many
+        there were in all when the first was read.
+        """
+        items: list[Item] = []
         size = min(limit, PAGE_SIZE) if limit else PAGE_SIZE
-        number = 1
+        total, after, counting = 0, "", "exact"
         while True:
-            page = self.get(path, page=number, page_size=size, **query)
+            page = self.get(path, page_size=size, after=after, count=counting, **query)
             try:
-                items, count, following = page["results"], page["count"], page["next"]
+                items += page["results"]
+                total = total if page["count"] is None else page["count"]
+                following = page["next"]
+                after = "" if following is None else parse_qs(urlsplit(following).query)["after"][0]
             except (LookupError, TypeError):
                 raise self._stranger() from None
-            found += items
-            if following is None or 0 < limit <= len(found):
-                return (found[:limit] if limit else found), count
-            number += 1
+            if following is None or 0 < limit <= len(items):
+                return (items[:limit] if limit else items), total
+            counting = "none"
 
     @contextmanager
     def stream(

@@ -11,7 +11,7 @@ from jobd.errors import PermissionDenied
 from jobd.store import statements
 from jobd.store.callers import Caller
 from jobd.store.clock import now
-from jobd.store.pages import Page, page_of
+from jobd.store.pages import Column, Page, PageRequest, page_of
 from jobd.store.tables import Audit, Namespace
 
 HIDDEN = "******"
@@ -76,7 +76,7 @@ def entry(
     return row
 
 
-def listed(caller: Caller, wanted: AuditFilter, page: int, page_size: int) -> Page:
+def listed(caller: Caller, wanted: AuditFilter, page: PageRequest) -> Page:
     """Records of the namespaces that the caller is admin of, newest first. A foreign namespace is empty.
 
     Raises PermissionDenied for a namespace that the caller may read and no more.
@@ -97,7 +97,7 @@ def listed(caller: Caller, wanted: AuditFilter, page: int, page_size: int) -> Pa
         query = query.where(Audit.at >= wanted.since)
     if wanted.until is not None:
         query = query.where(Audit.at < wanted.until)
-    return page_of(query.order_by(Audit.id.desc()), page, page_size)
+    return page_of(query, page, Column(Audit.id, int, lambda row: int(row.id)))
 
 
 def drop_old(max_age: float) -> int:

@@ -62,7 +62,8 @@ class Sqlite(PooledSqliteDatabase):
 class _Sending(threading.local):
     """What goes with the next statement of a thread."""
 
-    begins = False
+    begins = ""
+    """The BEGIN of a transaction whose first statement has not been sent; empty without one."""
     left: int | None = None
     """Statements that may still be sent; None: any number."""
 
@@ -91,18 +92,18 @@ class Postgresql(PooledPostgresqlDatabase):
             self._sending.left = None
 
     def begin(self, isolation_level: Any = None) -> None:
-        self._sending.begins = True
+        self._sending.begins = f"BEGIN ISOLATION LEVEL {isolation_level}" if isolation_level else "BEGIN"
 
     def commit(self) -> None:
-        if not self._is_unsent():
+        if not self._unsent():
             super().commit()
 
     def rollback(self) -> None:
-        if not self._is_unsent():
+        if not self._unsent():
             super().rollback()
 
-    def _is_unsent(self) -> bool:
-        unsent, self._sending.begins = self._sending.begins, False
+    def _unsent(self) -> str:
+        unsent, self._sending.begins = self._sending.begins, ""
         return unsent
 
     def _execute_cursor(self, sql: str, params: Any, **options: Any) -> Any:
@@ -111,7 +112,8 @@ class Postgresql(PooledPostgresqlDatabase):
             if self._sending.left < 0:
                 raise RuntimeError("a second statement, though only one was announced")
         sql = _within_patience(sql)
-        return super()._execute_cursor(f"BEGIN; {sql}" if self._is_unsent() else sql, params, **options)
+        begin = self._unsent()
+        return super()._execute_cursor(f"{begin}; {sql}" if begin else sql, params, **options)
 
     def _is_closed(self, conn: Any) -> bool:
         if conn.closed:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from peewee import Expression
+from peewee import OP, Expression
 
 from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
 from jobd.metrics import Metrics
@@ -17,7 +17,7 @@ from jobd.store import audit, jobs, outbox, statements
 from jobd.store.callers import Caller
 from jobd.store.clock import now
 from jobd.store.commits import count, ended
-from jobd.store.pages import Page, page_of
+from jobd.store.pages import Column, Page, PageRequest, not_by_index, page_of
 from jobd.store.tables import Audit, Exec, ExecLog, IdempotencyKey, Job
 
 LIVE = ("W", "R")
@@ -141,16 +141,19 @@ def with_job(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, Job]:
     return get(caller, job_id, exec_id), jobs.get(caller, job_id)
 
 
-def listed(caller: Caller, wanted: ExecFilter, page: int, page_size: int) -> Page:
+def listed(caller: Caller, wanted: ExecFilter, page: PageRequest) -> Page:
     """Execs, newest first. Raises NotFound when a job is named that is not the caller's."""
     query = Exec.select().where(Exec.deleted_at.is_null())
+    namespace = Exec.namespace
+    if any(part is not None for part in (wanted.status, wanted.region, wanted.since, wanted.until)):
+        namespace = not_by_index(namespace)
     if wanted.job is not None:
         jobs.get(caller, wanted.job)
         query = query.where(Exec.job_id == wanted.job)
     elif caller.namespaces is not None:
-        query = query.where(Exec.namespace.in_(sorted(caller.namespaces)))
+        query = query.where(Expression(namespace, OP.IN, sorted(caller.namespaces)))
     if wanted.namespace is not None:
-        query = query.where(Exec.namespace == wanted.namespace)
+        query = query.where(Expression(namespace, OP.EQ, wanted.namespace))
     if wanted.status is not None:
         query = query.where(Exec.status == wanted.status)
     if wanted.region is not None:
@@ -159,7 +162,7 @@ def listed(caller: Caller, wanted: ExecFilter, page: int, page_size: int) -> Pag
         query = query.where(Exec.created_at >= wanted.since)
     if wanted.until is not None:
         query = query.where(Exec.created_at < wanted.until)
-    return page_of(query.order_by(Exec.seq.desc()), page, page_size)
+    return page_of(query, page, Column(Exec.seq, int, lambda row: int(row.seq)))
 
 
 def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:

@@ -13,7 +13,7 @@ from jobd.store import audit, jobs, secrets, statements
 from jobd.store.accounts import require_namespace
 from jobd.store.callers import Caller
 from jobd.store.clock import now
-from jobd.store.pages import Page, page_of
+from jobd.store.pages import Column, Page, PageRequest, page_of
 from jobd.store.tables import Delivery, DeliveryAttempt, Hook
 
 MOST_HOOKS = 20
@@ -101,12 +101,10 @@ def _delete(which: Expression) -> None:
     Hook.delete().where(which).execute()
 
 
-def deliveries(
-    caller: Caller, hook_id: int, page: int, page_size: int
-) -> tuple[Page, dict[int, list[DeliveryAttempt]]]:
+def deliveries(caller: Caller, hook_id: int, wanted: PageRequest) -> tuple[Page, dict[int, list[DeliveryAttempt]]]:
     """A hook's deliveries, newest first, and the attempts of each, oldest first. Raises NotFound."""
     query = Delivery.select().where(Delivery.hook_id == get(caller, hook_id).id)
-    found = page_of(query.order_by(Delivery.id.desc()), page, page_size)
+    found = page_of(query, wanted, Column(Delivery.id, int, lambda row: int(row.id)))
     attempts: dict[int, list[DeliveryAttempt]] = {row.id: [] for row in found.rows}
     for attempt in (
         DeliveryAttempt.select().where(DeliveryAttempt.delivery_id.in_(list(attempts))).order_by(DeliveryAttempt.id)

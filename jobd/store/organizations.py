@@ -1,6 +1,6 @@
 """Organizations: namespaces that several users share, each in a role. There is always an admin who can sign in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from jobd.errors import InvalidArgs, NotFound, StateConflict
 from jobd.store import accounts, audit, hooks, namespaces, statements
 from jobd.store.callers import Caller, Role
 from jobd.store.clock import now
-from jobd.store.pages import Page, page_of
+from jobd.store.pages import Column, Page, PageRequest, page_of
 from jobd.store.tables import Member, Organization, User
 
 
@@ -38,12 +38,13 @@ def get(caller: Caller, name: str) -> Organization:
     return found
 
 
-def listed(caller: Caller, page: int, page_size: int) -> Page:
+def listed(caller: Caller, wanted: PageRequest) -> Page:
     """Those that the caller has a part in, newest first."""
     query = Organization.select()
     if caller.namespaces is not None:
         query = query.where(Organization.name.in_(sorted(caller.namespaces)))
-    return page_of(query.order_by(Organization.created_at.desc(), Organization.name), page, page_size)
+    made = Column(Organization.created_at, int, lambda row: int(Organization.created_at.db_value(row.created_at)))
+    return page_of(query, wanted, made, Column(Organization.name, str, lambda row: str(row.name), is_descending=False))
 
 
 def delete(caller: Caller, name: str) -> None:
@@ -56,11 +57,13 @@ def delete(caller: Caller, name: str) -> None:
     audit.record(caller, "org.delete", name, name)
 
 
-def members(caller: Caller, name: str, page: int, page_size: int) -> Page:
+def members(caller: Caller, name: str, wanted: PageRequest) -> Page:
     """`Membership`s, newest first. Raises NotFound."""
     get(caller, name)
-    found = page_of(_members(name).order_by(Member.created_at.desc(), User.username), page, page_size)
-    return Page(found.count, [Membership(*row) for row in found.rows])
+    added = Column(Member.created_at, int, lambda row: int(Member.created_at.db_value(Membership(*row).created_at)))
+    called = Column(User.username, str, lambda row: Membership(*row).username, is_descending=False)
+    page = page_of(_members(name), wanted, added, called)
+    return replace(page, rows=[Membership(*row) for row in page.rows])
 
 
 def member(caller: Caller, name: str, username: str) -> Membership:

@@ -52,6 +52,13 @@ def count(model: type[Table], where: str, *parameters: Any) -> int:
     return int(number)
 
 
+def count_up_to(model: type[Table], limit: int, where: str, *parameters: Any) -> int:
+    """As `count`, but no further than `limit`."""
+    some = f"SELECT 1 FROM {model._meta.table_name} WHERE {where} LIMIT ?"  # noqa: S608
+    (number,) = _run(model, f"SELECT count(*) FROM ({some}) AS counted", (*parameters, limit)).fetchone()  # noqa: S608
+    return int(number)
+
+
 def rows(model: type[Table], text: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """What a statement of several tables answers, as the database has it; `model` is one of them."""
     return list(_run(model, text, parameters).fetchall())

@@ -367,6 +367,11 @@ Namespace.add_index(fn.lower(Namespace.name), unique=True, name="namespaces_by_c
 Token.add_index(Token.made_by, where=SQL("made_by IS NOT NULL"), name="tokens_by_maker")
 Job.add_index(Job.namespace, Job.id, where=SQL("deleted_at IS NULL"), name="jobs_by_namespace")
 Job.add_index(Job.next_fire_at, where=SQL("next_fire_at IS NOT NULL"), name="jobs_due")
+Job.add_index(Job.name, Job.id, where=SQL("deleted_at IS NULL"), name="jobs_by_name")
+Job.add_index(Job.region_name, Job.id, where=SQL("deleted_at IS NULL"), name="jobs_by_region")
+Exec.add_index(Exec.status, Exec.seq, name="execs_by_status")
+Exec.add_index(Exec.region_name, Exec.seq, name="execs_by_region")
+Exec.add_index(Exec.created_at, name="execs_by_creation")
 Exec.add_index(Exec.job_id, Exec.seq, name="execs_by_job")
 Exec.add_index(Exec.namespace, Exec.seq, name="execs_by_namespace")
 Exec.add_index(

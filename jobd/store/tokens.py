@@ -1,13 +1,13 @@
 """Tokens as their users see them: listed, revoked, and when each was last used. `accounts` makes them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from jobd.errors import NotFound
 from jobd.store import accounts, audit, statements, token_lineage
 from jobd.store.callers import Caller
 from jobd.store.clock import now
-from jobd.store.pages import Page, page_of
+from jobd.store.pages import Column, Page, PageRequest, page_of
 from jobd.store.tables import Token, User
 
 USE_NOTED_EVERY = timedelta(minutes=1)
@@ -22,11 +22,12 @@ class Owned:
     username: str
 
 
-def listed(username: str, page: int, page_size: int) -> Page:
+def listed(username: str, wanted: PageRequest) -> Page:
     """`Owned` tokens of a user, newest first. Raises NotFound."""
     user = accounts.user(username)
-    found = page_of(Token.select().where(Token.user_id == user.id).order_by(Token.id.desc()), page, page_size)
-    return Page(found.count, [Owned(row, username) for row in found.rows])
+    theirs = Token.select().where(Token.user_id == user.id)
+    page = page_of(theirs, wanted, Column(Token.id, int, lambda row: int(row.id)))
+    return replace(page, rows=[Owned(row, username) for row in page.rows])
 
 
 def of(username: str | None) -> list[Owned]:

@@ -6,15 +6,15 @@ from typing import Any
 from jobd.errors import StateConflict
 from jobd.store import accounts, audit, hooks, namespaces, organizations, statements
 from jobd.store.callers import Caller
-from jobd.store.pages import Page, page_of
+from jobd.store.pages import Column, Page, PageRequest, page_of
 from jobd.store.tables import Member, Token, User
 
 FLAGS = ("is_admin", "is_active")
 
 
-def listed(page: int, page_size: int) -> Page:
+def listed(wanted: PageRequest) -> Page:
     """All users, newest first."""
-    return page_of(User.select().order_by(User.id.desc()), page, page_size)
+    return page_of(User.select(), wanted, Column(User.id, int, lambda row: int(row.id)))
 
 
 def update(by: Caller, username: str, changes: Mapping[str, bool], password: accounts.Password = None) -> User:

@@ -83,7 +83,7 @@ async def test_what_cannot_be_is_told_by_its_field(root: Api) -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_name_in_an_address_that_nobody_can_have_is_not_found(root: Api) -> None:
-    for name in ("%00", "%E4%B8%AD", "a" * 5000, "..", "%2E%2E", "a%0Ab", "%F0%9F%92%A9"):
+    for name in ("%00", "%E4%B8%AD", "a" * 500, "..", "%2E%2E", "a%0Ab", "%F0%9F%92%A9"):
         paths = (f"/v1/users/{name}", f"/v1/orgs/{name}", f"/v1/orgs/{name}/members", f"/v1/orgs/team/members/{name}")
         assert [await status(root, "GET", path) for path in paths] == [404] * 4
 

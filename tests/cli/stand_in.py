@@ -135,10 +135,11 @@ class Handler(RequestHandler):
         self.finish({"errors": [{"source": "jobd", "code": code, "message": message}]})
 
     def page(self, items: list[dict[str, Any]]) -> None:
-        number, size = int(self.get_argument("page", "1")), int(self.get_argument("page_size", "20"))
-        more = f"/?page={number + 1}" if number * size < len(items) else None
-        shown = items[(number - 1) * size : number * size]
-        self.finish({"count": len(items), "next": more, "previous": None, "results": shown})
+        """The cursor is how many came before."""
+        first, size = int(self.get_argument("after", "") or 0), int(self.get_argument("page_size", "20"))
+        more = f"/?after={first + size}" if first + size < len(items) else None
+        count = None if self.get_argument("count", "exact") == "none" else len(items)
+        self.finish({"count": count, "next": more, "previous": None, "results": items[first : first + size]})
 
     def found_job(self, number: str) -> dict[str, Any]:
         if int(number) not in self.stand_in.jobs:

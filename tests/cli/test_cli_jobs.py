@@ -61,10 +61,10 @@ def test_a_list_reads_as_many_pages_as_it_shows(server, run):
 def test_filters_reach_the_api(server, run):
     run("job", "list", "--namespace", "ops", "--label", "a=b", "--label", "c=d", "--unscheduled")
     (uri, _) = server.asked("GET")[0]
-    assert uri.endswith("page=1&page_size=100&scheduled=false&namespace=ops&label=a%3Db&label=c%3Dd")
+    assert uri.endswith("page_size=100&after=&count=exact&scheduled=false&namespace=ops&label=a%3Db&label=c%3Dd")
     run("exec", "list", "--job", "146", "--status", "not-run", "--since", "2026-01-01T00:00:00Z")
     (uri, _) = server.asked("GET")[1]
-    assert uri.endswith("page_size=100&status=N&job=146&since=2026-01-01T00%3A00%3A00Z")
+    assert uri.endswith("page_size=100&after=&count=exact&status=N&job=146&since=2026-01-01T00%3A00%3A00Z")
 
 
 def test_create_sends_what_was_said_and_nothing_else(server, run):

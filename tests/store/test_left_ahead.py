@@ -9,6 +9,7 @@ from jobd.store.clock import now
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
 from jobd.store.outbox import Attempt, Room
+from jobd.store.pages import PageRequest
 from jobd.store.tables import Audit, Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
 from tests.store.rows import REGION, make_exec, make_hook, make_job, read
 
@@ -177,9 +178,9 @@ def test_the_audit_of_a_namespace_made_ahead_can_be_read(database: Database, cal
     since = database.read_sync(now)
     make_job(database, caller)
     wanted = audit.AuditFilter(namespace=caller.own_namespace)
-    assert database.read_sync(audit.listed, caller, wanted, 1, 100).count == 0
+    assert database.read_sync(audit.listed, caller, wanted, PageRequest(size=100)).count == 0
     assert bring_back(database, since) == 1
-    assert database.read_sync(audit.listed, caller, wanted, 1, 100).count == 1
+    assert database.read_sync(audit.listed, caller, wanted, PageRequest(size=100)).count == 1
 
 
 def test_the_audit_of_a_names_owner_before_is_not_shown_for_it(database: Database, caller: Caller) -> None:
