@@ -65,14 +65,19 @@ class NamingPaths(MemoryExecutor):
     """Names paths of its host wherever it can."""
 
     fails = "check"
+    is_away = False
 
     def check(self) -> Health:
+        if self.is_away and self.fails:
+            # Else the region would be open again before anybody could read what it said.
+            return Health(False, "it is away")
         return Health(False, f"cannot open {LAYER}") if self.fails == "check" else Health(True)
 
     def create(self, spec: RunSpec) -> Handle:
         if self.fails == "create":
             raise StartFailed(f"cannot mount {LAYER}")
         if self.fails == "unavailable":
+            self.is_away = True
             raise RegionUnavailable(f"cannot write {LAYER}")
         return super().create(spec)
 

@@ -75,7 +75,8 @@ def test_a_code_that_an_engine_made_up_is_not_believed():
             engine.kill()
             engine.start()
             ended = bench.end_of(handle)
-            assert ended.exit_code in (3, None)
+            # 0 is one that nobody can tell from a program's own, as docs/executors.md says.
+            assert ended.exit_code in (3, None, 0)
             if ended.exit_code is None:
                 assert "was not running" in ended.message
                 return
