@@ -165,6 +165,9 @@ def test_schedules_go_on_after_the_databases_clock_was_ahead(make_daemon: MakeDa
         wall.set("+3h")
         ahead = datetime.now(UTC) + timedelta(hours=2)
         daemon.eventually(lambda: has_run(daemon, jobs[0], ahead, timedelta(hours=2)), "the wrong time to be believed")
+        for each in daemons:
+            # One that still waited would find the clock right again, and no jump back.
+            each.eventually(lambda each=each: told(each, "and is believed"), "both to believe it")
         since = datetime.now(UTC)
         wall.set("+0")
         daemon.eventually(
