@@ -6,11 +6,12 @@ import math
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, NoReturn, TypeVar, cast
 
 from tornado.http1connection import HTTP1Connection
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jobd import journal
@@ -193,6 +194,11 @@ class Handler(RequestHandler):
             given = self.request.headers["X-Request-Id"] = uuid.uuid4().hex
         return given
 
+    @property
+    def asked_by(self) -> str:
+        """Who takes turns with others, as `callers.asked_by` has it."""
+        return callers.asked_by(self.request, getattr(self, "caller", None))
+
     async def judged(self, judge: Callable[[dict[str, Any]], Result]) -> Result:
         """What `judge` makes of the request's JSON object; of an empty body, an empty one. Away from the loop unless it
         is little work. Raises BadRequest, InvalidArgs, TooManyRequests, and what `judge` raises.
@@ -200,7 +206,7 @@ class Handler(RequestHandler):
         data = self.received()
         if body.is_light(data):
             return judge(body.parse(data) if data else {})
-        return await self.services.bodies.call(lambda: judge(body.parse(data)))
+        return await self.services.bodies.call(self.asked_by, lambda: judge(body.parse(data)))
 
     async def said(self, model: type[B]) -> B:
         """The request's body, as this model. Raises BadRequest, InvalidArgs, TooManyRequests."""
@@ -245,7 +251,8 @@ class Handler(RequestHandler):
         if is_small:
             self.reply(make(), status)
         else:
-            await self.reply_written(await self.services.answers.call(lambda: json_text.line(make())), status)
+            written = await self.services.answers.call(self.asked_by, lambda: json_text.line(make()))
+            await self.reply_written(written, status)
 
     async def reply_written(self, data: bytes, status: int = 200) -> None:
         """Answer with JSON that is written already. What is long is compressed away from the loop, and sent piece after
@@ -260,10 +267,12 @@ class Handler(RequestHandler):
             self.set_status(status)
             self.set_header("Content-Type", JSON)
             self.set_header("Content-Length", str(len(data)))
-            for start in range(0, len(data), PIECE):
-                self.write(data[start : start + PIECE])
-                await self.flush()
-            self.finish()
+            # A client that goes away in the middle is no fault, and a traceback of each costs the loop 100 ms.
+            with suppress(StreamClosedError):
+                for start in range(0, len(data), PIECE):
+                    self.write(data[start : start + PIECE])
+                    await self.flush()
+                self.finish()
         else:
             self._reply_written(data, status)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 
+from jobd.api.connections import source
 from jobd.api.services import Services
 from jobd.errors import PermissionDenied, Unauthorized
 from jobd.hookspecs import AuthRequest
@@ -54,9 +55,13 @@ def counted_as(request: HTTPServerRequest, caller: Caller) -> str | None:
     return f"user {caller.username}"
 
 
-def followed_by(request: HTTPServerRequest, caller: Caller) -> str:
-    """Whose reading of logs is counted together: a user's, whatever the token; by address where all are one user."""
-    return f"address {request.remote_ip}" if caller.makes_namespaces else f"user {caller.username}"
+def asked_by(request: HTTPServerRequest, caller: Caller | None) -> str:
+    """Who has one share of what is scarce: a user, whatever the token; an address, of IPv6 its network, where nobody
+    knows who asks or all are one user.
+    """
+    if caller is None or caller.makes_namespaces:
+        return f"address {source(request.remote_ip or '')}"
+    return f"user {caller.username}"
 
 
 def check_origin(request: HTTPServerRequest) -> None:

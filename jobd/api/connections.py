@@ -109,7 +109,7 @@ class Connections:
             given_way = self._nobodys.first_to_go() or self._callers.first_to_go()
             if given_way is not None:
                 self._close(given_way, "evicted")
-        connection = self._all[stream] = Connection(stream, _source(address), self._clock())
+        connection = self._all[stream] = Connection(stream, source(address), self._clock())
         self._nobodys.add(connection)
 
     def closed(self, stream: IOStream) -> None:
@@ -152,7 +152,7 @@ class Connections:
         connection.stream.close()
 
 
-def _source(address: str) -> str:
+def source(address: str) -> str:
     """Whose share a connection counts to: an address, of IPv6 its network."""
     with suppress(ValueError):
         if ":" in address:

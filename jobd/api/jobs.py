@@ -24,7 +24,7 @@ class _Jobs(Handler):
         if render.is_small(row):
             self.set_header("Etag", version(row))
         else:
-            self.set_header("Etag", await self.services.answers.call(version, row))
+            self.set_header("Etag", await self.services.answers.call(self.asked_by, version, row))
         await self.reply_with(lambda: render.job(row, last), render.is_small(row), status)
 
 

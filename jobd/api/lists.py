@@ -26,7 +26,7 @@ Listed = tuple[Page, Iterable[Shape]]
 
 async def reply(handler: Handler, listed: Callable[..., Listed], *args: Any) -> None:
     """Answer with the page that `listed(*args)` reads. Raises what that raises, and InvalidArgs for one too large."""
-    async with handler.services.lists:
+    async with handler.services.lists.turn(handler.asked_by):
         data = await handler.services.database.read(_written, handler, listed, args)
     await handler.reply_written(data)
 

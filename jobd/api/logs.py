@@ -7,7 +7,7 @@ from typing import Any, cast
 from tornado.iostream import StreamClosedError
 
 from jobd import logs
-from jobd.api import answers, callers, compression, log_text
+from jobd.api import answers, compression, log_text
 from jobd.api.base import JSON, Handler, Services
 from jobd.api.log_readers import RenderedLog
 from jobd.api.log_stream import Events, Form, Text, encoded
@@ -44,7 +44,7 @@ class Logs(Handler):
 
     async def get(self, job_id: str, exec_id: str) -> None:
         where = (self.caller, self.number(job_id), self.exec_id(exec_id))
-        who = callers.followed_by(self.request, self.caller)
+        who = self.asked_by
         self.add_header("Vary", "Accept")
         if self.wanted.follow:
             self.is_followed = True

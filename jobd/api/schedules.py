@@ -33,7 +33,7 @@ class JobSchedule(Handler):
         # A form without a start, switched off, begins when it is switched on: shown as if that were now.
         anchor = row.schedule_anchor if row.is_schedule_active else at
         mode, zone = row.schedule_mode, row.schedule_timezone
-        shown = await self.services.schedules.call(_of_job, mode, zone, anchor, at, self.wanted.count)
+        shown = await self.services.schedules.call(self.asked_by, _of_job, mode, zone, anchor, at, self.wanted.count)
         await self.reply_with(lambda: shown, is_small=len(shown["slots"]) <= MAX_SMALL)
 
 
@@ -42,7 +42,7 @@ class SchedulePreview(Handler):
 
     async def post(self) -> None:
         said = await self.said(Preview)
-        shown = await self.services.schedules.call(_preview, said)
+        shown = await self.services.schedules.call(self.asked_by, _preview, said)
         await self.reply_with(lambda: shown, is_small=len(shown["slots"]) <= MAX_SMALL)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 import pluggy
 
 from jobd.api.connections import Connections
+from jobd.api.fair_turns import FairTurns
 from jobd.api.log_readers import LogReaders
 from jobd.api.log_stream import End
 from jobd.api.rates import Rates
@@ -140,9 +141,9 @@ class Services:
         self.log_threads.close(wait=False)
 
     @cached_property
-    def lists(self) -> asyncio.Semaphore:
+    def lists(self) -> FairTurns:
         """For whoever reads a list: pages may be megabytes, and while they are written other threads wait."""
-        return asyncio.Semaphore(MAX_LISTS)
+        return FairTurns(MAX_LISTS)
 
     @cached_property
     def log_readers(self) -> LogReaders:

@@ -2,7 +2,7 @@
 
 A piece is Python, of which other threads get their share, or one call of a library that lets no other thread run: so
 pieces come one at a time, each is bounded by what may be asked, and after each the thread rests as long as it worked.
-Whatever is sent, at least every other moment is the loop's.
+Whatever is sent, at least every other moment is the loop's. Callers take turns: who sends much waits for himself.
 """
 
 import threading
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jobd import journal
-from jobd.errors import TooManyRequests
+from jobd.api.fair_turns import FairTurns
 from jobd.threads import Threads
 
 Result = TypeVar("Result")
@@ -25,19 +25,15 @@ class SlowWork:
 
     def __init__(self, name: str, max_waiting: int | None = None) -> None:
         self._threads = Threads(1, name)
-        self._max_waiting = max_waiting
-        self._waiting = 0
+        self._turns = FairTurns(1, max_waiting)
         self._rests_until = 0.0
 
-    async def call(self, fn: Callable[..., Result], *args: Any) -> Result:
-        """What `fn` answers or raises. Raises TooManyRequests when too many wait already."""
-        if self._max_waiting is not None and self._waiting >= self._max_waiting:
-            raise TooManyRequests("too many such requests at once; try again in a moment")
-        self._waiting += 1
-        try:
+    async def call(self, who: str, fn: Callable[..., Result], *args: Any) -> Result:
+        """What `fn` answers or raises, for a request of `who`. Raises TooManyRequests when too many wait already, and
+        ServiceUnavailable when the request's client goes away before.
+        """
+        async with self._turns.turn(who):
             answer: Result = await self._threads.call(journal.carried(self._work), fn, args)
-        finally:
-            self._waiting -= 1
         return answer
 
     def close(self) -> None:

@@ -62,7 +62,7 @@ async def test_when_too_many_wait_to_be_shown_one_more_is_told_to_try_again(api:
     job = await api.job(is_schedule_active=True, schedule_mode="0 0 * * *")
     go_on = threading.Event()
     work = api.services.schedules
-    waiting = [asyncio.ensure_future(work.call(go_on.wait)) for _ in range(20)]
+    waiting = [asyncio.ensure_future(work.call("somebody", go_on.wait)) for _ in range(20)]
     await asyncio.sleep(0)
     try:
         for refused in (
