@@ -303,7 +303,9 @@ class Handler(RequestHandler):
         if answers.status(answers.explained(value, "")) >= 500:
             unexpected = not isinstance(value, JobdError) or value.code not in answers.STATUS
             exc_info = (typ, value, tb) if unexpected else None
-            log.error("request %s: %s", self.request_id, value, exc_info=exc_info)  # type: ignore[arg-type]
+            # A client that waits no longer is no fault, and may be one of many.
+            level = logging.DEBUG if self._departure.is_over and exc_info is None else logging.ERROR
+            log.log(level, "request %s: %s", self.request_id, value, exc_info=exc_info)  # type: ignore[arg-type]
 
     def _tell(self, error: BaseException | None) -> None:
         said = answers.explained(error, self.request_id)

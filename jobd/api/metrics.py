@@ -57,7 +57,11 @@ class Exposition(Handler):
 
     async def get(self) -> None:
         await self._census.refresh()
-        encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
+        accept = self.request.headers.get("Accept", "")
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is none, as in `application/openmetrics-text;version=x`
+            encode, content_type = choose_encoder("")
         text = await asyncio.to_thread(encode, self.services.database.metrics.registry)
         self.set_header("Content-Type", content_type)
         self.add_header("Vary", "Accept")

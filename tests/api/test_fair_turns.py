@@ -124,6 +124,30 @@ async def test_a_tenant_s_list_waits_for_one_turn_of_another_s_not_for_all(api: 
     await asyncio.gather(*flood)
 
 
+async def test_a_list_whose_client_goes_away_before_its_turn_is_not_read_and_no_error(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    turns, may_end = api.services.lists, asyncio.Event()
+
+    async def hold() -> None:
+        async with turns.turn("user stranger"):
+            await may_end.wait()
+
+    holding = [asyncio.create_task(hold()) for _ in range(4)]
+    await asyncio.sleep(0)
+    _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    with caplog.at_level(logging.INFO, "jobd"):
+        writer.write(f"GET /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Token {api.token}\r\n\r\n".encode())
+        await waits(turns, "user chennanfei")
+        writer.transport.abort()
+        while turns._waiting:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+    may_end.set()
+    await asyncio.gather(*holding)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 async def test_a_client_that_goes_away_in_the_middle_of_a_page_is_no_error(
     api: Api, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -63,6 +63,13 @@ async def test_openmetrics_is_served_to_who_asks_for_it(api: Api) -> None:
     assert answer.body.endswith(b"# EOF\n")
 
 
+@pytest.mark.parametrize("media_type", ["application/openmetrics-text", "text/plain"])
+async def test_a_version_that_is_none_is_answered_as_if_none_were_said(api: Api, media_type: str) -> None:
+    answer = await api.call("GET", "/metrics", headers={"Accept": f"{media_type};version=x"})
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+
+
 async def test_requests_are_counted_by_pattern_and_never_by_path(api: Api) -> None:
     job = await api.job()
     for path in (f"/v1/jobs/{job['id']}", "/v1/jobs/999999", "/no/such/path", "/nor/this/one"):

@@ -47,6 +47,9 @@ def _of_nobody() -> dict[str, Callable[[], bytes]]:
         "nobody: a name twice, 140 KB": lambda: request("POST", sign_in, twice * 9),
         "nobody: a name twice, 16 KB": lambda: request("POST", sign_in, twice[: 16 * 2**10]),
         "nobody: names that cannot be, 16 KB": lambda: request("POST", sign_in, f"{{{many}}}".encode()),
+        "nobody: a schedule among names that cannot be": lambda: request(
+            "POST", sign_in, f'{{{many},"schedule":1}}'.encode()
+        ),
         "nobody: nested lists, 16 KB": lambda: request("POST", sign_in, b'{"a":' + b"[" * 16_000),
         "nobody: a form": lambda: request("POST", sign_in, b"a=%ff&" * 2700, form),
         "nobody: 10,000 header lines": lambda: request("GET", "/healthz", more=b"a:\n" * 10_000),
@@ -61,6 +64,10 @@ def _of_nobody() -> dict[str, Callable[[], bytes]]:
         "nobody: /docs": lambda: request("GET", "/docs", more=b"Accept-Encoding: gzip"),
         "nobody: /readyz": lambda: request("GET", "/readyz"),
         "nobody: /metrics": lambda: request("GET", "/metrics"),
+        "nobody: a version that is none": lambda: request(
+            "GET", "/metrics", more=b"Accept: application/openmetrics-text;version=x"
+        ),
+        "nobody: 16 KB in pieces of a byte": lambda: in_pieces("POST", sign_in, b"[" * (16 * 2**10)),
         "nobody: 1 MB without a token": lambda: request("POST", "/v1/jobs", b"[" * MB),
     }
 
@@ -106,6 +113,13 @@ def _of_somebody(world: World) -> dict[str, Callable[[], bytes]]:
         "30 KB of tags": lambda: call("PUT", job, {"name": "b"}, b"If-Match: " + b'"a",' * 7_500),
         "30 KB of media types": lambda: call("GET", f"{execs}/{world.exec_id}/logs", more=b"Accept: " + b"," * 30_000),
     }
+
+
+def in_pieces(method: str, path: str, body: bytes) -> bytes:
+    """A request whose body comes in chunks of a byte each (RFC 9112, 7.1)."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    return head.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
 
 
 def request(
