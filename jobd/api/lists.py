@@ -50,17 +50,19 @@ def shaped(shape: Callable[[Any], Shape], read: Callable[..., Page], *args: Any)
 
 def _written(handler: Handler, listed: Callable[..., Listed], args: tuple[Any, ...]) -> bytes:
     page, shapes = listed(*args)
+    asked, wanted = handler.wanted, page_request(handler)
     with ExitStack() as turn:
-        entries = _entries(shapes, turn)
-    asked: PageQuery = handler.wanted
+        entries = _entries(shapes, turn, may_be_fewer=wanted.goes_on)
     exactness = {} if asked.count is None else {"count_is_exact": page.is_exact}
-    neighbours = {"next": _following(handler, page), "previous": _before(handler)}
+    neighbours = {"next": _following(handler, page, wanted, len(entries)), "previous": _before(handler)}
     head = json_text.written({"count": page.count, **exactness, **neighbours})
     return b'%b,"results":[%b]}\n' % (head[:-1], b",".join(entries))
 
 
-def _entries(shapes: Iterable[Shape], turn: ExitStack) -> list[bytes]:
-    """Each as JSON. Raises InvalidArgs when they are too many bytes. From a size on, one page is written at a time."""
+def _entries(shapes: Iterable[Shape], turn: ExitStack, may_be_fewer: bool) -> list[bytes]:
+    """Each as JSON. Where they are too many bytes, the first of them if that will do, else it raises InvalidArgs. From
+    a size on, one page is written at a time.
+    """
     entries: list[bytes] = []
     length = 0
     for shape in shapes:
@@ -70,18 +72,21 @@ def _entries(shapes: Iterable[Shape], turn: ExitStack) -> list[bytes]:
             turn.enter_context(_large)
         length += len(entries[-1]) + 1
         if length > MAX_PAGE and len(entries) > 1:
+            if may_be_fewer:
+                return entries[:-1]
             message = f"the page would have more than {MAX_PAGE} bytes; the first {len(entries) - 1} of it have less"
             raise InvalidArgs("the page is too large", {"page_size": [message]})
     return entries
 
 
-def _following(handler: Handler, page: Page) -> str | None:
-    if page.last is None:
+def _following(handler: Handler, page: Page, wanted: PageRequest, written: int) -> str | None:
+    """Where to go on behind so many of the page's entries."""
+    if not page.has_more and written == len(page.rows):
         return None
-    wanted, query = page_request(handler), handler.request.query_arguments
     if not wanted.goes_on:
         return _url(handler, "page", str(wanted.number + 1))
-    return _url(handler, "after", cursors.written(handler.request.path, query, page.last))
+    request = handler.request
+    return _url(handler, "after", cursors.written(request.path, request.query_arguments, page.keys[written - 1]))
 
 
 def _before(handler: Handler) -> str | None:

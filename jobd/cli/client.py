@@ -90,6 +90,9 @@ class Client:
                 after = "" if following is None else parse_qs(urlsplit(following).query)["after"][0]
             except (LookupError, TypeError):
                 raise self._stranger() from None
+            if following is None:
+                # Others may have gone since they were counted: now all there are have been read.
+                total = len(items)
             if following is None or 0 < limit <= len(items):
                 return (items[:limit] if limit else items), total
             counting = "none"

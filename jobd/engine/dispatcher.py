@@ -233,8 +233,8 @@ class Dispatcher:
         except RegionUnavailable:
             raise
         except ExecutorError:
-            # A fault after it took effect must not make a failure, and then a retry, of what runs.
-            if await self._runs(live.region, handle):
+            # A fault after it took effect must not make a failure, and then a retry, of what runs or has run.
+            if await self._has_run(live.region, handle):
                 self._endings.unsettled.add(live)
                 return
             raise
@@ -245,9 +245,11 @@ class Dispatcher:
         self._endings.running(live)
         self._observers.tell("jobd_exec_started", live.row)
 
-    async def _runs(self, region: ServedRegion, handle: Handle) -> bool:
+    async def _has_run(self, region: ServedRegion, handle: Handle) -> bool:
+        """Whether it runs, or has run and ended already."""
         statuses = await region.call(region.executor.statuses, [handle])
-        return statuses.get(handle, Status(State.GONE)).state is State.RUNNING
+        status = statuses.get(handle, Status(State.GONE))
+        return status.state is State.RUNNING or (status.state is State.ENDED and not status.never_ran)
 
     async def _spec(self, row: Exec, given: Given) -> RunSpec:
         spec = specs.build(row, self._settings, self._installation, self._lease.daemon, given.values)

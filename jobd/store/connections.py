@@ -40,7 +40,9 @@ class Sqlite(PooledSqliteDatabase):
         except OperationalError as error:
             self.is_locked = is_busy(error)
             raise
-        self.is_locked = False
+        if lock_type != "DEFERRED":
+            # One that only reads waits for no lock, and tells nothing of one.
+            self.is_locked = False
 
     def rollback(self) -> None:
         # A full disk has had it rolled back: a second time is an error, which would be told in the place of the first.

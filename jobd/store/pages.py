@@ -29,13 +29,14 @@ class PageRequest:
 @dataclass(frozen=True)
 class Page:
     """`count` rows in all, None when nobody counted, of which `rows` are this page's; `is_exact` is false when there
-    are more. `last` is the key of the last row where more follow.
+    are more. `keys` are those of the rows, to go on behind each; `has_more` says whether others follow.
     """
 
     count: int | None
     rows: list[Any]
     is_exact: bool = True
-    last: Key | None = None
+    keys: Sequence[Key] = ()
+    has_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,4 +116,4 @@ def counted(counting: Counting, exact: Callable[[], int], up_to: Callable[[int],
 def cut(rows: list[Any], wanted: PageRequest, count: int | None, is_exact: bool, key: Callable[[Any], Key]) -> Page:
     """The page of one row more than it has, if there are so many."""
     has_more, rows = len(rows) > wanted.size, rows[: wanted.size]
-    return Page(count, rows, is_exact, key(rows[-1]) if has_more else None)
+    return Page(count, rows, is_exact, [key(row) for row in rows], has_more)

@@ -101,3 +101,17 @@ async def raw_get(api: Api, path: str) -> Answer:
     headers = {"Authorization": f"Token {api.token}", "Accept-Encoding": "gzip"}
     got = await AsyncHTTPClient().fetch(HTTPRequest(api.url + path, headers=headers, decompress_response=False))
     return Answer(got.code, got.headers, got.body)
+
+
+async def test_a_page_by_cursor_that_is_too_large_ends_sooner_and_the_next_goes_on(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [(await api.job(runtime_vars={"A": "x" * 3000}))["id"] for _ in range(5)]
+    monkeypatch.setattr(lists, "MAX_PAGE", 9000)
+    url, seen = "/v1/jobs?after=&page_size=100", []
+    while url:
+        page = (await api.call("GET", url)).json
+        assert page["results"]
+        seen += [job["id"] for job in page["results"]]
+        url = "" if page["next"] is None else page["next"].partition(f":{api.port}")[2]
+    assert seen == ids[::-1]

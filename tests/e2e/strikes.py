@@ -30,7 +30,7 @@ def come_to(point: str) -> None:
     file = Path(os.environ[VARIABLE])
     try:
         file.rename(f"{file}.{os.getpid()}")
-    except FileNotFoundError:
+    except OSError:
         return
     os.kill(os.getpid(), signal.Signals[name])
 
@@ -39,7 +39,8 @@ def _order() -> tuple[str, str]:
     """The point at which to strike, and the signal; empty without one."""
     try:
         wanted, _, name = Path(os.environ[VARIABLE]).read_text().rpartition(" ")
-    except FileNotFoundError:
+    except OSError:
+        # None there, or no descriptor left to read it by.
         return "", ""
     return wanted, name
 

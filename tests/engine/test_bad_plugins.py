@@ -9,6 +9,7 @@ from tornado.ioloop import IOLoop
 
 from jobd.engine import regions
 from jobd.engine.periodic import Periodic
+from jobd.executor import Handle
 from jobd.store import daemons
 from jobd.store.tables import Daemon
 from tests.engine.conftest import Bench
@@ -23,6 +24,21 @@ async def test_a_start_that_took_effect_is_no_failure_whatever_it_raises(bench: 
     engine = await bench.engine(executor)
     row = await bench.until(await bench.trigger(engine, bench.job(max_retries=1, retry_delay=0)), "R", "F")
     executor.end(row.id, 0)
+    assert (await bench.until(row, "S", "F")).status == "S"
+    assert len(bench.world.started) == 1
+
+
+async def test_a_run_that_has_ended_when_its_start_raises_is_what_it_was(bench: Bench) -> None:
+    class ShortRunExecutor(BrokenStartExecutor):
+        def start(self, handle: Handle) -> None:
+            try:
+                super().start(handle)
+            finally:
+                (run,) = self.list()
+                self.end(run.exec_id, 0)
+
+    engine = await bench.engine(bench.executor(ShortRunExecutor))
+    row = await bench.trigger(engine, bench.job(max_retries=1, retry_delay=0))
     assert (await bench.until(row, "S", "F")).status == "S"
     assert len(bench.world.started) == 1
 
