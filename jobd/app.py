@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -123,6 +124,8 @@ class Daemon:
         server.add_sockets(sockets)
         vitals = Vitals(engine, self._database, self._settings.scheduler.tick, str(self._settings.jobd.listen))
         vitals.start()
+        # What there is now stays: a full look for garbage through all of it holds the loop for a tenth of a second.
+        gc.freeze()
         log.info("jobd listens on http://%s", self._settings.jobd.listen)
         if not self._settings.jobd.listen.loopback:
             log.warning("tokens and passwords cross the network in the clear unless a proxy with TLS stands in front")
