@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.conftest import USER
 from tests.api.server import Answer, Api
 
 pytestmark = pytest.mark.gen_test(timeout=30)
@@ -62,7 +63,8 @@ async def test_when_too_many_wait_to_be_shown_one_more_is_told_to_try_again(api:
     job = await api.job(is_schedule_active=True, schedule_mode="0 0 * * *")
     go_on = threading.Event()
     work = api.services.schedules
-    waiting = [asyncio.ensure_future(work.call("somebody", go_on.wait)) for _ in range(20)]
+    # One is at work, and as many of the same caller wait as may.
+    waiting = [asyncio.ensure_future(work.call(f"user {USER}", go_on.wait)) for _ in range(21)]
     await asyncio.sleep(0)
     try:
         for refused in (
