@@ -16,7 +16,9 @@ from tornado.iostream import IOStream
 
 from jobd.api import heads
 from jobd.api.connections import Connections
+from jobd.api.streams import Stream
 from jobd.engine.periodic import Periodic
+from jobd.engine.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Server(heads.Server):
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._told_at = float("-inf")
         self._loop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+        self._turns = Turns()
         self._looking = Periodic(connections.close_idle, LOOK_EVERY * 1000)
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
@@ -96,7 +99,8 @@ class Server(heads.Server):
                     return
                 # Of a client that is gone again, or of its network (accept(2)).
                 continue
-            self.handle_stream(IOStream(accepted, read_chunk_size=self.read_chunk_size), address)
+            stream = Stream(accepted, self._turns, read_chunk_size=self.read_chunk_size)
+            self.handle_stream(stream, address)
 
     def _pause(self, listener: socket.socket, why: str) -> None:
         self._loop.remove_reader(listener)
