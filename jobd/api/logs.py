@@ -16,6 +16,7 @@ from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
 from jobd.store import execs
 from jobd.store.execs import LIVE
+from jobd.store.patience import departure
 from jobd.store.tables import Exec
 
 TEXT = "text/plain"
@@ -155,6 +156,7 @@ class Logs(Handler):
         return cast(bytes, tail)
 
     async def _read_last_lines(self, row: Exec, form: Form) -> tuple[bytes, Any, int]:
+        departure.set(None)  # the request that was the first to come is not the only one
         _, stored = await self.services.database.read(execs.followed, row.id)
         frames = await self._frames(row, stored)
         tail = await self.services.log_threads.call(log_text.add_tail, form, frames, self.wanted)

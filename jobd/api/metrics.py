@@ -11,6 +11,7 @@ from jobd.api.rules import Rules
 from jobd.api.services import Services
 from jobd.errors import ServiceUnavailable
 from jobd.store import census
+from jobd.store.patience import departure
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Census:
             self._database.metrics.census = None
 
     async def _ask(self) -> None:
+        departure.set(None)  # the scrape that was the first to ask is not the only one
         try:
             self._database.metrics.census = await self._database.read(census.take, self._lease)
         except ServiceUnavailable as error:

@@ -64,7 +64,7 @@ class Database(Sessions):
         self._peewee.bind(tables.ALL)
 
     def for_clients(self) -> "Database":
-        """The same door for calls that a client waits for: with threads of their own. A write that has not had its turn
+        """The same door for calls that a client waits for: with threads of their own. A call that has not had its turn
         when its client goes away is not done.
         """
         view = copy.copy(self)
@@ -77,7 +77,8 @@ class Database(Sessions):
         """Run `fn` in a thread, without a transaction. Raises ServiceUnavailable when the database is away or had no
         turn for it for ten seconds.
         """
-        return await self._submit(self._readers, Claim(), self._in_thread, self.read_sync, fn, args, kwargs)
+        call = self._in_thread, self.read_sync, fn, args, kwargs
+        return await self._submit(self._readers, Claim(), *call, departs=True)
 
     async def write(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Run `fn` in a thread, in one transaction; on SQLite, with its one writer, in one with other writes, of which

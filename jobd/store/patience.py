@@ -51,7 +51,7 @@ here = _Here()
 
 
 class Departure:
-    """Of one request: its writes that wait for their turn are given up when its client goes away."""
+    """Of one request: its calls that wait for their turn are given up when its client goes away."""
 
     def __init__(self) -> None:
         self.is_over = False
@@ -74,4 +74,4 @@ class Departure:
 
 
 departure: ContextVar[Departure | None] = ContextVar("departure", default=None)
-"""Of the request that a task answers."""
+"""Of the request that a task answers. None: of none, or of several, as a task is whose answer many wait for."""

@@ -168,6 +168,23 @@ async def test_what_a_client_that_went_away_still_waited_for_is_not_done(databas
     assert usernames(database) == {"staying"}
 
 
+async def test_what_a_client_that_went_away_wanted_to_read_is_not_read(database: Database) -> None:
+    clients, leaving = database.for_clients(), Departure()
+    gate, seen = threading.Event(), list[str]()
+    others = [asyncio.ensure_future(clients.read(gate.wait, 30)) for _ in range(8)]
+    departure.set(leaving)
+    reads = [asyncio.ensure_future(clients.read(seen.append, "leaving")) for _ in range(8)]
+    departure.set(None)
+    staying = asyncio.ensure_future(clients.read(seen.append, "staying"))
+    await asyncio.sleep(0)
+    leaving.leave()
+    answers = await asyncio.gather(*reads, return_exceptions=True)
+    assert ["went away" in str(answer) for answer in answers] == [True] * 8
+    gate.set()
+    await asyncio.gather(staying, *others)
+    assert seen == ["staying"]
+
+
 async def test_a_write_is_either_done_or_refused_whoever_is_quicker(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
