@@ -16,7 +16,7 @@ from pathlib import Path
 import pluggy
 from tornado.netutil import bind_sockets
 
-from jobd import data_dir, descriptors, journal, plugins, zone_rules
+from jobd import data_dir, descriptors, journal, plugins
 from jobd.api.base import Services
 from jobd.api.connections import IDLE_TIMEOUT, Connections
 from jobd.api.routes import application
@@ -27,6 +27,7 @@ from jobd.engine.deliveries import Deliveries
 from jobd.engine.leases import FileLock, Lease, daemon_id
 from jobd.errors import ConfigError
 from jobd.keyring import Keyring
+from jobd.schedule import zone_rules
 from jobd.store import accounts, daemons, secrets
 from jobd.store.database import Database
 from jobd.vitals import Vitals

@@ -10,11 +10,12 @@ from pathlib import Path
 import pluggy
 import pytest
 
-from jobd import hookspecs, plugins, zone_rules
+from jobd import hookspecs, plugins
 from jobd.config import load
 from jobd.errors import ConfigError
 from jobd.executor import Executor, Options, Region
 from jobd.hookspecs import hookimpl
+from jobd.schedule import zone_rules
 
 ROOT = Path(__file__).parent.parent
 

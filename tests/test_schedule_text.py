@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jobd.errors import ScheduleError
 from jobd.schedule import check_timezone, parse
-from jobd.schedule_zone_names import ABBREVIATIONS, ALIASES
+from jobd.schedule.zone_names import ABBREVIATIONS, ALIASES
 
 ANCHOR = datetime(2026, 5, 4, tzinfo=UTC)
 

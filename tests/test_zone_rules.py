@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import tzdata
 
-from jobd import zone_rules
-from jobd.schedule_zone import find_zone
-from jobd.zone_rules import choose
+from jobd.schedule import zone_rules
+from jobd.schedule.zone_rules import choose
+from jobd.schedule.zones import find_zone
 
 PACKAGE = "the package tzdata"
 MONTHS = [datetime(year, month, 1, tzinfo=UTC) for year in range(2024, 2031) for month in range(1, 13)]
@@ -25,7 +25,7 @@ import json, sys, zoneinfo
 if sys.argv[1]:
     zoneinfo.reset_tzpath([sys.argv[1]])
 from datetime import UTC, datetime
-from jobd import zone_rules
+from jobd.schedule import zone_rules
 from jobd.schedule import parse
 at = parse("0 8 * * *", "America/Vancouver").next_after(datetime(2026, 12, 15, tzinfo=UTC)).at
 print(json.dumps([at.isoformat(), str(zone_rules.in_use())]))

@@ -1,9 +1,10 @@
 """What may be chosen, and whether this daemon is well."""
 
-from jobd import __version__, zone_rules
+from jobd import __version__
 from jobd.api import render
 from jobd.api.base import Handler
 from jobd.api.render import Shape
+from jobd.schedule import zone_rules
 
 
 class Regions(Handler):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
-from jobd import config, plugins, zone_rules
+from jobd import config, plugins
 from jobd.cli.options import configured
 from jobd.errors import ConfigError
+from jobd.schedule import zone_rules
 
 
 @click.command("check-config")

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pluggy
 import pytest
 
-from jobd import __version__, hookspecs, zone_rules
+from jobd import __version__, hookspecs
 from jobd.api.sign_ins import MOST_FAILURES, MOST_FOR_USERNAME, MOST_FROM_ADDRESS, WINDOW, Failures
 from jobd.errors import TooManyRequests
 from jobd.hookspecs import AuthRequest, hookimpl
+from jobd.schedule import zone_rules
 from jobd.store import accounts
 from jobd.store import database as database_module
 from jobd.store.database import Database

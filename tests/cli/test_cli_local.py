@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from jobd import __version__, zone_rules
+from jobd import __version__
+from jobd.schedule import zone_rules
 
 REGION = {"name": "BEIJING1", "executor": "docker", "ok": True, "engine": "Docker 20.10.24", "message": ""}
 

@@ -9,9 +9,9 @@ from itertools import takewhile
 from cronsim import CronSim, CronSimError
 
 from jobd.errors import ScheduleError
-from jobd.schedule_cron_days import CronDays
-from jobd.schedule_text import Part
-from jobd.schedule_zone import END_OF_TIME, MICROSECOND, instant, local
+from jobd.schedule.cron_days import CronDays
+from jobd.schedule.iso8601 import Part
+from jobd.schedule.zones import END_OF_TIME, MICROSECOND, instant, local
 
 EXAMPLE = "30 2 * * MON-FRI"
 NAMED = {

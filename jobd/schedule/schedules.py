@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
 from itertools import islice
 
-from jobd import schedule_words as words
 from jobd.errors import ScheduleError
-from jobd.schedule_cron import CronTable, read_cron
-from jobd.schedule_hints import hints
-from jobd.schedule_text import (
+from jobd.schedule import words as words
+from jobd.schedule.cron import CronTable, read_cron
+from jobd.schedule.hints import hints
+from jobd.schedule.iso8601 import (
     MAX_LENGTH,
     Moment,
     Part,
@@ -24,7 +24,7 @@ from jobd.schedule_text import (
     read_repeating,
     with_example,
 )
-from jobd.schedule_zone import END_OF_TIME, find_zone, instant, last_instant, local, skipped_days, step
+from jobd.schedule.zones import END_OF_TIME, find_zone, instant, last_instant, local, skipped_days, step
 
 MAX_HINTS = 40
 """So many texts that may have been meant are tried for one that cannot be read."""

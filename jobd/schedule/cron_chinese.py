@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from jobd.schedule_cron_sets import LAST, CronSets, DayRule, Run, listed, runs
+from jobd.schedule.cron_sets import LAST, CronSets, DayRule, Run, listed, runs
 
 WEEKDAYS = "一二三四五六日"
 _BETWEEN_SCRIPTS = re.compile(r"(?<=[\u4e00-\u9fff])(?=[0-9])|(?<=[0-9])(?=[\u4e00-\u9fff])")

@@ -5,8 +5,8 @@ from calendar import monthrange
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from jobd import schedule_cron_en, schedule_cron_zh
-from jobd.schedule_cron_sets import CronSets, DayRule, runs
+from jobd.schedule import cron_chinese, cron_english
+from jobd.schedule.cron_sets import CronSets, DayRule, runs
 
 SHORTEST_MONTH, LONGEST_FEBRUARY = 28, 29
 """In days."""
@@ -62,7 +62,7 @@ def _step_note(text: str, unit: Unit) -> Note | None:
         return Note(
             f"A step of {step} {unit.name_en}s ends with the {unit.whole_en}, so it is once in each {unit.whole_en}; "
             f"evenly every {step} {unit.name_en}s would be {duration}.",
-            schedule_cron_zh.spaced(
+            cron_chinese.spaced(
                 f"步长{step}{unit.name_zh}超出一{unit.whole_zh}，因此每{unit.whole_zh}只有一次；"
                 f"均匀地每{step}{unit.name_zh}一次应写作 {duration}。"
             ),
@@ -74,7 +74,7 @@ def _step_note(text: str, unit: Unit) -> Note | None:
     return Note(
         f"The {unit.name_en}s begin anew with each {unit.whole_en}, where the gap {is_shorter}; "
         f"evenly every {step} {unit.name_en}s would be {duration}.",
-        schedule_cron_zh.spaced(
+        cron_chinese.spaced(
             f"步长在每{unit.whole_zh}开始时重新计算，"
             f"交界处的间隔{'可能更短' if unit is DAY else f'只有{gap}{unit.name_zh}'}；"
             f"均匀地每{step}{unit.name_zh}一次应写作 {duration}。"
@@ -88,10 +88,10 @@ def _missing_days(sets: CronSets) -> Iterator[Note]:
         short = [month for month in sets.months if _length(month) < day]
         if short:
             have = "has" if len(short) == 1 else "have"
-            months = schedule_cron_zh.month_series(short)
+            months = cron_chinese.month_series(short)
             yield Note(
-                f"{schedule_cron_en.month_series(short)} {have} no day {day}, and no run for it.",
-                schedule_cron_zh.spaced(f"{months}没有{day}日，届时不会执行。"),
+                f"{cron_english.month_series(short)} {have} no day {day}, and no run for it.",
+                cron_chinese.spaced(f"{months}没有{day}日，届时不会执行。"),
             )
         elif day == LONGEST_FEBRUARY and 2 in sets.months:
             yield Note("February has a day 29 in leap years only.", "2 月只有闰年才有 29 日。")

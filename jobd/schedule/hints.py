@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jobd import schedule_hints_cron
+from jobd.schedule import cron_hints
 
 NAMES = {
     "minutely": "* * * * *",
@@ -44,7 +44,7 @@ class Hint(NamedTuple):
 
 def hints(text: str) -> Iterator[Hint]:
     """What may have been meant, the likeliest first; whether it can be read is not looked at."""
-    for right, why, position in schedule_hints_cron.wrapped(text):
+    for right, why, position in cron_hints.wrapped(text):
         yield Hint(right, why, position)
         yield from (Hint(inner.right, why, position) for inner in hints(right))
     plain = text.strip()
@@ -55,7 +55,7 @@ def hints(text: str) -> Iterator[Hint]:
     yield from _zone_in_brackets(text)
     for right in _slips(text):
         yield Hint(right, None)
-    for right, why, position in schedule_hints_cron.fields(text):
+    for right, why, position in cron_hints.fields(text):
         yield Hint(right, why, position)
 
 
@@ -143,7 +143,7 @@ def _recurrence(text: str) -> Iterator[tuple[str, str]]:
         yield f"R{times}/{start[1] + '/' if start else ''}P{period}", why
     elif rule.get("INTERVAL", "1") == "1" and unit in ("day", "week", "month", "year"):
         days = re.sub(
-            r"\b([A-Z]{2})\b", lambda match: schedule_hints_cron.TWO_LETTERS.get(match[1], "?"), rule.get("BYDAY", "*")
+            r"\b([A-Z]{2})\b", lambda match: cron_hints.TWO_LETTERS.get(match[1], "?"), rule.get("BYDAY", "*")
         )
         month_day = rule.get("BYMONTHDAY", "*").replace("-1", "L")
         month = rule.get("BYMONTH", "*")

@@ -4,11 +4,11 @@ from datetime import datetime, timedelta, tzinfo
 
 from cronsim import CronSim
 
-from jobd import schedule_cron_en, schedule_cron_zh
-from jobd.schedule_cron_notes import cron_notes
-from jobd.schedule_cron_sets import read_sets
-from jobd.schedule_text import Period
-from jobd.schedule_zone import MICROSECOND, instant, local, name_of, occurs_twice
+from jobd.schedule import cron_chinese, cron_english
+from jobd.schedule.cron_notes import cron_notes
+from jobd.schedule.cron_sets import read_sets
+from jobd.schedule.iso8601 import Period
+from jobd.schedule.zones import MICROSECOND, instant, local, name_of, occurs_twice
 
 
 def clamp_notes(start: datetime, wall: datetime) -> list[str]:
@@ -89,8 +89,8 @@ def describe_cron(fields: CronSim, zone: tzinfo) -> dict[str, str]:
     sets = read_sets(fields)
     notes = cron_notes(fields.parts[1:], sets)
     return {
-        "en": " ".join([schedule_cron_en.sentence(sets, name_of(zone)), *(note.en for note in notes)]),
-        "zh": "".join([schedule_cron_zh.sentence(sets, name_of(zone)), *(note.zh for note in notes)]),
+        "en": " ".join([cron_english.sentence(sets, name_of(zone)), *(note.en for note in notes)]),
+        "zh": "".join([cron_chinese.sentence(sets, name_of(zone)), *(note.zh for note in notes)]),
     }
 
 

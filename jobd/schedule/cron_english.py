@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jobd.schedule_cron_sets import LAST, CronSets, DayRule, Run, listed, runs
+from jobd.schedule.cron_sets import LAST, CronSets, DayRule, Run, listed, runs
 
 # not those of `calendar`, which change with the locale
 MONTHS = (

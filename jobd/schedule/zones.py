@@ -7,9 +7,9 @@ from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
-from jobd import zone_rules
 from jobd.errors import ScheduleError
-from jobd.schedule_zone_names import meant_by
+from jobd.schedule import zone_rules
+from jobd.schedule.zone_names import meant_by
 
 MICROSECOND = timedelta(microseconds=1)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
