@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jobd.config.settings import Settings
 from jobd.errors import ConfigError
-from jobd.settings import Settings
 
 log = logging.getLogger(__name__)
 

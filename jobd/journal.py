@@ -21,7 +21,7 @@ from structlog.processors import format_exc_info
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor
 
-from jobd.settings import Log
+from jobd.config.settings import Log
 
 P = ParamSpec("P")
 Result = TypeVar("Result")

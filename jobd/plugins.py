@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 from jobd import hookspecs
 from jobd.config import Settings
+from jobd.config.settings import RegionKeys
 from jobd.errors import ConfigError
 from jobd.executor import Executor, Region
-from jobd.settings import RegionKeys
 
 GROUP = "jobd"
 

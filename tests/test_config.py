@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobd.config import Listen, Settings, Size, load
+from jobd.config.settings import Database, parse_bytes, parse_duration, parse_size
 from jobd.errors import ConfigError
 from jobd.executor import Executor, Options
-from jobd.settings import Database, parse_bytes, parse_duration, parse_size
 
 KB, MB, GB = 2**10, 2**20, 2**30
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from jobd import plugins
-from jobd.config import BUILT_IN_REGIONS, BUILT_IN_SIZES, FIXED, load
+from jobd.config.loader import BUILT_IN_REGIONS, BUILT_IN_SIZES, FIXED, load
+from jobd.config.settings import MountSettings, RegionKeys, RegistryKeys
 from jobd.errors import ConfigError
 from jobd.executor import Executor, Options
-from jobd.settings import MountSettings, RegionKeys, RegistryKeys
 
 ROOT = Path(__file__).parent.parent
 MANUAL = (ROOT / "docs" / "configuration.md").read_text()

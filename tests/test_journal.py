@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from jobd import journal
-from jobd.settings import Log
+from jobd.config.settings import Log
 
 log = logging.getLogger("jobd.test")
 Lines = Callable[[], list[str]]

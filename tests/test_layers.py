@@ -24,9 +24,7 @@ LAYERS = [
     },
     {
         "jobd.data_dir",
-        "jobd.ini",
         "jobd.journal",
-        "jobd.settings",
         "jobd.config",
         "jobd.hookspecs",
         "jobd.keyring",

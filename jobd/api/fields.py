@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from typing_extensions import TypeAliasType
 
 from jobd.api.faults import few, shown
-from jobd.settings import is_mail_address
+from jobd.config.settings import is_mail_address
 from jobd.store.hooks import secret_bytes
 from jobd.store.lifecycle import MAY_BE_RETRIED
 from jobd.store.namespaces import USERNAME

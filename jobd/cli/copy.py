@@ -13,9 +13,9 @@ from jobd.cli.database import opened
 from jobd.cli.failure import Failure
 from jobd.cli.options import configured
 from jobd.cli.output import say
+from jobd.config.settings import Database as DatabaseSettings
+from jobd.config.settings import Settings
 from jobd.engine.leases import FileLock
-from jobd.settings import Database as DatabaseSettings
-from jobd.settings import Settings
 from jobd.store import copying, daemons
 from jobd.store.copy_ends import End, Postgresql, Sqlite
 from jobd.store.database import MIGRATION_LOCK, Database

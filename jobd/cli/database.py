@@ -15,7 +15,7 @@ from jobd import config, data_dir, plugins
 from jobd.cli.failure import Failure
 from jobd.cli.options import configured, prints
 from jobd.cli.output import Columns, print_items, say
-from jobd.settings import LONGEST, parse_duration
+from jobd.config.settings import LONGEST, parse_duration
 from jobd.store import accounts, tokens, users
 from jobd.store.callers import Caller
 from jobd.store.database import Database

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jobd.settings import parse_duration
+from jobd.config.settings import parse_duration
 
 
 class Length(click.ParamType):

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from pydantic import BaseModel
 
-from jobd.settings import MountSettings
+from jobd.config.settings import MountSettings
 
 HIDDEN = "(a path of the host)"
 _SOCKET = "its socket"

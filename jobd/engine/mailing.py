@@ -14,8 +14,8 @@ from typing import Any
 
 from jobd import logs
 from jobd.config import read_password
+from jobd.config.settings import Mail
 from jobd.errors import DeliveryFailed
-from jobd.settings import Mail
 from jobd.store.tables import Delivery
 
 PATIENCE = 10.0

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from jobd.config.settings import Jobd
 from jobd.keyring import Keyring
-from jobd.settings import Jobd
 from jobd.store import accounts, secrets
 from jobd.store.database import Database
 from tests.api.log_clients import Place

@@ -12,11 +12,10 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httputil import HTTPHeaders
 from tornado.testing import bind_unused_port
 
-from jobd import settings
 from jobd.api.routes import application
 from jobd.api.server import Server
 from jobd.api.services import Services
-from jobd.config import MountSettings, RegionSettings, Settings, Size
+from jobd.config import MountSettings, RegionSettings, Settings, Size, settings
 from jobd.store.database import Database
 from jobd.store.tables import Exec
 

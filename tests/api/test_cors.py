@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from jobd.settings import Api as ApiSettings
-from jobd.settings import Auth, parse_origins
+from jobd.config.settings import Api as ApiSettings
+from jobd.config.settings import Auth, parse_origins
 from tests.api.server import JOB, Api
 
 SITE = "https://console.example.com"

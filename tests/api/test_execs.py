@@ -3,9 +3,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobd import logs
+from jobd.config.settings import Limits
 from jobd.executor import LogChunk
 from jobd.logs import Kept
-from jobd.settings import Limits
 from jobd.store import lifecycle
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from jobd.config.settings import Auth, Limits
 from jobd.errors import ServiceUnavailable
-from jobd.settings import Auth, Limits
 from jobd.store import jobs
 from jobd.store.database import Database
 from jobd.store.tables import User

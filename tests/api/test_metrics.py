@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobd.settings import Auth
+from jobd.config.settings import Auth
 from jobd.store import census
 from jobd.store.faults import DatabaseAway
 from tests.api.conftest import USER

@@ -16,7 +16,7 @@ from jobd.api import answers, routes
 from jobd.api.openapi import document, page
 from jobd.api.openapi.calls import JSON
 from jobd.api.openapi.refusals import REFUSALS
-from jobd.settings import Jobd
+from jobd.config.settings import Jobd
 from jobd.store import accounts, secrets
 from jobd.store.database import Database
 from jobd.store.tables import User

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from jobd.api.rates import MOST_REMEMBERED, Rates
-from jobd.settings import Auth, Limits
+from jobd.config.settings import Auth, Limits
 from jobd.store import accounts
 from jobd.store.database import Database
 from tests.api.conftest import USER

@@ -16,11 +16,11 @@ from standardwebhooks import Webhook
 from tornado.ioloop import IOLoop
 
 from jobd.config import Settings
+from jobd.config.settings import Webhooks
 from jobd.engine import deliveries
 from jobd.engine.deliveries import RETRIES, Deliveries, again, judged
 from jobd.engine.posting import Answer
 from jobd.keyring import Keyring
-from jobd.settings import Webhooks
 from jobd.store import accounts, execs, hooks, secrets
 from jobd.store.accounts import Caller
 from jobd.store.database import Database

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from jobd.config.settings import MountSettings
 from jobd.engine import host_paths
 from jobd.engine.host_paths import HostPaths
 from jobd.errors import RegionUnavailable, StartFailed
 from jobd.executor import Handle, Health, RunSpec
-from jobd.settings import MountSettings
 from jobd_docker.options import DockerOptions
 from jobd_ssh.options import SshOptions
 from tests.engine.conftest import Bench

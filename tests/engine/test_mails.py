@@ -16,10 +16,10 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from jobd import logs
+from jobd.config.settings import Listen, Mail
 from jobd.engine import mailing
 from jobd.errors import DeliveryFailed
 from jobd.logs import Entry
-from jobd.settings import Listen, Mail
 from jobd.store.tables import Delivery
 from tests.certificates import make_certificate
 from tests.services import free_port

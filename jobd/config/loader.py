@@ -10,9 +10,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from jobd.executor import Executor
-from jobd.ini import Entry, Faults, Place, Section, nearest, override, read
-from jobd.settings import (
+from jobd.config.ini import Entry, Faults, Place, Section, nearest, override, read
+from jobd.config.settings import (
     Api,
     Audit,
     Auth,
@@ -20,7 +19,6 @@ from jobd.settings import (
     Execs,
     Jobd,
     Limits,
-    Listen,
     Log,
     Mail,
     MountSettings,
@@ -35,8 +33,7 @@ from jobd.settings import (
     absolute,
     parse_size,
 )
-
-__all__ = ["Listen", "MountSettings", "RegionSettings", "Registry", "Settings", "Size", "load", "read_password"]
+from jobd.executor import Executor
 
 M = TypeVar("M", bound=BaseModel)
 
