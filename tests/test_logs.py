@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobd.executor import LogChunk
-from jobd.logs import Entry, Output, as_text, decode, keep, since
+from jobd.output.run_log import Entry, Output, as_text, decode, keep, since
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

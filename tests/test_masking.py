@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobd.executor import LogChunk, Stream
-from jobd.masking import MASK, Mask, hidden
+from jobd.output.masking import MASK, Mask, hidden
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobd import logs, recording
 from jobd.errors import HandleGone
 from jobd.executor import Collected, LogChunk
-from jobd.logs import Entry, Output
-from jobd.masking import Mask
-from jobd.recording import Recording, Spool
+from jobd.output import recording, run_log
+from jobd.output.masking import Mask
+from jobd.output.recording import Recording, Spool
+from jobd.output.run_log import Entry, Output
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
 
@@ -29,7 +29,7 @@ def numbered(count: int) -> list[LogChunk]:
 
 
 def text(entries) -> bytes:
-    return logs.as_text(entries)
+    return run_log.as_text(entries)
 
 
 @settings(max_examples=200, deadline=None)
@@ -94,7 +94,7 @@ def test_a_gap_is_marked_where_something_follows(tmp_path: Path):
     kept.add(chunk(b"after\n"))
     kept.gap()
     done = kept.complete()
-    entries = list(logs.decode(done.frames))
+    entries = list(run_log.decode(done.frames))
     assert text(entries) == b"before\n\n[jobd: output may be missing here]\nafter\n"
     assert (done.size, done.is_cut) == (13, False)
 
@@ -116,10 +116,10 @@ def test_secrets_are_hidden_however_the_output_comes_and_before_it_is_bounded(tm
     kept = Recording(20, mask, tmp_path)
     for data in (b"a geh", b"eim b ", b"x" * 100, b" gehe"):
         kept.add(chunk(data))
-    assert b"gehe" not in text(logs.decode(kept.frames()))
+    assert b"gehe" not in text(run_log.decode(kept.frames()))
     done = kept.complete()
     assert done.size == len(b"a ****** b " + b"x" * 100 + b" gehe")
-    assert text(logs.decode(done.frames)).startswith(b"a ****** b")
+    assert text(run_log.decode(done.frames)).startswith(b"a ****** b")
     assert done.is_cut
 
 
@@ -128,7 +128,7 @@ def test_what_may_begin_a_secret_before_a_gap_is_hidden(tmp_path: Path):
     kept.add(chunk(b"a gehei"))
     kept.gap()
     kept.add(chunk(b"b\n"))
-    assert text(logs.decode(kept.complete().frames)) == b"a ******\n[jobd: output may be missing here]\nb\n"
+    assert text(run_log.decode(kept.complete().frames)) == b"a ******\n[jobd: output may be missing here]\nb\n"
 
 
 class Heard:
@@ -154,7 +154,7 @@ def test_who_begins_to_listen_in_the_middle_has_what_the_record_has(tmp_path: Pa
         if number % 2000 == 0:
             kept.begin_listening(heard[number // 2000])
         kept.add(each)
-    stored = text(logs.decode(kept.complete().frames))
+    stored = text(run_log.decode(kept.complete().frames))
     assert [text(each.output.read(0)) for each in heard] == [stored] * 3
     kept.close()
     assert all(each.ended for each in heard)

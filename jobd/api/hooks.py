@@ -9,7 +9,7 @@ from jobd.api.faults import check
 from jobd.api.lists import Listed
 from jobd.api.schemas import HOOK_READ_ONLY, HookChange, HookCreate, HookQuery, PageQuery, read_body
 from jobd.errors import InvalidArgs
-from jobd.masking import MASK
+from jobd.output.masking import MASK
 from jobd.store import hooks
 from jobd.store.callers import Caller
 from jobd.store.pages import PageRequest

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 
-from jobd import logs
 from jobd.api import render
 from jobd.errors import BadRequest
 from jobd.executor import Stream
-from jobd.logs import Entry, Line, Piece
+from jobd.output import run_log
+from jobd.output.run_log import Entry, Line, Piece
 from jobd.threads import Threads, gently
 
 _ID = re.compile(r"(\d{1,18})(?::((?:[0-9a-f]{2}){0,3}):((?:[0-9a-f]{2}){0,3}))?", re.ASCII)
@@ -95,7 +95,7 @@ class Text:
     def __init__(self, stream: Stream | None, timestamps: bool) -> None:
         self.offset = 0
         self._stream = stream
-        self._lines = logs.Lines(stream) if timestamps else None
+        self._lines = run_log.Lines(stream) if timestamps else None
 
     @property
     def state(self) -> Any:
@@ -112,7 +112,7 @@ class Text:
 
     def parts(self, entries: Iterable[Entry]) -> Iterator[bytes]:
         if self._lines is None:
-            yield logs.as_text(entries, self._stream)
+            yield run_log.as_text(entries, self._stream)
             return
         for entry in entries:
             for line in self._lines.add(entry, MAX_LINE):
@@ -162,7 +162,7 @@ class Events:
         for entry in entries:
             self.offset += entry.length
             if entry.stream == "cut":
-                message = logs.mark(entry).decode().lstrip("\n")
+                message = run_log.mark(entry).decode().lstrip("\n")
                 yield self._rest(entry.time)
                 yield self._log(entry.time, "cut", message, {"omitted": entry.omitted})
             elif self._is_wanted(entry.stream):

@@ -3,34 +3,34 @@
 import json
 import re
 
-from jobd import logs
 from jobd.api import render
 from jobd.api.log_stream import Form, stamped
 from jobd.api.schemas import LogQuery
-from jobd.logs import Line
+from jobd.output import run_log
+from jobd.output.run_log import Line
 from jobd.threads import gently
 
 
 def as_text(frames: bytes, wanted: LogQuery) -> bytes:
     """For a thread: a log may have megabytes."""
-    entries = gently(logs.decode(frames))
+    entries = gently(run_log.decode(frames))
     if wanted.tail is None and not wanted.timestamps:
-        return logs.as_text(entries, wanted.stream)
-    lines = logs.tail(gently(logs.lines(entries, wanted.stream)), wanted.tail)
+        return run_log.as_text(entries, wanted.stream)
+    lines = run_log.tail(gently(run_log.lines(entries, wanted.stream)), wanted.tail)
     return b"".join(gently(stamped(line) if wanted.timestamps else line.data for line in lines))
 
 
 def as_json(frames: bytes, wanted: LogQuery) -> bytes:
     """For a thread. Line by line: one call for all would keep the interpreter to itself for as long as it takes."""
-    entries = gently(logs.decode(frames))
-    lines = logs.tail(gently(logs.lines(entries, wanted.stream)), wanted.tail)
+    entries = gently(run_log.decode(frames))
+    lines = run_log.tail(gently(run_log.lines(entries, wanted.stream)), wanted.tail)
     return b"[" + b",".join(gently(_as_json(line) for line in lines)) + b"]"
 
 
 def add_tail(form: Form, frames: bytes, wanted: LogQuery) -> bytes:
     """For a thread: the last lines, in place of all the output so far."""
-    entries = list(gently(logs.decode(frames)))
-    lines = logs.tail(gently(logs.lines(entries, wanted.stream)), wanted.tail)
+    entries = list(gently(run_log.decode(frames)))
+    lines = run_log.tail(gently(run_log.lines(entries, wanted.stream)), wanted.tail)
     return form.add_tail(gently(lines), sum(entry.length for entry in entries))
 
 

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from tornado.iostream import StreamClosedError
 
-from jobd import logs
 from jobd.api import answers, compression, log_text
 from jobd.api.base import JSON, Handler, Services
 from jobd.api.log_readers import RenderedLog
@@ -14,6 +13,7 @@ from jobd.api.log_stream import Events, Form, Text, encoded
 from jobd.api.rules import Rules
 from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
+from jobd.output import run_log
 from jobd.store import execs
 from jobd.store.execs import LIVE
 from jobd.store.patience import departure
@@ -90,7 +90,7 @@ class Logs(Handler):
             if stored is None:
                 # it may have ended between two looks
                 _, stored = await self.services.database.read(execs.followed, row.id)
-        return stored or logs.encode([])
+        return stored or run_log.encode([])
 
     def _form(self) -> Form:
         """Raises InvalidArgs, BadRequest."""

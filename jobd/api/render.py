@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from jobd.masking import MASK
+from jobd.output.masking import MASK
 from jobd.store import exec_json
 from jobd.store.callers import Caller
 from jobd.store.exec_json import Shape, duration, instant

@@ -18,7 +18,7 @@ from jobd.api.slow_work import SlowWork
 from jobd.api.token_uses import TokenUses
 from jobd.config import Settings
 from jobd.keyring import Keyring
-from jobd.logs import Piece
+from jobd.output.run_log import Piece
 from jobd.store.database import Database
 from jobd.store.tables import Exec
 from jobd.threads import Threads
@@ -73,7 +73,7 @@ class Engine(Protocol):
         """Somebody asked for the end of an exec, and it is committed."""
 
     async def running_log(self, row: Exec) -> bytes | None:
-        """What a live exec has written so far, as `jobd.logs` frames; None if that cannot be known here.
+        """What a live exec has written so far, as `jobd.output.run_log` frames; None if that cannot be known here.
 
         Raises ExecutorError when it must not or cannot be read.
         """

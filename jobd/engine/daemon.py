@@ -30,7 +30,7 @@ from jobd.engine.sweep import Sweep
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor, Handle
 from jobd.keyring import Keyring
-from jobd.recording import Recording
+from jobd.output.recording import Recording
 from jobd.store import daemons, lifecycle, waiting
 from jobd.store.database import Database
 from jobd.store.slots import Rules
@@ -188,8 +188,8 @@ class Engine:
         self._spawn(self._look_for_stops())
 
     async def running_log(self, row: Exec) -> bytes | None:
-        """What a running exec has written so far, whichever daemon runs it, as `jobd.logs` frames; None when it has not
-        started, has just ended, or its region is not served here. Raises ExecutorError, ServiceUnavailable.
+        """What a running exec has written so far, whichever daemon runs it, as `jobd.output.run_log` frames; None when
+        it has not started, has just ended, or its region is not served here. Raises ExecutorError, ServiceUnavailable.
         """
         region = self.regions.get(row.region_name)
         if row.status != "R" or row.handle is None or region is None:

@@ -17,7 +17,7 @@ from jobd.engine.regions import ServedRegion
 from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
-from jobd.logs import Kept
+from jobd.output.run_log import Kept
 from jobd.store import clock, deletion, lifecycle
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from jobd import journal, logs
+from jobd import journal
 from jobd.engine import joining
 from jobd.engine.listening import Listening
 from jobd.engine.reading import Reader
@@ -23,8 +23,9 @@ from jobd.engine.secrets import Secrets
 from jobd.engine.turns import Turns
 from jobd.errors import ExecutorError, ServiceUnavailable, TooManyRequests
 from jobd.executor import Handle, LogChunk
-from jobd.logs import Output, Piece
-from jobd.recording import Recording
+from jobd.output import run_log
+from jobd.output.recording import Recording
+from jobd.output.run_log import Output, Piece
 from jobd.store import execs
 from jobd.store.database import Database
 from jobd.store.tables import Exec
@@ -257,7 +258,7 @@ class Feed:
 
     def _joined(self, frames: bytes) -> Output:
         """What is stored, or what was read with the end of that."""
-        stored = Output.of(logs.decode(frames))
+        stored = Output.of(run_log.decode(frames))
         with self._lock:
             if joining.agree(self._output, stored):
                 return stored

@@ -5,7 +5,7 @@ places in the one are no places in the other.
 """
 
 from jobd.executor import LogChunk
-from jobd.logs import Entry, Output, since
+from jobd.output.run_log import Entry, Output, since
 
 LAST = 4096
 """Bytes by whose sameness the place is known again."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jobd.executor import LogChunk
-from jobd.logs import Entry, Output
-from jobd.recording import Recording
+from jobd.output.recording import Recording
+from jobd.output.run_log import Entry, Output
 
 
 class Listening:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from jobd import journal
 from jobd.engine.regions import ServedRegion
 from jobd.executor import Handle
-from jobd.masking import Mask
-from jobd.recording import Recording
+from jobd.output.masking import Mask
+from jobd.output.recording import Recording
 from jobd.store.tables import Exec
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
 
-from jobd import logs
 from jobd.config import read_password
 from jobd.config.settings import Mail
 from jobd.errors import DeliveryFailed
+from jobd.output import run_log
 from jobd.store.tables import Delivery
 
 PATIENCE = 10.0
@@ -126,7 +126,7 @@ def _session(mail: Mail) -> Iterator[smtplib.SMTP]:
 def _end_of(frames: bytes | None) -> str:
     if frames is None:
         return ""
-    last = logs.tail(logs.lines(logs.decode(frames)), LOG_LINES)
+    last = run_log.tail(run_log.lines(run_log.decode(frames)), LOG_LINES)
     return plain(b"".join(line.data for line in last).decode(errors="replace"))[-LOG_LENGTH:]
 
 

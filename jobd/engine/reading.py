@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from jobd.errors import ExecutorError
 from jobd.executor import Executor, Handle, LogChunk, LogStream
-from jobd.masking import Mask
+from jobd.output.masking import Mask
 
 log = logging.getLogger(__name__)
 

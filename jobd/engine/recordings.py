@@ -2,14 +2,14 @@
 
 import logging
 
-from jobd import logs
 from jobd.config import Settings
 from jobd.engine.live import LiveExec
 from jobd.errors import ExecutorError, RegionUnavailable
 from jobd.executor import Executor, Handle, State, Status
-from jobd.logs import Kept
-from jobd.masking import Mask
-from jobd.recording import Recording
+from jobd.output import run_log
+from jobd.output.masking import Mask
+from jobd.output.recording import Recording
+from jobd.output.run_log import Kept
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, 
         finally:
             recording.close()
     chunks = executor.logs(handle)
-    return logs.keep(chunks if mask is None else mask.apply(chunks, final), limit)
+    return run_log.keep(chunks if mask is None else mask.apply(chunks, final), limit)
 
 
 def read_end(

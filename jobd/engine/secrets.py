@@ -6,7 +6,7 @@ from functools import partial
 
 from jobd.executor import Handle
 from jobd.keyring import Keyring
-from jobd.masking import Mask
+from jobd.output.masking import Mask
 from jobd.store import lifecycle, secrets
 from jobd.store.database import Database
 from jobd.store.tables import Exec

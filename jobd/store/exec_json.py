@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from jobd.masking import MASK
+from jobd.output.masking import MASK
 from jobd.store.tables import Exec, Job
 
 Shape = dict[str, Any]

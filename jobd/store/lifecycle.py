@@ -16,7 +16,7 @@ from typing import Any
 from peewee import Expression
 
 from jobd.executor import Handle
-from jobd.logs import Kept
+from jobd.output.run_log import Kept
 from jobd.store import execs, outbox, secrets, statements, turns
 from jobd.store.clock import now
 from jobd.store.database import after_commit, count, gathered, one_statement, tried_first

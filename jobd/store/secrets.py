@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from jobd.errors import ConfigError, DeliveryFailed, ExecutorError, InvalidArgs, ServiceUnavailable, StartFailed
 from jobd.keyring import Key, KeyMissing, Keyring, NotOpened
-from jobd.masking import MASK, Mask
+from jobd.output.masking import MASK, Mask
 from jobd.store import statements
 from jobd.store.tables import Exec, Installation, Job, Secret
 

@@ -215,7 +215,7 @@ class Exec(Table):
 
 
 class ExecLog(Table):
-    """Output of an ended exec, as `jobd.logs` frames; a row of its own so that lists of execs stay narrow."""
+    """Output of an ended exec, as `jobd.output.run_log` frames; a row of its own so that lists of execs stay narrow."""
 
     exec_seq = BigIntegerField(primary_key=True)
     frames = BlobField()

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from tornado.httpclient import AsyncHTTPClient
 
-from jobd import logs
 from jobd.api.compression import LEAST, is_liked
-from jobd.logs import Entry
+from jobd.output import run_log
+from jobd.output.run_log import Entry
 from tests.api.server import Answer, Api
 
 
@@ -56,7 +56,7 @@ async def test_a_small_answer_and_a_tagged_one_stay_as_they_are(api: Api) -> Non
 @pytest.mark.gen_test(timeout=30)
 async def test_of_logs_only_the_list_of_lines_is_compressed(api: Api) -> None:
     exec = await api.exec((await api.job())["id"])
-    api.engine.log = logs.encode([Entry(datetime.now(UTC), "stdout", b"a line of text\n" * 1000)])
+    api.engine.log = run_log.encode([Entry(datetime.now(UTC), "stdout", b"a line of text\n" * 1000)])
     path = f"/v1/jobs/{exec['job']}/execs/{exec['id']}/logs"
     lines = await asked(api, path, "gzip", Accept="application/json")
     assert lines.headers["Content-Encoding"] == "gzip"

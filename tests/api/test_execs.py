@@ -2,10 +2,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobd import logs
 from jobd.config.settings import Limits
 from jobd.executor import LogChunk
-from jobd.logs import Kept
+from jobd.output import run_log
+from jobd.output.run_log import Kept
 from jobd.store import lifecycle
 from jobd.store.database import Database
 from jobd.store.lifecycle import Result
@@ -27,7 +27,7 @@ def run(database: Database, result: Result, kept: Kept | None = None) -> Exec:
 
 def written(*parts: tuple[str, bytes]) -> Kept:
     chunks = [LogChunk(BEGAN + timedelta(seconds=n), stream, data) for n, (stream, data) in enumerate(parts)]
-    return logs.keep(chunks, 10**6)
+    return run_log.keep(chunks, 10**6)
 
 
 async def test_a_trigger_tells_the_engine_and_answers_with_what_waits(api: Api) -> None:
@@ -201,7 +201,7 @@ class TestLogs:
 
     async def test_what_was_left_out_is_marked(self, api: Api, database: Database) -> None:
         exec = await api.exec((await api.job())["id"])
-        run(database, Result("S", exit_code=0), logs.keep([LogChunk(BEGAN, "stdout", b"abcdefgh")], 4))
+        run(database, Result("S", exit_code=0), run_log.keep([LogChunk(BEGAN, "stdout", b"abcdefgh")], 4))
         assert b"[jobd: 4 bytes left out here]" in (await self.logs(api, exec)).body
         lines = (await self.logs(api, exec, accept="application/json")).json
         assert [line["stream"] for line in lines] == ["stdout", "cut", "stdout"]

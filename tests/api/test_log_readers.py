@@ -12,7 +12,7 @@ from jobd.api import log_readers, log_stream
 from jobd.api import logs as logs_api
 from jobd.api.log_stream import Events, Text, encoded
 from jobd.config.settings import Auth, Limits
-from jobd.logs import Piece
+from jobd.output.run_log import Piece
 from jobd.store import accounts
 from jobd.threads import Threads
 from tests.api.log_clients import LONG, Place, told

@@ -7,7 +7,7 @@ import pytest
 
 from jobd.errors import InvalidArgs, StartFailed
 from jobd.keyring import Key, Keyring
-from jobd.masking import MASK
+from jobd.output.masking import MASK
 from jobd.store import jobs, secrets
 from jobd.store.callers import EVERYBODY_IS_ADMIN
 from jobd.store.tables import Exec, Job, Secret

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 
-from jobd import logs
+from jobd.output import run_log
 from jobd.store import execs, jobs
 from jobd.store.database import Database
 from jobd.store.tables import Exec
@@ -117,7 +117,7 @@ def _one(step: Any, cursor: Any, connection: Any, job_id: int) -> None:
     connection.commit()
     step(RUN, _now(), seq, "bench")
     connection.commit()
-    kept = logs.keep([], 1000)
+    kept = run_log.keep([], 1000)
     step(END, _now(), kept.size, seq, "bench")
     step(LOG, seq, kept.frames)
     connection.commit()

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 import requests
 
-from jobd import logs
+from jobd.output import run_log
 from tests.e2e.daemon import Daemon
 from tests.services import fresh_postgres
 
@@ -83,7 +83,7 @@ def cells(database: str) -> Iterator[bytes]:
                     value = bytes(cell) if isinstance(cell, bytes | memoryview) else str(cell).encode()
                     yield value
                     if table == "exec_logs" and not isinstance(cell, int):
-                        yield logs.as_text(logs.decode(value))
+                        yield run_log.as_text(run_log.decode(value))
 
 
 def leaks(where: str, data: bytes) -> list[str]:

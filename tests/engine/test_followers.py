@@ -12,7 +12,7 @@ from jobd.engine import followers, turns
 from jobd.engine.daemon import Engine
 from jobd.errors import ServiceUnavailable, TooManyRequests
 from jobd.executor import Handle, LogStream, Region
-from jobd.logs import as_text
+from jobd.output.run_log import as_text
 from jobd.store import deletion
 from jobd.store.tables import Exec, ExecLog
 from tests.engine.conftest import Bench

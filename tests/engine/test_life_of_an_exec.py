@@ -8,7 +8,7 @@ import pytest
 from jobd.errors import RegionUnavailable, RunRefused
 from jobd.executor import Handle, RunSpec, State
 from jobd.hookspecs import hookimpl
-from jobd.logs import as_text, decode
+from jobd.output.run_log import as_text, decode
 from jobd.store import deletion, execs
 from jobd.store.tables import Exec
 from tests.engine.conftest import Bench

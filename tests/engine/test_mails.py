@@ -15,11 +15,11 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
-from jobd import logs
 from jobd.config.settings import Listen, Mail
 from jobd.engine import mailing
 from jobd.errors import DeliveryFailed
-from jobd.logs import Entry
+from jobd.output import run_log
+from jobd.output.run_log import Entry
 from jobd.store.tables import Delivery
 from tests.certificates import make_certificate
 from tests.services import free_port
@@ -111,7 +111,7 @@ def row(to: list[str] | None = None, name: str = "每日报表", **exec: Any) ->
 
 
 def frames(text: str) -> bytes:
-    return logs.encode([Entry(AT, "stdout", text.encode())])
+    return run_log.encode([Entry(AT, "stdout", text.encode())])
 
 
 def mail(smtp: Listen, **more: Any) -> Mail:

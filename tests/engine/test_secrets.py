@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from jobd import logs
 from jobd.engine.daemon import Engine
 from jobd.engine.recordings import read_log
 from jobd.errors import ExecutorError, StartFailed
 from jobd.executor import Handle, RunSpec
 from jobd.hookspecs import hookimpl
 from jobd.keyring import Keyring
-from jobd.masking import Mask
+from jobd.output import run_log
+from jobd.output.masking import Mask
 from jobd.store import execs, jobs, secrets
 from jobd.store.tables import EPOCH, Exec, ExecLog, Job, Secret
 from tests.engine.conftest import Bench
@@ -50,13 +50,13 @@ async def change(bench: Bench, keyring: Keyring, job: Job, **given: str) -> None
 
 async def stored(bench: Bench, row: Exec) -> bytes:
     found = await bench.database.read(ExecLog.get_or_none, ExecLog.exec_seq == row.seq)
-    return b"" if found is None else logs.as_text(logs.decode(bytes(found.frames)))
+    return b"" if found is None else run_log.as_text(run_log.decode(bytes(found.frames)))
 
 
 async def so_far(bench: Bench, engine: Engine, row: Exec) -> bytes:
     frames = await engine.running_log(await bench.database.read(Exec.get, Exec.id == row.id))
     assert frames is not None
-    return logs.as_text(logs.decode(frames))
+    return run_log.as_text(run_log.decode(frames))
 
 
 async def test_a_run_has_the_values_and_its_log_does_not(bench: Bench, job: Job) -> None:
@@ -272,9 +272,9 @@ def test_no_cut_leaves_a_piece_of_a_value(bench: Bench) -> None:
         container = Container(spec)
         text = b"".join(chance.choice([b"0", b"1", VALUE.encode()]) for _ in range(200))
         for at in range(0, len(text), 7):
-            container.output.append(logs.LogChunk(EPOCH, "stdout", text[at : at + 7]))
+            container.output.append(run_log.LogChunk(EPOCH, "stdout", text[at : at + 7]))
         bench.world.containers["c"] = container
         kept = read_log(executor, Handle("c"), chance.randrange(20, 120), Mask([VALUE]))
-        shown = b"".join(entry.data for entry in logs.decode(kept.frames))
+        shown = b"".join(entry.data for entry in run_log.decode(kept.frames))
         assert set(shown) <= set(b"01*")
     bench.world.containers.clear()

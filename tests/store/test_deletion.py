@@ -3,7 +3,7 @@
 import pytest
 
 from jobd.errors import NotFound
-from jobd.logs import Kept
+from jobd.output.run_log import Kept
 from jobd.store import deletion, execs, jobs, lifecycle
 from jobd.store.accounts import Caller
 from jobd.store.database import Database

@@ -11,10 +11,10 @@ from typing import Any
 import psycopg2
 import pytest
 
-from jobd import logs
 from jobd.errors import ServiceUnavailable
 from jobd.executor import Handle, LogChunk
-from jobd.logs import Kept
+from jobd.output import run_log
+from jobd.output.run_log import Kept
 from jobd.store import lifecycle
 from jobd.store.accounts import Caller
 from jobd.store.database import Database
@@ -61,7 +61,7 @@ async def each(database: Database, fn: Any, calls: Iterable[tuple[Any, ...]]) ->
 
 
 def output(text: str) -> Kept:
-    return logs.keep([LogChunk(datetime.now(UTC), "stdout", text.encode())], 1_000_000)
+    return run_log.keep([LogChunk(datetime.now(UTC), "stdout", text.encode())], 1_000_000)
 
 
 async def test_a_whole_life_goes_together(database: Database, caller: Caller, together: list[int]) -> None:
@@ -80,7 +80,7 @@ async def test_a_whole_life_goes_together(database: Database, caller: Caller, to
         assert (stored.status, stored.handle, stored.image_digest, stored.owner) == ("S", row.id, "sha256:1", None)
         assert stored.created_at <= stored.started_at <= stored.ended_at
         frames = database.read_sync(lambda seq=row.seq: bytes(ExecLog.get(ExecLog.exec_seq == seq).frames))
-        assert logs.as_text(logs.decode(frames)) == f"输出 {row.id}\n".encode()
+        assert run_log.as_text(run_log.decode(frames)) == f"输出 {row.id}\n".encode()
         assert stored.log_bytes == len(f"输出 {row.id}\n".encode())
 
 
@@ -146,7 +146,7 @@ async def test_a_row_that_another_keeps_holds_up_no_other(
 
 async def test_much_output_goes_alone(database: Database, caller: Caller) -> None:
     rows = await running(database, caller)
-    much = logs.keep([LogChunk(datetime.now(UTC), "stdout", os.urandom(200_000))], 1_000_000)
+    much = run_log.keep([LogChunk(datetime.now(UTC), "stdout", os.urandom(200_000))], 1_000_000)
     ends = [(row, SUCCESS, much if row is rows[2] else output("x\n")) for row in rows]
     assert database.write_sync(lifecycle.end_all_quietly, ends) == [row is not rows[2] for row in rows]
     assert await database.write(lifecycle.end, *ends[2])

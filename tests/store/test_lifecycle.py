@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from jobd.executor import Handle
-from jobd.logs import Kept, decode
+from jobd.output.run_log import Kept, decode
 from jobd.store import accounts, daemons, deletion, execs, lifecycle, waiting
 from jobd.store.accounts import Caller
 from jobd.store.database import Database

@@ -10,7 +10,7 @@ import peewee
 import pytest
 
 from jobd.executor import Handle
-from jobd.logs import Kept
+from jobd.output.run_log import Kept
 from jobd.store import deletion, execs, hooks, lifecycle, outbox, slots, waiting
 from jobd.store.accounts import Caller
 from jobd.store.database import Database

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from jobd.logs import Kept
+from jobd.output.run_log import Kept
 from jobd.store import lifecycle, retention
 from jobd.store.accounts import Caller
 from jobd.store.clock import now

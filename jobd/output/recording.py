@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Protocol
 
-from jobd import logs
 from jobd.errors import HandleGone
 from jobd.executor import Collected, LogChunk
-from jobd.logs import Entry, Kept
-from jobd.masking import Mask, Masking
+from jobd.output import run_log
+from jobd.output.masking import Mask, Masking
+from jobd.output.run_log import Entry, Kept
 
 IN_MEMORY = 65536
 """Bytes of frames of one run that wait for being written to its file, about."""
@@ -91,11 +91,11 @@ class Recording:
         return self._closed
 
     def frames(self) -> bytes:
-        """What is kept by now, as `jobd.logs` frames. Raises OSError."""
+        """What is kept by now, as `jobd.output.run_log` frames. Raises OSError."""
         with self._lock:
             self._check()
             entries = self._spool.entries()
-        return logs.encode(entries)
+        return run_log.encode(entries)
 
     def complete(self, gives_up: str = "") -> Kept:
         """All that is kept of a run that has ended; with `gives_up`, in words, what has come by now. Blocks.
@@ -116,7 +116,7 @@ class Recording:
                 self._masking = None
             self._check()
             entries = self._spool.entries()
-            self._kept = Kept(logs.encode(entries), self._spool.size, logs.is_cut(entries), missing)
+            self._kept = Kept(run_log.encode(entries), self._spool.size, run_log.is_cut(entries), missing)
         return self._kept
 
     def close(self) -> None:
@@ -196,7 +196,7 @@ class Spool:
         head = list(self._entries(self._head))
         tail = [*self._entries(self._old), *self._entries(self._new)]
         surplus = max(self._old.size + self._new.size - self._tail_room, 0)
-        kept = list(logs.since(tail, surplus)) if surplus else tail
+        kept = list(run_log.since(tail, surplus)) if surplus else tail
         omitted = self.size - self._head.size - (self._old.size + self._new.size - surplus)
         if omitted:
             time = kept[0].time if kept else self._last_time or datetime.now(UTC)
@@ -223,7 +223,7 @@ class Spool:
 
     def _entries(self, area: "_Area") -> Iterator[Entry]:
         written = b"" if self._file is None else area.read(self._file.fileno())
-        yield from logs.unpack(written + bytes(area.memory))
+        yield from run_log.unpack(written + bytes(area.memory))
 
 
 class _Area:
@@ -244,17 +244,17 @@ class _Area:
         if self._last is not None:
             at, first = self._last
             size = self._last_size + len(chunk.data)
-            if chunk.stream == first.stream and size <= logs.BLOCK and logs.belong_together(first.time, chunk):
+            if chunk.stream == first.stream and size <= run_log.BLOCK and run_log.belong_together(first.time, chunk):
                 self.memory += chunk.data
-                logs.set_length(self.memory, at, size)
+                run_log.set_length(self.memory, at, size)
                 self._last_size = size
                 return
         self._last, self._last_size = (len(self.memory), chunk), len(chunk.data)
-        self.memory += logs.pack(Entry(chunk.time, chunk.stream, chunk.data))
+        self.memory += run_log.pack(Entry(chunk.time, chunk.stream, chunk.data))
 
     def add_gap(self, time: datetime) -> None:
         self._last = None
-        self.memory += logs.pack(Entry(time, "cut", b""))
+        self.memory += run_log.pack(Entry(time, "cut", b""))
 
     def write(self, file: int) -> None:
         while self.memory:
