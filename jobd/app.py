@@ -16,7 +16,7 @@ from pathlib import Path
 import pluggy
 from tornado.netutil import bind_sockets
 
-from jobd import data_dir, descriptors, journal, plugins
+from jobd import daemon_log, data_dir, descriptors, plugins
 from jobd.api.base import Services
 from jobd.api.connections import IDLE_TIMEOUT, Connections
 from jobd.api.routes import application
@@ -30,7 +30,7 @@ from jobd.keyring import Keyring
 from jobd.schedule import zone_rules
 from jobd.store import accounts, daemons, secrets
 from jobd.store.database import Database
-from jobd.vitals import Vitals
+from jobd.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def _prepared(settings: Settings, opened: contextlib.ExitStack) -> Database:
     if database.is_sqlite:
         # From here on the file has a header: with a daemon's id beside it, an empty one was emptied.
         database.read_sync(_nothing)
-    journal.configure(settings.log, daemon_id(settings.jobd.data_dir))
+    daemon_log.configure(settings.log, daemon_id(settings.jobd.data_dir))
     _tell_zone_rules()
     data_dir.close_to_others(settings)
     database.migrate(then=lambda: _prepare(settings))
@@ -123,15 +123,15 @@ class Daemon:
         await engine.start()
         await deliveries.start()
         server.add_sockets(sockets)
-        vitals = Vitals(engine, self._database, self._settings.scheduler.tick, str(self._settings.jobd.listen))
-        vitals.start()
+        watchdog = Watchdog(engine, self._database, self._settings.scheduler.tick, str(self._settings.jobd.listen))
+        watchdog.start()
         # What there is now stays: a full look for garbage through all of it holds the loop for a tenth of a second.
         gc.freeze()
         log.info("jobd listens on http://%s", self._settings.jobd.listen)
         if not self._settings.jobd.listen.loopback:
             log.warning("tokens and passwords cross the network in the clear unless a proxy with TLS stands in front")
         await self._over.wait()
-        vitals.stop()
+        watchdog.stop()
         log.info("stopping; what runs goes on")
         server.stop()
         engine.dismiss_followers()

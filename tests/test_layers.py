@@ -15,14 +15,16 @@ LAYERS = [
         "jobd.errors",
         "jobd.executor",
         "jobd.output",
+        "jobd.loop_turns",
         "jobd.metrics",
+        "jobd.periodic",
         "jobd.schedule",
         "jobd.systemd",
         "jobd.threads",
     },
     {
         "jobd.data_dir",
-        "jobd.journal",
+        "jobd.daemon_log",
         "jobd.config",
         "jobd.hookspecs",
         "jobd.keyring",
@@ -31,7 +33,7 @@ LAYERS = [
     {"jobd.store"},
     {"jobd.engine"},
     {"jobd.api", "jobd.console"},
-    {"jobd.app", "jobd.vitals"},
+    {"jobd.app", "jobd.watchdog"},
     {"jobd.cli", "jobd.__main__"},
 ]
 CONTRACT = {"jobd.executor", "jobd.hookspecs", "jobd.errors"}

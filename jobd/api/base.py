@@ -14,7 +14,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.api import answers, body, callers, compression, cors, json_text
 from jobd.api.faults import shown
 from jobd.api.fields import LARGEST_ID
@@ -88,7 +88,7 @@ class Handler(RequestHandler):
     async def prepare(self) -> None:
         self.services.requests.begin(self)
         departure.set(self._departure)
-        journal.from_here_about(request_id=self.request_id, **_named_in(self.request.path))
+        daemon_log.bind_log_context(request_id=self.request_id, **_named_in(self.request.path))
         try:
             await self._let_in()
         except Exception as error:

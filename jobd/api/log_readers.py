@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-from jobd.engine.turns import Turns
 from jobd.errors import TooManyRequests
+from jobd.loop_turns import Turns
 
 MAX_PREPARED_AT_ONCE = 2
 """Whole logs that are read and rendered at once for one caller; the others wait."""

@@ -17,8 +17,8 @@ from tornado.iostream import IOStream
 from jobd.api import heads
 from jobd.api.connections import Connections
 from jobd.api.streams import Stream
-from jobd.engine.periodic import Periodic
-from jobd.engine.turns import Turns
+from jobd.loop_turns import Turns
+from jobd.periodic import Periodic
 
 log = logging.getLogger(__name__)
 

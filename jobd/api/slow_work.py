@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.api.fair_turns import FairTurns
 from jobd.threads import Threads
 
@@ -33,7 +33,7 @@ class SlowWork:
         ServiceUnavailable when the request's client goes away before.
         """
         async with self._turns.turn(who):
-            answer: Result = await self._threads.call(journal.carried(self._work), fn, args)
+            answer: Result = await self._threads.call(daemon_log.with_log_context(self._work), fn, args)
         return answer
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from tornado.iostream import IOStream, StreamClosedError
 
-from jobd.engine.turns import Turns
+from jobd.loop_turns import Turns
 
 MOST_READS = 32
 """Reads in a row that find what they want without waiting for the network: in less than a millisecond. A body in

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 
 from jobd.engine.deliveries import JITTER, LONGEST_RETRY_AFTER, RETRIES
 from jobd.engine.leases import Lease
-from jobd.engine.periodic import Periodic
 from jobd.errors import ServiceUnavailable
+from jobd.periodic import Periodic
 from jobd.store import clock, left_ahead, rearming
 from jobd.store.clock import HELD_OVER, NOTICED, Reading
 from jobd.store.daemons import Seen

@@ -10,7 +10,7 @@ from typing import Any
 
 import pluggy
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.config import Settings
 from jobd.engine import host_paths, recordings
 from jobd.engine.adoption import Adoption
@@ -21,7 +21,6 @@ from jobd.engine.followers import Follower, Followers
 from jobd.engine.leases import BEATS, Lease
 from jobd.engine.live import LiveExecs
 from jobd.engine.observers import Observers
-from jobd.engine.periodic import Periodic
 from jobd.engine.regions import PROBE_DELAYS, ServedRegion
 from jobd.engine.retirement import Retirement
 from jobd.engine.scheduler import Scheduler
@@ -31,6 +30,7 @@ from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable,
 from jobd.executor import Executor, Handle
 from jobd.keyring import Keyring
 from jobd.output.recording import Recording
+from jobd.periodic import Periodic
 from jobd.store import daemons, lifecycle, waiting
 from jobd.store.database import Database
 from jobd.store.slots import Rules
@@ -231,7 +231,7 @@ class Engine:
     async def _probe(self, region: ServedRegion) -> None:
         """Ask a region that is down until it answers, then go on where it was left."""
         # Started by whoever found it down, it has nothing to do with that one's exec or request.
-        journal.about_nothing()
+        daemon_log.clear_log_context()
         attempt = 0
         while not await self._open(region):
             if attempt == 0:

@@ -14,15 +14,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.engine import joining
 from jobd.engine.listening import Listening
 from jobd.engine.reading import Reader
 from jobd.engine.regions import ServedRegion
 from jobd.engine.secrets import Secrets
-from jobd.engine.turns import Turns
 from jobd.errors import ExecutorError, ServiceUnavailable, TooManyRequests
 from jobd.executor import Handle, LogChunk
+from jobd.loop_turns import Turns
 from jobd.output import run_log
 from jobd.output.recording import Recording
 from jobd.output.run_log import Output, Piece
@@ -117,8 +117,8 @@ class Followers:
 
     async def _run(self, feed: "Feed") -> None:
         # It goes on for others when the request that began it is over.
-        journal.about_nothing()
-        journal.from_here_about(exec_id=feed.exec_id)
+        daemon_log.clear_log_context()
+        daemon_log.bind_log_context(exec_id=feed.exec_id)
         try:
             await feed.run(self._database, self._regions, self._secrets, self._recording)
         except Exception:  # whoever follows must not wait for what will never come

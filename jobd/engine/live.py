@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.engine.regions import ServedRegion
 from jobd.executor import Handle
 from jobd.output.masking import Mask
@@ -41,7 +41,7 @@ class LiveExec:
 
     def in_log(self) -> AbstractContextManager[None]:
         """Lines logged within name this exec and its job."""
-        return journal.about(exec_id=self.row.id, job_id=self.row.job_id)
+        return daemon_log.log_context(exec_id=self.row.id, job_id=self.row.job_id)
 
     @property
     def handle(self) -> Handle | None:

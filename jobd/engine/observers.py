@@ -9,7 +9,7 @@ from typing import Any
 
 import pluggy
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.errors import RunRefused, ServiceUnavailable, StartFailed
 from jobd.executor import RunSpec
 from jobd.hookspecs import ExecInfo, JobInfo
@@ -71,7 +71,7 @@ class Observers:
         if not impls:
             return spec
         job = await self._job_info(spec.job_id)
-        prepare = journal.carried(_prepare)
+        prepare = daemon_log.with_log_context(_prepare)
         return await asyncio.get_running_loop().run_in_executor(self._preparing, prepare, impls, spec, job)
 
     async def close(self) -> None:
@@ -86,13 +86,13 @@ class Observers:
         return list(reversed(getattr(self._plugins.hook, hook).get_hookimpls()))
 
     async def _tell(self, impls: list[Any], info: ExecInfo) -> None:
-        journal.from_here_about(exec_id=info.id, job_id=info.job_id)
+        daemon_log.bind_log_context(exec_id=info.id, job_id=info.job_id)
         try:
             job = await self._job_info(info.job_id)
         except ServiceUnavailable as error:
             log.warning("exec %s: plugins were not told that it is %s: %s", info.id, info.status, error)
             return
-        call_each = journal.carried(_call_each)
+        call_each = daemon_log.with_log_context(_call_each)
         await asyncio.get_running_loop().run_in_executor(self._thread, call_each, impls, info, job)
 
     async def _job_info(self, job_id: int) -> JobInfo:

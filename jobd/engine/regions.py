@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.config import RegionSettings
 from jobd.engine.host_paths import HostPaths
 from jobd.errors import ExecutorError, RegionUnavailable, StartFailed
@@ -140,7 +140,7 @@ class ServedRegion:
     ) -> Result:
         try:
             async with asyncio.timeout(seconds):
-                answer: Result = await pool.call(journal.carried(method), *args)
+                answer: Result = await pool.call(daemon_log.with_log_context(method), *args)
         except RegionUnavailable as error:
             # It is told of the region to all: paths of its host are for the log.
             words = self.host_paths.hidden(error.message)

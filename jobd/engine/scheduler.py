@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from jobd.engine.clocks import Clocks
-from jobd.engine.periodic import Periodic
 from jobd.errors import ServiceUnavailable
+from jobd.periodic import Periodic
 from jobd.store import armed, slots
 from jobd.store.armed import LATEST, Armed
 from jobd.store.database import Database

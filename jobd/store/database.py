@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from playhouse.migrations import Runner
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.errors import ConfigError
 from jobd.metrics import Metrics
 from jobd.store import copying, faults, marks, tables
@@ -207,7 +207,7 @@ class Database(Sessions):
         and the call is not done any more.
         """
         leaving = departure.get() if departs and self._is_for_clients else None
-        future = threads.call(journal.carried(call), claim, *args)
+        future = threads.call(daemon_log.with_log_context(call), claim, *args)
 
         def give_up(words: str = "") -> None:
             if claim.refuse() and not future.done():

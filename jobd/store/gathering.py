@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.errors import ServiceUnavailable
 
 MOST = 64
@@ -59,7 +59,7 @@ class Gathering:
             task.add_done_callback(self._tasks.discard)
 
     async def _write(self, calls: list[_Call]) -> None:
-        journal.about_nothing()  # and all of them
+        daemon_log.clear_log_context()  # a batch belongs to no single exec
         done = [False] * len(calls)
         late = asyncio.get_running_loop().call_later(PATIENCE, self._go_on)
         try:

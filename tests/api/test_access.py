@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.store import jobs
 from tests.api.conftest import USER
 from tests.api.server import Api
@@ -35,7 +35,7 @@ async def test_it_says_who_asked_for_what_and_what_became_of_it(
     assert (said["request_id"], said["remote_ip"], said["bytes"]) == ("r-1", "127.0.0.1", len(answer.body))
     assert 0 <= said["duration_ms"] < 30_000
     assert line.getMessage() == "GET /v1/jobs 200"
-    written = journal.formatter("json", "daemon-1").format(line)
+    written = daemon_log.formatter("json", "daemon-1").format(line)
     assert "my-password" not in written
     assert str(api.token) not in written
 
@@ -66,7 +66,7 @@ async def test_what_the_store_logs_in_its_thread_names_request_job_and_exec(
 ) -> None:
     job = await api.job()
     lines: list[str] = []
-    formatter = journal.formatter("json", "daemon-1")
+    formatter = daemon_log.formatter("json", "daemon-1")
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -3,18 +3,18 @@
 import logging
 from typing import Any
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.cli.main import main
 
-_configure = journal.configure
+_configure = daemon_log.configure
 
 
 def _chatty(*args: Any, **more: Any) -> None:
     _configure(*args, **more)
-    for name in ("", *journal.OWN):
+    for name in ("", *daemon_log.OWN):
         logging.getLogger(name).setLevel(logging.DEBUG)
 
 
 if __name__ == "__main__":
-    journal.configure = _chatty
+    daemon_log.configure = _chatty
     main()

@@ -8,8 +8,8 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from jobd.engine import regions
-from jobd.engine.periodic import Periodic
 from jobd.executor import Handle
+from jobd.periodic import Periodic
 from jobd.store import daemons
 from jobd.store.tables import Daemon
 from tests.engine.conftest import Bench

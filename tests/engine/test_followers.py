@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobd.engine import followers, turns
+from jobd import loop_turns
+from jobd.engine import followers
 from jobd.engine.daemon import Engine
 from jobd.errors import ServiceUnavailable, TooManyRequests
 from jobd.executor import Handle, LogStream, Region
@@ -197,7 +198,7 @@ async def test_the_loop_serves_everybody_else_between_a_few_followers_and_the_ne
     while not all(task.done() for task in tasks):
         await asyncio.sleep(0)
         turn += 1
-    assert max(Counter(served).values()) <= 2 * turns.TOGETHER
+    assert max(Counter(served).values()) <= 2 * loop_turns.TOGETHER
 
 
 @pytest.mark.gen_test(timeout=LONG)

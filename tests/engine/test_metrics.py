@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.executor import Handle
 from tests.engine.conftest import Bench
 from tests.engine.executors import MemoryExecutor
@@ -105,7 +105,7 @@ def formatted(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
             lines.append(self.format(record))
 
     handler = Keep()
-    handler.setFormatter(journal.formatter("json", "daemon-1"))
+    handler.setFormatter(daemon_log.formatter("json", "daemon-1"))
     logging.getLogger().addHandler(handler)
     yield lines
     logging.getLogger().removeHandler(handler)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from jobd import systemd
 from jobd.engine.daemon import Engine
-from jobd.engine.periodic import Periodic
 from jobd.errors import ServiceUnavailable
+from jobd.periodic import Periodic
 from jobd.store import daemons
 from jobd.store.database import Database
 
@@ -21,7 +21,7 @@ QUIET = 60.0
 """Seconds that the scheduler may be silent where no watchdog says how long."""
 
 
-class Vitals:
+class Watchdog:
     """Measures the loop's lag and, where systemd listens, tells it how the daemon is until `stop`."""
 
     def __init__(self, engine: Engine, database: Database, tick: float, address: str) -> None:

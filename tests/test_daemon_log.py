@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import structlog
 
-from jobd import journal
+from jobd import daemon_log
 from jobd.config.settings import Log
 
 log = logging.getLogger("jobd.test")
@@ -22,13 +22,13 @@ def written() -> Iterator[Callable[[str], Lines]]:
     """Configure the log in a format; what was written since, as lines."""
     root = logging.getLogger()
     ours: list[logging.Handler] = []
-    before = (root.level, {name: logging.getLogger(name).level for name in journal.OWN})
+    before = (root.level, {name: logging.getLogger(name).level for name in daemon_log.OWN})
 
     def configure(format: str, level: str = "info") -> Lines:
         out = io.StringIO()
         # pytest's own would keep what is hostile here, and cannot send all of it from one process to another.
         root.handlers = [handler for handler in root.handlers if handler in ours]
-        journal.configure(Log(format=format, level=level), "daemon-1", out)
+        daemon_log.configure(Log(format=format, level=level), "daemon-1", out)
         ours.extend(root.handlers)
         return lambda: out.getvalue().splitlines()
 
@@ -116,10 +116,10 @@ def test_what_a_line_is_about_follows_into_tasks_and_threads(written: Callable[[
     lines = written("json")
 
     async def work() -> None:
-        with journal.about(exec_id="e-1", job_id=7):
+        with daemon_log.log_context(exec_id="e-1", job_id=7):
             task = asyncio.create_task(say("task"))
             with ThreadPoolExecutor(1) as pool:
-                await asyncio.get_running_loop().run_in_executor(pool, journal.carried(log.info), "thread")
+                await asyncio.get_running_loop().run_in_executor(pool, daemon_log.with_log_context(log.info), "thread")
         log.info("outside")
         await task
 
@@ -135,11 +135,11 @@ def test_a_task_that_outlives_its_cause_is_about_nothing(written: Callable[[str]
     lines = written("json")
 
     async def outliving() -> None:
-        journal.about_nothing()
+        daemon_log.clear_log_context()
         log.info("on my own")
 
     async def work() -> None:
-        with journal.about(request_id="r-1"):
+        with daemon_log.log_context(request_id="r-1"):
             await asyncio.create_task(outliving())
             log.info("asked")
 
@@ -150,7 +150,7 @@ def test_a_task_that_outlives_its_cause_is_about_nothing(written: Callable[[str]
 
 def test_a_plugin_may_use_structlog_itself(written: Callable[[str], Lines]) -> None:
     lines = written("json")
-    with journal.about(exec_id="e-1"):
+    with daemon_log.log_context(exec_id="e-1"):
         structlog.get_logger("jobd_docker.events").info("heard", container="abc")
     said = json.loads(lines()[0])
     assert (said["event"], said["container"], said["exec_id"], said["logger"]) == (

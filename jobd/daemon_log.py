@@ -1,7 +1,7 @@
 """The daemon's own log: one line an event, with the ids of what it is about, fit for people or for programs.
 
-Everybody logs with `logging.getLogger(__name__)` as ever; `about` says what the lines of a task are about, and follows
-it into the tasks that it starts and, by `carried`, into threads.
+Everybody logs with `logging.getLogger(__name__)`; `log_context` adds ids to the lines of a task and of the tasks that
+it starts, and `with_log_context` takes them along into a thread.
 """
 
 import contextvars
@@ -42,23 +42,23 @@ _SECRETS = (
 )
 
 
-def about(**ids: Any) -> AbstractContextManager[None]:
+def log_context(**ids: Any) -> AbstractContextManager[None]:
     """Lines logged within, also by tasks started there, have these fields: `request_id`, `job_id`, `exec_id`."""
     return bound_contextvars(**ids)
 
 
-def from_here_about(**ids: Any) -> None:
-    """As `about`, for the rest of the task that calls."""
+def bind_log_context(**ids: Any) -> None:
+    """As `log_context`, for the rest of the task that calls."""
     bind_contextvars(**ids)
 
 
-def about_nothing() -> None:
-    """For a task that outlives what started it: its lines have the fields of nobody."""
+def clear_log_context() -> None:
+    """Drop all fields: for a task that outlives its starter, and for a batch that is about no single exec."""
     clear_contextvars()
 
 
-def carried(work: Callable[P, Result]) -> Callable[P, Result]:
-    """`work`, to be called in another thread, about the same as here."""
+def with_log_context(work: Callable[P, Result]) -> Callable[P, Result]:
+    """Returns `work` for another thread, in which its lines have the fields that they would have here."""
     return partial(contextvars.copy_context().run, work)
 
 
