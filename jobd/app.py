@@ -29,7 +29,7 @@ from jobd.errors import ConfigError
 from jobd.keyring import Keyring
 from jobd.schedule import zone_rules
 from jobd.store import accounts, daemons, secrets
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 from jobd.watchdog import Watchdog
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from jobd.engine.daemon import Engine
 from jobd.errors import ServiceUnavailable
 from jobd.periodic import Periodic
 from jobd.store import daemons
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 
 log = logging.getLogger(__name__)
 

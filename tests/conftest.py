@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 from tests.registries import Registry, registry_in
 from tests.services import ReusedPostgres, fresh_postgres, imported_busybox, require
 

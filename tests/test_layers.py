@@ -30,6 +30,7 @@ LAYERS = [
         "jobd.keyring",
         "jobd.plugins",
     },
+    {"jobd.store.db"},
     {"jobd.store"},
     {"jobd.engine"},
     {"jobd.api", "jobd.console"},
@@ -59,11 +60,14 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def layer(module: str) -> int:
+    """The number of the layer that names the module or, nearest to it, a package that it is in."""
+    numbers = {name: number for number, names in enumerate(LAYERS) for name in names}
     parts = module.split(".")
-    for number, names in enumerate(LAYERS):
-        if module in names or ".".join(parts[:2]) in names - {"jobd"}:
-            return number
-    raise AssertionError(f"{module} stands in no layer")
+    for length in range(len(parts), 1, -1):
+        if (name := ".".join(parts[:length])) in numbers:
+            return numbers[name]
+    assert module == "jobd", f"{module} stands in no layer"
+    return numbers[module]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("jobd.conformance")])

@@ -32,8 +32,8 @@ from jobd.errors import (
     UnsupportedMediaType,
 )
 from jobd.store.callers import Caller
+from jobd.store.db.deadlines import Departure, departure
 from jobd.store.namespaces import USERNAME
-from jobd.store.patience import Departure, departure
 
 __all__ = ["Engine", "Handler", "NoSuchPath", "Services"]
 

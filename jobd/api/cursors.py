@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from jobd.api.body import unfit
 from jobd.errors import InvalidArgs
-from jobd.store.pages import Key
+from jobd.store.db.pages import Key
 
 VERSION = 1
 OF_NO_LIST = frozenset(["page", "page_size", "count", "after"])

@@ -11,8 +11,8 @@ from jobd.api.lists import Listed
 from jobd.api.schemas import ExecQuery, PageQuery, StopQuery
 from jobd.errors import BadRequest
 from jobd.store import deletion, execs, jobs, waiting_reasons
+from jobd.store.db.tables import Exec, Job
 from jobd.store.execs import ExecFilter
-from jobd.store.tables import Exec, Job
 from jobd.store.waiting_reasons import Served
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from jobd.errors import ServiceUnavailable, TooManyRequests
-from jobd.store.patience import departure
+from jobd.store.db.deadlines import departure
 
 _Turn = asyncio.Future[None]
 

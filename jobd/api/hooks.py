@@ -12,8 +12,8 @@ from jobd.errors import InvalidArgs
 from jobd.output.masking import MASK
 from jobd.store import hooks
 from jobd.store.callers import Caller
-from jobd.store.pages import PageRequest
-from jobd.store.tables import Hook
+from jobd.store.db.pages import PageRequest
+from jobd.store.db.tables import Hook
 
 
 class Hooks(Handler):

@@ -13,7 +13,7 @@ from jobd.api.schemas import READ_ONLY, Body, ExecCreate, JobCreate, JobFields
 from jobd.config import Settings
 from jobd.errors import InvalidArgs, ScheduleError
 from jobd.store import secrets
-from jobd.store.tables import Job
+from jobd.store.db.tables import Job
 
 MAX_JOB = 256 * 2**10
 """Bytes of all that a user says of a job, as JSON: a default page of such jobs stays below a page's bytes."""

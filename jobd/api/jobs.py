@@ -12,10 +12,10 @@ from jobd.api.preconditions import require_match
 from jobd.api.schemas import JobFields, JobQuery
 from jobd.store import deletion, execs, jobs
 from jobd.store.callers import Caller
+from jobd.store.db.pages import PageRequest
+from jobd.store.db.tables import Exec, Job
 from jobd.store.execs import last_of
 from jobd.store.jobs import JobFilter
-from jobd.store.pages import PageRequest
-from jobd.store.tables import Exec, Job
 
 
 class _Jobs(Handler):

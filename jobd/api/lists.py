@@ -11,7 +11,7 @@ from jobd.api.base import Handler
 from jobd.api.render import Shape
 from jobd.api.schemas import PageQuery
 from jobd.errors import InvalidArgs
-from jobd.store.pages import Page, PageRequest
+from jobd.store.db.pages import Page, PageRequest
 
 MAX_PAGE = 8 * 2**20
 """Bytes of a page's entries."""

@@ -15,9 +15,9 @@ from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
 from jobd.output import run_log
 from jobd.store import execs
+from jobd.store.db.deadlines import departure
+from jobd.store.db.tables import Exec
 from jobd.store.execs import LIVE
-from jobd.store.patience import departure
-from jobd.store.tables import Exec
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"

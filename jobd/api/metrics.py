@@ -11,7 +11,7 @@ from jobd.api.rules import Rules
 from jobd.api.services import Services
 from jobd.errors import ServiceUnavailable
 from jobd.store import census
-from jobd.store.patience import departure
+from jobd.store.db.deadlines import departure
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from jobd.output.masking import MASK
 from jobd.store import exec_json
 from jobd.store.callers import Caller
+from jobd.store.db.tables import Audit, Delivery, DeliveryAttempt, Exec, Hook, Job, Organization, User
 from jobd.store.exec_json import Shape, duration, instant
 from jobd.store.organizations import Membership
-from jobd.store.tables import Audit, Delivery, DeliveryAttempt, Exec, Hook, Job, Organization, User
 from jobd.store.tokens import Owned
 
 MAX_SMALL = 8 * 2**10

@@ -19,8 +19,8 @@ from jobd.api.token_uses import TokenUses
 from jobd.config import Settings
 from jobd.keyring import Keyring
 from jobd.output.run_log import Piece
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from jobd.threads import Threads
 
 MAX_LISTS = 4

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from jobd.errors import TooManyRequests
 from jobd.store import accounts
 from jobd.store.accounts import PasswordHash
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 
 WINDOW = 60.0
 """Seconds in which so many wrong passwords are too many:"""

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from jobd.errors import ServiceUnavailable
 from jobd.store import tokens
 from jobd.store.callers import Caller
-from jobd.store.clock import steady
-from jobd.store.database import Database
-from jobd.store.patience import departure
+from jobd.store.db.clock import steady
+from jobd.store.db.database import Database
+from jobd.store.db.deadlines import departure
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,10 @@ from jobd.cli.output import say
 from jobd.config.settings import Database as DatabaseSettings
 from jobd.config.settings import Settings
 from jobd.engine.leases import FileLock
-from jobd.store import copying, daemons
-from jobd.store.copy_ends import End, Postgresql, Sqlite
-from jobd.store.database import MIGRATION_LOCK, Database
+from jobd.store import daemons
+from jobd.store.db import copying
+from jobd.store.db.copy_ends import End, Postgresql, Sqlite
+from jobd.store.db.database import MIGRATION_LOCK, Database
 
 TELL_EVERY = 2.0
 """Seconds between two lines of progress."""

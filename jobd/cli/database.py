@@ -18,7 +18,7 @@ from jobd.cli.output import Columns, print_items, say
 from jobd.config.settings import LONGEST, parse_duration
 from jobd.store import accounts, tokens, users
 from jobd.store.callers import Caller
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 from jobd.store.tokens import Owned
 
 COLUMNS: Columns = {

@@ -12,7 +12,7 @@ from jobd.cli.output import say
 from jobd.engine.leases import FileLock
 from jobd.keyring import Key, Keyring
 from jobd.store import daemons, secrets
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 from jobd.store.secrets import Standing
 
 AT_ONCE = 100

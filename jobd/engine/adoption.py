@@ -18,8 +18,8 @@ from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
 from jobd.store import lifecycle
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 
 log = logging.getLogger(__name__)
 

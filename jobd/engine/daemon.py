@@ -32,9 +32,9 @@ from jobd.keyring import Keyring
 from jobd.output.recording import Recording
 from jobd.periodic import Periodic
 from jobd.store import daemons, lifecycle, waiting
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from jobd.store.slots import Rules
-from jobd.store.tables import Exec
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from jobd.engine.posting import Answer, Poster
 from jobd.errors import DeliveryFailed, DeliveryRefused, ServiceUnavailable
 from jobd.keyring import Keyring
 from jobd.store import outbox, secrets
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Delivery, Hook
 from jobd.store.outbox import MAIL, Attempt, Room
-from jobd.store.tables import Delivery, Hook
 
 log = logging.getLogger(__name__)
 

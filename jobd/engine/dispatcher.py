@@ -29,8 +29,8 @@ from jobd.errors import (
 )
 from jobd.executor import Handle, RunSpec, State, Status
 from jobd.store import lifecycle
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,11 @@ from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
 from jobd.output.run_log import Kept
-from jobd.store import clock, deletion, lifecycle
-from jobd.store.database import Database
+from jobd.store import deletion, lifecycle
+from jobd.store.db import clock
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from jobd.store.lifecycle import Result
-from jobd.store.tables import Exec
 
 log = logging.getLogger(__name__)
 

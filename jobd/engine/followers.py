@@ -27,8 +27,8 @@ from jobd.output import run_log
 from jobd.output.recording import Recording
 from jobd.output.run_log import Output, Piece
 from jobd.store import execs
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 
 log = logging.getLogger(__name__)
 

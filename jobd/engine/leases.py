@@ -10,8 +10,8 @@ from typing import IO
 
 from jobd.errors import ConfigError, ServiceUnavailable
 from jobd.store import daemons
-from jobd.store.clock import steady
-from jobd.store.database import Database
+from jobd.store.db.clock import steady
+from jobd.store.db.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from jobd.engine.regions import ServedRegion
 from jobd.executor import Handle
 from jobd.output.masking import Mask
 from jobd.output.recording import Recording
-from jobd.store.tables import Exec
+from jobd.store.db.tables import Exec
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from jobd.config import read_password
 from jobd.config.settings import Mail
 from jobd.errors import DeliveryFailed
 from jobd.output import run_log
-from jobd.store.tables import Delivery
+from jobd.store.db.tables import Delivery
 
 PATIENCE = 10.0
 """Seconds for each step of the talk with the server."""

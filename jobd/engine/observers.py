@@ -13,8 +13,8 @@ from jobd import daemon_log
 from jobd.errors import RunRefused, ServiceUnavailable, StartFailed
 from jobd.executor import RunSpec
 from jobd.hookspecs import ExecInfo, JobInfo
-from jobd.store.database import Database
-from jobd.store.tables import Exec, Job
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, Job
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from jobd.config import Settings
 from jobd.store import audit, deletion, execs, outbox, retention, secrets
-from jobd.store.clock import now
-from jobd.store.database import Database
+from jobd.store.db.clock import now
+from jobd.store.db.database import Database
 
 ALL_JOBS_EVERY = 3600.0
 """Seconds between two looks at all jobs for records beyond what is kept; else at those that ran."""

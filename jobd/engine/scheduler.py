@@ -11,9 +11,9 @@ from jobd.errors import ServiceUnavailable
 from jobd.periodic import Periodic
 from jobd.store import armed, slots
 from jobd.store.armed import LATEST, Armed
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from jobd.store.slots import Fired, Room, Rules
-from jobd.store.tables import Exec
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from jobd.executor import Handle
 from jobd.keyring import Keyring
 from jobd.output.masking import Mask
 from jobd.store import lifecycle, secrets
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 
 
 @dataclass(frozen=True)

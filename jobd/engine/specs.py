@@ -7,7 +7,7 @@ from typing import cast
 from jobd.config import Settings
 from jobd.errors import ImagePullFailed, StartFailed
 from jobd.executor import Mount, PullPolicy, RegistryAuth, RunSpec
-from jobd.store.tables import Exec
+from jobd.store.db.tables import Exec
 
 DEFAULT_REGISTRY = "docker.io"
 

@@ -12,9 +12,9 @@ from jobd.engine.regions import ServedRegion
 from jobd.errors import ExecutorError, RegionUnavailable
 from jobd.executor import Handle, Run, State, Status
 from jobd.store import lifecycle
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from jobd.store.execs import LIVE
-from jobd.store.tables import Exec
 
 log = logging.getLogger(__name__)
 

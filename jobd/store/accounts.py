@@ -11,10 +11,11 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from jobd.errors import InvalidArgs, NotFound, PermissionDenied, Unauthorized
-from jobd.store import audit, namespaces, statements, token_lineage, token_text
+from jobd.store import audit, namespaces, token_lineage, token_text
 from jobd.store.callers import EVERYBODY_IS_ADMIN, JOBD, Access, Caller, Role
-from jobd.store.clock import now
-from jobd.store.tables import Namespace, Token, User
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.tables import Namespace, Token, User
 
 __all__ = ["EVERYBODY_IS_ADMIN", "Caller"]
 
@@ -54,7 +55,7 @@ def authenticate(text: str) -> Caller:
     """
     if not token_text.is_well_formed(text):
         raise Unauthorized("this is not a token of jobd")
-    found = statements.rows(User, _BY_TOKEN, token_text.prefix(text))
+    found = sql.rows(User, _BY_TOKEN, token_text.prefix(text))
     if not found or not secrets.compare_digest(found[0][6], token_text.digest(text)):
         raise Unauthorized("no such token")
     token_id, _, scope, access, expires_at, used_at = found[0][5:]
@@ -76,7 +77,7 @@ def authenticate(text: str) -> Caller:
 
 def caller_named(username: str) -> Caller:
     """The caller that a `jobd_authenticate` hook named. Raises Unauthorized."""
-    return Caller(username, _roles(statements.rows(User, _BY_NAME, username)))
+    return Caller(username, _roles(sql.rows(User, _BY_NAME, username)))
 
 
 def password_hash(username: str) -> str | None:
@@ -141,9 +142,9 @@ def issue_token(
     at, text = now(), token_text.fresh()
     if expires_at is not None and expires_at <= at:
         raise InvalidArgs("this token would have expired already", {"expires_at": ["must be to come"]})
-    roles = _roles(statements.rows(User, _BY_NAME, username)) if found.is_active else {}
+    roles = _roles(sql.rows(User, _BY_NAME, username)) if found.is_active else {}
     if namespace is not None:
-        there = statements.find(Namespace, "name = ?", namespace)
+        there = sql.find(Namespace, "name = ?", namespace)
         if there is None or not Caller(username, roles).may_read(namespace):
             raise InvalidArgs(f"{username!r} has no such namespace", {"namespace": [f"none of {username!r}"]})
     said: dict[str, Any] = {"name": name, "namespace": namespace, "access": access, "expires_at": expires_at}
@@ -176,7 +177,7 @@ def set_password(username: str, password: str | PasswordHash, by: Caller = JOBD)
 def user(username: str, lock: bool = False) -> User:
     """`lock`: nobody else changes the user until the transaction ends. Raises NotFound."""
     locking = " FOR UPDATE" if lock and User._meta.database.for_update else ""
-    found = statements.find(User, f"username = ?{locking}", username)
+    found = sql.find(User, f"username = ?{locking}", username)
     if found is None:
         raise NotFound(f"no user {username!r}")
     return found
@@ -199,7 +200,7 @@ def require_namespace(caller: Caller, namespace: str) -> None:
     caller.require_write(namespace)
     # While something is made there, it stays.
     locking = " FOR SHARE" if Namespace._meta.database.for_update else ""
-    if statements.exists(Namespace, f"name = ?{locking}", namespace):
+    if sql.exists(Namespace, f"name = ?{locking}", namespace):
         return
     if not caller.makes_namespaces:
         raise InvalidArgs("no such namespace", {"namespace": [f"there is no user or organization {namespace!r}"]})

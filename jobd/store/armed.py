@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jobd import schedule
-from jobd.store import clock, slots, statements
-from jobd.store.clock import now
-from jobd.store.database import count, one_statement
+from jobd.store import slots
+from jobd.store.db import clock, sql
+from jobd.store.db.clock import now
+from jobd.store.db.database import count, one_statement
+from jobd.store.db.tables import Exec, Job
 from jobd.store.slots import Fired, Room
-from jobd.store.tables import Exec, Job
 
 MOST_AHEAD = 2000
 """Slots read at once."""
@@ -115,7 +116,7 @@ def look_ahead(after: datetime | None, seconds: float) -> Ahead:
     where = "next_fire_at > ? AND next_fire_at <= ? AND deleted_at IS NULL AND concurrency_policy = 'allow'"
     bounds = slots.micros(max(after, at) if after else at, until)
     order = f"ORDER BY next_fire_at LIMIT {MOST_AHEAD}"
-    found = statements.find_all(Job, f"{where} {order}", *bounds, only=(*slots.NEEDED, "updated_at"))
+    found = sql.find_all(Job, f"{where} {order}", *bounds, only=(*slots.NEEDED, "updated_at"))
     if len(found) == MOST_AHEAD:
         until = found[-1].next_fire_at
     return Ahead([armed for job in found if (armed := _arm(job))], until, (at, since))

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobd.errors import PermissionDenied
-from jobd.store import statements
 from jobd.store.callers import Caller
-from jobd.store.clock import now
-from jobd.store.pages import Column, Page, PageRequest, page_of
-from jobd.store.tables import Audit, Namespace
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.pages import Column, Page, PageRequest, page_of
+from jobd.store.db.tables import Audit, Namespace
 
 HIDDEN = "******"
 SECRET = frozenset(["secret", "secret_vars", "secrets", "password", "password_hash", "token", "digest", "prefix"])
@@ -42,7 +42,7 @@ def record(
     """
     row = entry(caller, action, namespace, subject, before, after, at or now())
     if row is not None:
-        statements.insert(row)
+        sql.insert(row)
 
 
 def entry(
@@ -52,7 +52,7 @@ def entry(
     subject: object,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
-    at: Any = statements.NOW,
+    at: Any = sql.NOW,
 ) -> Audit | None:
     """What `record` inserts, for a statement that inserts it together with what it is about."""
     was, became = _difference(before or {}, after or {})

@@ -2,9 +2,9 @@
 
 from jobd.metrics import STATUS_WORDS, Census
 from jobd.store import daemons, outbox
-from jobd.store.clock import now
+from jobd.store.db.clock import now
+from jobd.store.db.tables import Exec
 from jobd.store.slots import first_due
-from jobd.store.tables import Exec
 
 _LIVE = (
     "SELECT region_name, status, count(*), min(CASE "

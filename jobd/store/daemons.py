@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from jobd.store import clock, statements
-from jobd.store.clock import Reading, now
-from jobd.store.tables import Daemon, Installation, Region
+from jobd.store.db import clock, sql
+from jobd.store.db.clock import Reading, now
+from jobd.store.db.tables import Daemon, Installation, Region
 
 
 def installation() -> str:
@@ -26,7 +26,7 @@ class Seen:
 
 def last_seen(daemon: str) -> Seen:
     """To be asked before `register`, which writes down what is seen then."""
-    ((latest,),) = statements.rows(Daemon, "SELECT max(seen_at) FROM daemons")
+    ((latest,),) = sql.rows(Daemon, "SELECT max(seen_at) FROM daemons")
     row = Daemon.get_or_none(Daemon.id == daemon)
     own = None
     if (

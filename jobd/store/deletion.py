@@ -4,9 +4,9 @@ from peewee import Expression, fn
 
 from jobd.store import audit, execs, hooks, jobs, secrets
 from jobd.store.callers import Caller
-from jobd.store.clock import now
+from jobd.store.db.clock import now
+from jobd.store.db.tables import Exec, ExecLog, Job
 from jobd.store.execs import LIVE
-from jobd.store.tables import Exec, ExecLog, Job
 
 PURGED_AT_ONCE = 500
 

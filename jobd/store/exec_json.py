@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobd.output.masking import MASK
-from jobd.store.tables import Exec, Job
+from jobd.store.db.tables import Exec, Job
 
 Shape = dict[str, Any]
 

@@ -13,12 +13,13 @@ from peewee import OP, Expression
 
 from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
 from jobd.metrics import Metrics
-from jobd.store import audit, jobs, outbox, statements
+from jobd.store import audit, jobs, outbox
 from jobd.store.callers import Caller
-from jobd.store.clock import now
-from jobd.store.commits import count, ended
-from jobd.store.pages import Column, Page, PageRequest, not_by_index, page_of
-from jobd.store.tables import Audit, Exec, ExecLog, IdempotencyKey, Job
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.pages import Column, Page, PageRequest, not_by_index, page_of
+from jobd.store.db.tables import Audit, Exec, ExecLog, IdempotencyKey, Job
+from jobd.store.db.transaction import count, ended
 
 LIVE = ("W", "R")
 IDEMPOTENT_FOR = timedelta(hours=24)
@@ -79,7 +80,7 @@ def create(
     require_room(job.namespace, waiting_per_namespace)
     values = {**snapshot(job), **overrides}
     values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
-    made = Exec(**fresh(job.id, "M", caller.username, statements.NOW), **values)
+    made = Exec(**fresh(job.id, "M", caller.username, sql.NOW), **values)
     _insert(made, audit.entry(caller, "exec.create", made.namespace, subject(made), after=overrides))
     if idempotency_key is not None:
         who = {"username": caller.username, "job_id": job.id, "key": idempotency_key}
@@ -92,7 +93,7 @@ def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int)
     jobs.writable(caller, job_id, lock="SHARE")
     source = get(caller, job_id, exec_id)
     require_room(source.namespace, waiting_per_namespace)
-    made = Exec(**fresh(source.job_id, "M", caller.username, statements.NOW), **snapshot(source))
+    made = Exec(**fresh(source.job_id, "M", caller.username, sql.NOW), **snapshot(source))
     _insert(made, audit.entry(caller, "exec.create", made.namespace, subject(made), after={"rerun_of": source.id}))
     return made
 
@@ -117,13 +118,13 @@ def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict
 def require_room(namespace: str, limit: int) -> None:
     """Raises TooManyRequests."""
     the_last = "namespace = ? AND status = 'W' AND owner IS NULL LIMIT 1 OFFSET ?"
-    if statements.exists(Exec, the_last, namespace, limit - 1):
+    if sql.exists(Exec, the_last, namespace, limit - 1):
         raise TooManyRequests(f"{limit} execs of {namespace!r} are waiting already", retry_after=10)
 
 
 def get(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """Raises NotFound, also for an exec of another job or of a job that is not the caller's."""
-    found = statements.find(Exec, "id = ? AND job_id = ? AND deleted_at IS NULL", exec_id, job_id)
+    found = sql.find(Exec, "id = ? AND job_id = ? AND deleted_at IS NULL", exec_id, job_id)
     if found is None or not caller.may_read(found.namespace):
         raise NotFound(f"no exec {exec_id} of job {job_id}")
     return found
@@ -170,10 +171,10 @@ def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
     ids = list(job_ids)
     newest = (
         "SELECT (SELECT e.seq FROM execs e WHERE e.job_id = jobs.id AND e.deleted_at IS NULL AND e.status <> 'N' "  # noqa: S608
-        f"ORDER BY e.seq DESC LIMIT 1) FROM jobs WHERE id IN ({statements.marks(len(ids))})"
+        f"ORDER BY e.seq DESC LIMIT 1) FROM jobs WHERE id IN ({sql.marks(len(ids))})"
     )
     only = ("job_id", "id", "status", "ended_at")
-    return {row.job_id: row for row in statements.find_all(Exec, f"seq IN ({newest})", *ids, only=only)}
+    return {row.job_id: row for row in sql.find_all(Exec, f"seq IN ({newest})", *ids, only=only)}
 
 
 def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
@@ -276,7 +277,7 @@ def followed(exec_id: str) -> tuple[Exec | None, bytes | None]:
 
 
 def _insert(made: Exec, noted: Audit | None) -> None:
-    statements.insert(made, noted)
+    sql.insert(made, noted)
     count(lambda metrics: metrics.created(made.region_name, made.trigger_mode))
 
 

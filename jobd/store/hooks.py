@@ -9,12 +9,13 @@ from peewee import Expression
 
 from jobd.errors import InvalidArgs, NotFound, StateConflict
 from jobd.keyring import Keyring
-from jobd.store import audit, jobs, secrets, statements
+from jobd.store import audit, jobs, secrets
 from jobd.store.accounts import require_namespace
 from jobd.store.callers import Caller
-from jobd.store.clock import now
-from jobd.store.pages import Column, Page, PageRequest, page_of
-from jobd.store.tables import Delivery, DeliveryAttempt, Hook
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.pages import Column, Page, PageRequest, page_of
+from jobd.store.db.tables import Delivery, DeliveryAttempt, Hook
 
 MOST_HOOKS = 20
 """For one job or namespace: each event becomes as many deliveries."""
@@ -42,17 +43,17 @@ def create(caller: Caller, subject: int | str, values: Mapping[str, Any], keyrin
     at = now()
     plain, secret = {**values, "secret": None}, values.get("secret")
     hook = Hook(namespace=namespace, job_id=job_id, created_by=caller.username, created_at=at, updated_at=at, **plain)
-    statements.insert(hook)
+    sql.insert(hook)
     if secret is not None:
         hook.secret = secrets.store_of_hook(keyring, hook.id, secret)
-        statements.update(Hook, {"secret": hook.secret}, "id = ?", hook.id)
+        sql.update(Hook, {"secret": hook.secret}, "id = ?", hook.id)
     audit.record(caller, "hook.create", namespace, hook.id, after=_audited(hook), at=at)
     return hook
 
 
 def get(caller: Caller, hook_id: int) -> Hook:
     """Raises NotFound, also for a hook that is not the caller's."""
-    hook = statements.find(Hook, "id = ?", hook_id)
+    hook = sql.find(Hook, "id = ?", hook_id)
     if hook is None or not caller.may_read(hook.namespace):
         raise NotFound(f"no hook {hook_id}")
     return hook
@@ -73,7 +74,7 @@ def update(caller: Caller, hook_id: int, changes: Mapping[str, Any], keyring: Ke
     columns = {**changes, "updated_at": now()}
     if "secret" in changes:
         columns["secret"] = secrets.store_of_hook(keyring, hook.id, changes["secret"])
-    statements.update(Hook, columns, "id = ?", hook.id)
+    sql.update(Hook, columns, "id = ?", hook.id)
     changed = get(caller, hook_id)
     audit.record(caller, "hook.update", hook.namespace, hook.id, _audited(hook), _audited(changed))
     return changed
@@ -118,7 +119,7 @@ def redeliver(caller: Caller, hook_id: int, delivery_id: int) -> Delivery:
     StateConflict when the hook is switched off.
     """
     hook = _writable(caller, hook_id)
-    source = statements.find(Delivery, "id = ? AND hook_id = ?", delivery_id, hook.id)
+    source = sql.find(Delivery, "id = ? AND hook_id = ?", delivery_id, hook.id)
     if source is None:
         raise NotFound(f"no delivery {delivery_id} of hook {hook_id}")
     if not hook.is_active:
@@ -126,7 +127,7 @@ def redeliver(caller: Caller, hook_id: int, delivery_id: int) -> Delivery:
     same = ("message_id", "hook_id", "namespace", "job_id", "exec_id", "event", "event_at", "body")
     at = now()
     made = Delivery(**{name: getattr(source, name) for name in same}, next_at=at, created_at=at)
-    statements.insert(made)
+    sql.insert(made)
     audit.record(caller, "hook.redeliver", hook.namespace, hook.id, after={"delivery": source.id}, at=at)
     return made
 

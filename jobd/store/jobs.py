@@ -10,12 +10,13 @@ from peewee import SqliteDatabase
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
 from jobd.keyring import Keyring
-from jobd.store import audit, secrets, statements
+from jobd.store import audit, secrets
 from jobd.store.accounts import require_namespace
 from jobd.store.callers import Caller
-from jobd.store.clock import now
-from jobd.store.pages import Page, PageRequest, check_key, counted, cut, snapshot
-from jobd.store.tables import Job
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.pages import Page, PageRequest, check_key, counted, cut, snapshot
+from jobd.store.db.tables import Job
 
 TICK = timedelta(microseconds=1)
 SCHEDULE_FIELDS = ("schedule_mode", "schedule_timezone")
@@ -71,7 +72,7 @@ def create(caller: Caller, values: Mapping[str, Any], keyring: Keyring | None = 
     job = Job(**{**values, **own}, created_by=caller.username, created_at=at, updated_at=at)
     _require_apart(job)
     _arm(job, at, anew=True)
-    statements.insert(job)
+    sql.insert(job)
     if given:
         secrets.store(keyring, job, given)
     audit.record(caller, "job.create", namespace, job.id, after=audited(job), at=at)
@@ -88,7 +89,7 @@ def get(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") 
     Raises NotFound, also for a job that is not the caller's.
     """
     locking = f" FOR {lock}" if lock and Job._meta.database.for_update else ""
-    job = statements.find(Job, f"id = ? AND deleted_at IS NULL{locking}", job_id)
+    job = sql.find(Job, f"id = ? AND deleted_at IS NULL{locking}", job_id)
     if job is None or not caller.may_read(job.namespace):
         raise NotFound(f"no job {job_id}")
     return job
@@ -108,7 +109,7 @@ def listed(caller: Caller, wanted: JobFilter, page: PageRequest) -> Page:
     # SQLite takes the namespaces' index before a better one, unless a plus tells it not to.
     namespace = "+namespace" if is_better_found and isinstance(Job._meta.database, SqliteDatabase) else "namespace"
     if caller.namespaces is not None:
-        conditions.append((f"{namespace} IN ({statements.marks(len(caller.namespaces))})", sorted(caller.namespaces)))
+        conditions.append((f"{namespace} IN ({sql.marks(len(caller.namespaces))})", sorted(caller.namespaces)))
     if wanted.namespace is not None:
         conditions.append((f"{namespace} = ?", [wanted.namespace]))
     if wanted.name is not None:
@@ -128,10 +129,10 @@ def listed(caller: Caller, wanted: JobFilter, page: PageRequest) -> Page:
     with snapshot(Job, page.counting == "exact"):
         count, is_exact = counted(
             page.counting,
-            lambda: statements.count(Job, where, *values),
-            lambda limit: statements.count_up_to(Job, limit, where, *values),
+            lambda: sql.count(Job, where, *values),
+            lambda limit: sql.count_up_to(Job, limit, where, *values),
         )
-        found = statements.find_all(Job, f"{on_page} ORDER BY id DESC LIMIT ? OFFSET ?", *key, page.size + 1, offset)
+        found = sql.find_all(Job, f"{on_page} ORDER BY id DESC LIMIT ? OFFSET ?", *key, page.size + 1, offset)
     return cut(found, page, count, is_exact, lambda row: (int(row.id),))
 
 

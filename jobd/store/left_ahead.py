@@ -8,10 +8,11 @@ tokens, which somebody set.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from jobd.store import lifecycle, statements
-from jobd.store.clock import NOTICED, now
+from jobd.store import lifecycle
+from jobd.store.db import sql
+from jobd.store.db.clock import NOTICED, now
+from jobd.store.db.tables import Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
 from jobd.store.outbox import LEASE
-from jobd.store.tables import Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
 
 LONGEST_PAUSE = timedelta(seconds=5)
 """An exec that is no retry is never made to wait for longer than this."""
@@ -57,7 +58,7 @@ def _waiting_execs(at: datetime) -> int:
         if row.not_before is not None and row.not_before > at + longest:
             changes["not_before"] = at + longest
         if changes:
-            changed += statements.update(Exec, changes, "seq = ? AND status = 'W' AND term = ?", row.seq, row.term)
+            changed += sql.update(Exec, changes, "seq = ? AND status = 'W' AND term = ?", row.seq, row.term)
     return changed
 
 
@@ -73,12 +74,12 @@ def _deliveries(at: datetime, delays: Sequence[float], longest_asked: float) -> 
         if row.next_at > at + longest:
             where = "id = ? AND term = ? AND next_at = ?"
             was = Delivery.next_at.db_value(row.next_at)
-            changed += statements.update(Delivery, {"next_at": at + longest}, where, row.id, row.term, was)
+            changed += sql.update(Delivery, {"next_at": at + longest}, where, row.id, row.term, was)
     return changed
 
 
 def _last_code(delivery_id: int) -> int | None:
-    found = statements.rows(Delivery, _LAST_CODE, delivery_id)
+    found = sql.rows(Delivery, _LAST_CODE, delivery_id)
     return found[0][0] if found else None
 
 
@@ -95,5 +96,5 @@ def _of_one_column(at: datetime, since: datetime) -> int:
     keys = IdempotencyKey.update(created_at=at).where(IdempotencyKey.created_at > later).execute()
     uses = Token.update(last_used_at=at).where(Token.last_used_at > later).execute()
     bound = Namespace.created_at.db_value(later)
-    names = statements.update(Namespace, {"created_at": since}, _NAMESPACES, bound, bound)
+    names = sql.update(Namespace, {"created_at": since}, _NAMESPACES, bound, bound)
     return int(keys) + int(uses) + names

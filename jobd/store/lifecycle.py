@@ -17,12 +17,13 @@ from peewee import Expression
 
 from jobd.executor import Handle
 from jobd.output.run_log import Kept
-from jobd.store import execs, outbox, secrets, statements, turns
-from jobd.store.clock import now
-from jobd.store.database import after_commit, count, gathered, one_statement, tried_first
+from jobd.store import execs, outbox, secrets, turns
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.database import after_commit, count, gathered, one_statement, tried_first
+from jobd.store.db.sql import NOW
+from jobd.store.db.tables import Exec, ExecLog, Job, Region
 from jobd.store.execs import LIVE
-from jobd.store.statements import NOW
-from jobd.store.tables import Exec, ExecLog, Job, Region
 
 RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
 """Reasons of failures that are retried where a job does not say which."""
@@ -63,14 +64,14 @@ def claim(daemon: str, region: str, max_running: int, at_most: int, after: str =
     """
     _lock_region(region)
     running = "region_name = ? AND status IN ('W', 'R') AND owner IS NOT NULL AND holds_slot"
-    free = max_running - statements.count(Exec, running, region)
+    free = max_running - sql.count(Exec, running, region)
     seqs = turns.next_in_turn(region, min(free, at_most), after)
     if not seqs:
         return []
     # The CASE keeps a planner without statistics from reading all that waits by the index of just that.
     free_still = "CASE WHEN status = 'W' THEN owner IS NULL ELSE false END"
-    chosen = f"seq IN ({statements.marks(len(seqs))}) AND {free_still}"
-    taken = statements.take(Exec, "term = term + 1, holds_slot = true, owner = ?", chosen, daemon, *seqs)
+    chosen = f"seq IN ({sql.marks(len(seqs))}) AND {free_still}"
+    taken = sql.take(Exec, "term = term + 1, holds_slot = true, owner = ?", chosen, daemon, *seqs)
     return sorted(taken, key=lambda row: row.seq)
 
 
@@ -250,7 +251,7 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
         return False
     written = _written(row, kept)
     if written is not None:
-        statements.insert(written)
+        sql.insert(written)
     if row.secret_vars:
         secrets.drop(row.seq)
     goes_on = is_retried and retry(row)
@@ -328,7 +329,7 @@ def _ran(row: Exec) -> float | None:
 
 def _lock_region(region: str) -> None:
     if Region._meta.database.for_update:
-        statements.rows(Region, "SELECT 1 FROM regions WHERE name = ? FOR UPDATE", region)
+        sql.rows(Region, "SELECT 1 FROM regions WHERE name = ? FOR UPDATE", region)
 
 
 def live_in(region: str) -> Expression:
@@ -343,7 +344,7 @@ def _take(which: Expression, **changes: Any) -> list[Exec]:
 
 def _move_all(moves: list[tuple[Exec, dict[str, Any]]], where: str, **more: Any) -> list[bool]:
     """Arrows of several execs at once, where `where` holds, too; which of them were gone."""
-    changed = statements.change_all(Exec, moves, ("status", "term", "owner"), where, **more)
+    changed = sql.change_all(Exec, moves, ("status", "term", "owner"), where, **more)
     after_commit(partial(_follow_all, moves, changed))
     return [row.seq in changed for row, _ in moves]
 
@@ -378,7 +379,7 @@ def _moved(
     """The conditional update behind every arrow; the row in hand follows with the commit."""
     fence, owner = ("owner IS NULL", ()) if row.owner is None else ("owner = ?", (row.owner,))
     where = f"seq = ? AND status = ? AND term = ? AND {fence}{also}"
-    found = statements.change(row, changes, where, row.seq, expected, row.term, *owner, **more)
+    found = sql.change(row, changes, where, row.seq, expected, row.term, *owner, **more)
     if found is not None:
         changed, _ = found
 

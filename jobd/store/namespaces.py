@@ -4,8 +4,8 @@ import re
 from datetime import datetime
 
 from jobd.errors import InvalidArgs, StateConflict
-from jobd.store import statements
-from jobd.store.tables import Exec, Job, Namespace, Organization, User
+from jobd.store.db import sql
+from jobd.store.db.tables import Exec, Job, Namespace, Organization, User
 
 USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _INSERT = "INSERT INTO namespaces (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -22,14 +22,14 @@ def make(name: str, field: str, at: datetime) -> None:
         raise InvalidArgs(f"{name!r} cannot be a {field}", {field: [right]})
     come_into_being(name, at)
     _lock(name)
-    if statements.find(User, "username = ?", name) or statements.find(Organization, "name = ?", name):
+    if sql.find(User, "username = ?", name) or sql.find(Organization, "name = ?", name):
         raise StateConflict(f"{name!r} is taken")
 
 
 def come_into_being(name: str, at: datetime) -> None:
     """See to it that there is this namespace. Raises StateConflict for one that differs from another in case alone."""
-    if not statements.execute(Namespace, _INSERT, name, Namespace.created_at.db_value(at)):
-        alike = statements.find(Namespace, "lower(name) = ?", name.lower())
+    if not sql.execute(Namespace, _INSERT, name, Namespace.created_at.db_value(at)):
+        alike = sql.find(Namespace, "lower(name) = ?", name.lower())
         if alike is not None and alike.name != name:
             raise StateConflict(f"{name!r} is taken: there is {alike.name!r}")
 
@@ -37,13 +37,13 @@ def come_into_being(name: str, at: datetime) -> None:
 def drop(name: str) -> None:
     """Let go of a name. Raises StateConflict while something is there."""
     _lock(name)
-    if statements.find(Job, "namespace = ? AND deleted_at IS NULL LIMIT 1", name):
+    if sql.find(Job, "namespace = ? AND deleted_at IS NULL LIMIT 1", name):
         raise StateConflict(f"{name!r} has jobs; delete them first")
-    if statements.find(Job, "namespace = ? LIMIT 1", name) or statements.find(Exec, "namespace = ? LIMIT 1", name):
+    if sql.find(Job, "namespace = ? LIMIT 1", name) or sql.find(Exec, "namespace = ? LIMIT 1", name):
         raise StateConflict(f"the last runs of {name!r} are being stopped; try again in a moment")
     Namespace.delete().where(Namespace.name == name).execute()
 
 
 def _lock(name: str) -> None:
     """Whoever makes a job there waits, or has made it."""
-    list(statements.locked(Namespace.select().where(Namespace.name == name)))
+    list(sql.locked(Namespace.select().where(Namespace.name == name)))

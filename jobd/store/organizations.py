@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from jobd.errors import InvalidArgs, NotFound, StateConflict
-from jobd.store import accounts, audit, hooks, namespaces, statements
+from jobd.store import accounts, audit, hooks, namespaces
 from jobd.store.callers import Caller, Role
-from jobd.store.clock import now
-from jobd.store.pages import Column, Page, PageRequest, page_of
-from jobd.store.tables import Member, Organization, User
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.pages import Column, Page, PageRequest, page_of
+from jobd.store.db.tables import Member, Organization, User
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def create(caller: Caller, name: str, admin: str) -> Organization:
 
 def get(caller: Caller, name: str) -> Organization:
     """Raises NotFound, also for an organization that the caller has no part in."""
-    found = statements.find(Organization, "name = ?", name)
+    found = sql.find(Organization, "name = ?", name)
     if found is None or not caller.may_read(name):
         raise NotFound(f"no organization {name!r}")
     return found
@@ -123,11 +124,11 @@ def _found(caller: Caller, name: str, username: str) -> tuple[User, Membership]:
 
 
 def _lock(name: str) -> bool:
-    return bool(list(statements.locked(Organization.select().where(Organization.name == name))))
+    return bool(list(sql.locked(Organization.select().where(Organization.name == name))))
 
 
 def _insert(caller: Caller, name: str, user: User, role: Role, at: datetime) -> None:
-    if statements.find(Member, "organization = ? AND user_id = ?", name, user.id):
+    if sql.find(Member, "organization = ? AND user_id = ?", name, user.id):
         raise StateConflict(f"{user.username!r} is a member of {name!r} already")
     Member.insert(organization=name, user_id=user.id, role=role, created_at=at).execute()
     audit.record(caller, "member.create", name, user.username, after={"role": role}, at=at)

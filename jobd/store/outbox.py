@@ -13,9 +13,10 @@ from typing import Any
 
 from peewee import SQL
 
-from jobd.store import exec_json, statements
-from jobd.store.clock import now
-from jobd.store.tables import Delivery, DeliveryAttempt, Exec, ExecLog, Hook, Job
+from jobd.store import exec_json
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.tables import Delivery, DeliveryAttempt, Exec, ExecLog, Hook, Job
 
 EVENTS = {"R": "job:start", "S": "job:succeed", "F": "job:fail", "C": "job:cancel", "N": "job:not_run"}
 """What is told of an exec that came into a status."""
@@ -155,8 +156,8 @@ def finish(row: Delivery, attempt: Attempt, status: str, retry_after: float | No
     """
     next_at = None if retry_after is None else now() + timedelta(seconds=retry_after)
     changes = {"status": status, "attempts": row.attempts + 1, "next_at": next_at, "claimed_by": None}
-    statements.update(Delivery, changes, "id = ? AND term = ?", row.id, row.term)
-    statements.insert(
+    sql.update(Delivery, changes, "id = ? AND term = ?", row.id, row.term)
+    sql.insert(
         DeliveryAttempt(
             delivery_id=row.id,
             at=attempt.at,

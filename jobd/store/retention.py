@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from peewee import Expression, fn
 
-from jobd.store import statements
-from jobd.store.clock import now
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.tables import Exec, ExecLog, Job
 from jobd.store.execs import LIVE
-from jobd.store.tables import Exec, ExecLog, Job
 
 JOBS_AT_ONCE = 20_000
 RECENT_AT_ONCE = 500
@@ -30,13 +30,13 @@ def drop_surplus(kept: int, after_job: int, since: datetime | None = None) -> tu
     """
     if since is None:
         most, text = JOBS_AT_ONCE, "SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?"
-        found = statements.rows(Job, text, after_job, most)
+        found = sql.rows(Job, text, after_job, most)
     else:
         most, text = (
             RECENT_AT_ONCE,
             "SELECT DISTINCT job_id FROM execs WHERE ended_at >= ? AND job_id > ? ORDER BY 1 LIMIT ?",
         )
-        found = statements.rows(Exec, text, Exec.ended_at.db_value(since), after_job, most)
+        found = sql.rows(Exec, text, Exec.ended_at.db_value(since), after_job, most)
     jobs = [id for (id,) in found]
     if not jobs:
         return 0, None

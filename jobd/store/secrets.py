@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from jobd.errors import ConfigError, DeliveryFailed, ExecutorError, InvalidArgs, ServiceUnavailable, StartFailed
 from jobd.keyring import Key, KeyMissing, Keyring, NotOpened
 from jobd.output.masking import MASK, Mask
-from jobd.store import statements
-from jobd.store.tables import Exec, Installation, Job, Secret
+from jobd.store.db import sql
+from jobd.store.db.tables import Exec, Installation, Job, Secret
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def store_of_hook(keyring: Keyring | None, hook_id: int, value: str | None) -> s
 
 def of_hook(keyring: Keyring, hook_id: int) -> str:
     """Raises DeliveryFailed: nothing must be sent unsigned for want of a key."""
-    row = statements.find(Secret, "hook_id = ?", hook_id)
+    row = sql.find(Secret, "hook_id = ?", hook_id)
     if row is None:
         raise DeliveryFailed("the hook's secret is gone; set it again")
     try:
@@ -242,7 +242,7 @@ def _insert(keyring: Keyring | None, values: Sequence[tuple[Secret, str]]) -> No
         raise ServiceUnavailable(f"secrets cannot be stored now: {_words(error)}") from error
     for row, value in values:
         row.key_id, row.sealed = key.id, key.seal(value, _place(found, row))
-        statements.insert(row)
+        sql.insert(row)
 
 
 def _opened(keyring: Keyring, found: Installation, stored: list[Secret]) -> dict[str, str]:
@@ -258,7 +258,7 @@ def _place(found: Installation, row: Secret) -> str:
 
 def _installation(lock: bool = False) -> Installation:
     locking = " FOR SHARE" if lock and Installation._meta.database.for_update else ""
-    found = statements.find(Installation, f"1 = 1{locking}")
+    found = sql.find(Installation, f"1 = 1{locking}")
     assert found is not None  # noqa: S101 - made with the schema
     return found
 

@@ -19,11 +19,12 @@ from peewee import PeeweeException, SqliteDatabase
 from jobd import schedule
 from jobd.metrics import Metrics
 from jobd.schedule import Schedule, Slot
-from jobd.store import clock, execs, outbox, statements
-from jobd.store.clock import HELD_OVER, Reading, now, steady
-from jobd.store.database import count
+from jobd.store import execs, outbox
+from jobd.store.db import clock, sql
+from jobd.store.db.clock import HELD_OVER, Reading, now, steady
+from jobd.store.db.database import count
+from jobd.store.db.tables import Exec, Job
 from jobd.store.execs import LIVE
-from jobd.store.tables import Exec, Job
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class Room:
 def count_room(limit: int) -> Room:
     """The room that there is now, when `limit` execs may wait in each namespace."""
     free = "SELECT namespace, count(*) FROM execs WHERE status = 'W' AND owner IS NULL GROUP BY namespace"
-    return Room(limit, dict(statements.rows(Exec, free)))
+    return Room(limit, dict(sql.rows(Exec, free)))
 
 
 def fire_due(rules: Rules, room: Room | None = None, believed: Reading | None = None) -> Fired:
@@ -212,10 +213,10 @@ def _look(most: int) -> tuple[datetime, datetime | None, list[Job]]:
     them for this transaction, and passes over those that another keeps.
     """
     at, locked = (str(micros(now())[0]), "") if _is_sqlite() else (clock.STATEMENT, "FOR UPDATE SKIP LOCKED")
-    found = statements.rows(Job, _DUE.format(now=at, most=most, locked=locked))
+    found = sql.rows(Job, _DUE.format(now=at, most=most, locked=locked))
     seen, first = (_instant(value) for value in found[0][:2])
     assert seen is not None  # noqa: S101
-    return seen, first, [statements.row(Job, NEEDED, values) for _, _, *values in found if values[0] is not None]
+    return seen, first, [sql.row(Job, NEEDED, values) for _, _, *values in found if values[0] is not None]
 
 
 def seconds_until(first: datetime | None, at: datetime) -> float | None:
@@ -361,7 +362,7 @@ def _not_fired(job: Job, slots: list[Slot]) -> list[Slot]:
 
 
 def _waiting_in(namespace: str) -> int:
-    return statements.count(Exec, "status = 'W' AND owner IS NULL AND namespace = ?", namespace)
+    return sql.count(Exec, "status = 'W' AND owner IS NULL AND namespace = ?", namespace)
 
 
 def waiting_exec(job: Job, slot: datetime, at: datetime) -> Exec:

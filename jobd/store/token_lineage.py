@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from jobd.errors import InvalidArgs, Unauthorized
-from jobd.store import statements
 from jobd.store.callers import Access, Caller
-from jobd.store.tables import Token
+from jobd.store.db import sql
+from jobd.store.db.tables import Token
 
 
 def maker_of(by: Caller) -> Token | None:
@@ -18,7 +18,7 @@ def maker_of(by: Caller) -> Token | None:
     if by.token_id is None:
         return None
     locking = " FOR SHARE" if Token._meta.database.for_update else ""
-    token = statements.find(Token, f"id = ?{locking}", by.token_id)
+    token = sql.find(Token, f"id = ?{locking}", by.token_id)
     if token is None:
         raise Unauthorized("this token has been revoked")
     return None if token.is_sign_in else token

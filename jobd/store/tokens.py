@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from jobd.errors import NotFound
-from jobd.store import accounts, audit, statements, token_lineage
+from jobd.store import accounts, audit, token_lineage
 from jobd.store.callers import Caller
-from jobd.store.clock import now
-from jobd.store.pages import Column, Page, PageRequest, page_of
-from jobd.store.tables import Token, User
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.pages import Column, Page, PageRequest, page_of
+from jobd.store.db.tables import Token, User
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 """How exactly a token's last use is known: to write it down at every request would cost more than most requests do."""
@@ -41,8 +42,8 @@ def of(username: str | None) -> list[Owned]:
 
 def get(caller: Caller, token_id: int) -> Owned:
     """One's own, an administrator's any. Raises NotFound."""
-    token = statements.find(Token, "id = ?", token_id)
-    user = statements.find(User, "id = ?", token.user_id) if token is not None else None
+    token = sql.find(Token, "id = ?", token_id)
+    user = sql.find(User, "id = ?", token.user_id) if token is not None else None
     if token is None or user is None or not (caller.is_admin or user.username == caller.username):
         raise NotFound(f"no token {token_id}")
     return Owned(token, user.username)

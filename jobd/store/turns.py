@@ -2,9 +2,9 @@
 
 from peewee import SqliteDatabase
 
-from jobd.store import statements
-from jobd.store.clock import now
-from jobd.store.tables import Exec
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.tables import Exec
 
 _BEYOND_ON_SQLITE = "e.region_name = ? AND e.namespace > turn.namespace"
 _BEYOND = "(e.region_name, e.namespace) > (?, turn.namespace)"
@@ -58,5 +58,5 @@ def _queues(region: str, at_most: int, after: str, until: str | None) -> list[li
         together="group_concat(seq)" if is_sqlite else "string_agg(seq::text, ',')",
     )
     bounds = [] if until is None else [until]
-    found = statements.rows(Exec, text, after, region, *bounds, region, region, at, at, at_most, at_most)
+    found = sql.rows(Exec, text, after, region, *bounds, region, region, at, at, at_most, at_most)
     return [sorted(int(seq) for seq in seqs.split(",")) for (seqs,) in found]

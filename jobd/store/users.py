@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobd.errors import StateConflict
-from jobd.store import accounts, audit, hooks, namespaces, organizations, statements
+from jobd.store import accounts, audit, hooks, namespaces, organizations
 from jobd.store.callers import Caller
-from jobd.store.pages import Column, Page, PageRequest, page_of
-from jobd.store.tables import Member, Token, User
+from jobd.store.db import sql
+from jobd.store.db.pages import Column, Page, PageRequest, page_of
+from jobd.store.db.tables import Member, Token, User
 
 FLAGS = ("is_admin", "is_active")
 
@@ -59,7 +60,7 @@ def _flags(row: User) -> dict[str, Any]:
 
 def _lock_admins() -> None:
     """Two administrators who disable each other at once must not both succeed."""
-    list(statements.locked(User.select(User.id).where(User.is_admin).order_by(User.id)))
+    list(sql.locked(User.select(User.id).where(User.is_admin).order_by(User.id)))
 
 
 def _require_other_admin(leaving: User) -> None:

@@ -6,10 +6,11 @@ from functools import partial
 from peewee import Expression
 
 from jobd.metrics import Metrics
-from jobd.store import execs, lifecycle, outbox, statements
-from jobd.store.clock import now
-from jobd.store.commits import count, ended
-from jobd.store.tables import Daemon, Exec, Region
+from jobd.store import execs, lifecycle, outbox
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.tables import Daemon, Exec, Region
+from jobd.store.db.transaction import count, ended
 
 
 def regions_waiting() -> list[str]:
@@ -20,7 +21,7 @@ def regions_waiting() -> list[str]:
         "AND (e.not_before IS NULL OR e.not_before <= ?) ORDER BY e.region_name, e.namespace, e.seq LIMIT 1"
     )
     at = Exec.not_before.db_value(now())
-    return [name for (name,) in statements.rows(Region, f"SELECT name FROM regions WHERE ({first}) IS NOT NULL", at)]  # noqa: S608
+    return [name for (name,) in sql.rows(Region, f"SELECT name FROM regions WHERE ({first}) IS NOT NULL", at)]  # noqa: S608
 
 
 def explain(daemon: str, region: str, message: str) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from jobd.store import statements
-from jobd.store.clock import now
-from jobd.store.tables import Daemon, Exec
+from jobd.store.db import sql
+from jobd.store.db.clock import now
+from jobd.store.db.tables import Daemon, Exec
 
 MAX_COUNTED = 1000
 """So far a place in the line is counted."""
@@ -79,14 +79,14 @@ class _Reading:
 
     def _count_running(self, region: str, limit: int) -> int:
         if region not in self._running:
-            ((self._running[region],),) = statements.rows(Exec, _RUNNING, region, limit)
+            ((self._running[region],),) = sql.rows(Exec, _RUNNING, region, limit)
         return self._running[region]
 
     def _place(self, row: Exec) -> str:
         """In the line of its namespace: namespaces take turns."""
         key = (row.region_name, row.namespace)
         if key not in self._lines:
-            self._lines[key] = [seq for (seq,) in statements.rows(Exec, _LINE, *key, MAX_COUNTED)]
+            self._lines[key] = [seq for (seq,) in sql.rows(Exec, _LINE, *key, MAX_COUNTED)]
         line = self._lines[key]
         ahead = bisect_left(line, row.seq)
         if ahead == MAX_COUNTED:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from jobd.store.tables import Exec
+from jobd.store.db.tables import Exec
 from tests.api.server import Api
 from tests.engine.conftest import Bench
 from tests.engine.executors import MemoryExecutor

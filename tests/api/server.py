@@ -16,8 +16,8 @@ from jobd.api.routes import application
 from jobd.api.server import Server
 from jobd.api.services import Services
 from jobd.config import MountSettings, RegionSettings, Settings, Size, settings
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 
 JOB = {"name": "test", "docker_image_repo": "index.example.com/team/app"}
 

@@ -11,8 +11,8 @@ from jobd.errors import TooManyRequests
 from jobd.hookspecs import AuthRequest, hookimpl
 from jobd.schedule import zone_rules
 from jobd.store import accounts
-from jobd.store import database as database_module
-from jobd.store.database import Database
+from jobd.store.db import database as database_module
+from jobd.store.db.database import Database
 from tests.api.conftest import USER
 from tests.api.server import Answer, Api
 

@@ -10,8 +10,8 @@ from peewee import IntegrityError
 
 from jobd.store import accounts, audit, jobs, organizations
 from jobd.store.callers import JOBD
-from jobd.store.database import Database
-from jobd.store.tables import Audit, Job
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Audit, Job
 from tests.api.conftest import USER
 from tests.api.server import JOB, Api
 from tests.store.rows import JOB as COLUMNS

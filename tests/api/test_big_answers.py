@@ -8,8 +8,8 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from jobd.api import lists
-from jobd.store.database import Database
-from jobd.store.tables import Job
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Job
 from tests.api.server import Answer, Api
 
 pytestmark = pytest.mark.gen_test(timeout=30)

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import pytest
 
 from jobd.store import accounts
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 from tests.api.server import Api
 
 pytestmark = pytest.mark.gen_test(timeout=30)

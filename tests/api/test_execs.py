@@ -7,9 +7,9 @@ from jobd.executor import LogChunk
 from jobd.output import run_log
 from jobd.output.run_log import Kept
 from jobd.store import lifecycle
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from jobd.store.lifecycle import Result
-from jobd.store.tables import Exec
 from tests.api.server import Api
 
 pytestmark = pytest.mark.gen_test(timeout=30)

@@ -9,8 +9,8 @@ import pytest
 
 from jobd.api.fair_turns import FairTurns
 from jobd.errors import ServiceUnavailable, TooManyRequests
-from jobd.store.database import Database
-from jobd.store.patience import Departure, departure
+from jobd.store.db.database import Database
+from jobd.store.db.deadlines import Departure, departure
 from tests.api.server import JOB, Api
 
 pytestmark = pytest.mark.gen_test(timeout=30)

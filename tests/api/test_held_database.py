@@ -12,9 +12,10 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from jobd.api import logs
-from jobd.store import accounts, patience
-from jobd.store import database as door
-from jobd.store.database import Database
+from jobd.store import accounts
+from jobd.store.db import database as door
+from jobd.store.db import deadlines
+from jobd.store.db.database import Database
 from tests.api.server import Api, settings_for
 
 pytestmark = pytest.mark.gen_test(timeout=60)
@@ -58,7 +59,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_triggers_behind_a_lock_are_503_and_never_done(
     api: Api, lock: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "MAX_WAIT", 2.0)
+    monkeypatch.setattr(deadlines, "MAX_WAIT", 2.0)
     monkeypatch.setattr(door, "PROBE_PATIENCE", 1.0)
     job = await api.job()
     assert (await api.call("GET", "/readyz")).status == 200

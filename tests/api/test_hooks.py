@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from jobd.store import accounts, hooks, organizations, outbox, secrets, users
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Hook, Secret
 from jobd.store.outbox import Attempt, Room
-from jobd.store.tables import Hook, Secret
 from tests.api.conftest import USER
 from tests.api.server import Api
 

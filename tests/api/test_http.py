@@ -9,8 +9,8 @@ import pytest
 from jobd.config.settings import Auth, Limits
 from jobd.errors import ServiceUnavailable
 from jobd.store import jobs
-from jobd.store.database import Database
-from jobd.store.tables import User
+from jobd.store.db.database import Database
+from jobd.store.db.tables import User
 from tests.api.conftest import USER
 from tests.api.server import JOB, Api
 

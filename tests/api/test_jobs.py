@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from jobd.store import lifecycle, tables
-from jobd.store.database import Database
+from jobd.store import lifecycle
+from jobd.store.db import tables
+from jobd.store.db.database import Database
 from jobd.store.lifecycle import Result
 from tests.api.server import JOB, Api
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobd.api import logs as logs_api
-from jobd.store.tables import Exec
+from jobd.store.db.tables import Exec
 from tests.api.log_clients import LONG, Place, told
 
 pytestmark = pytest.mark.gen_test(timeout=LONG)

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobd.config.settings import Auth
 from jobd.store import census
-from jobd.store.faults import DatabaseAway
+from jobd.store.db.error_causes import DatabaseAway
 from tests.api.conftest import USER
 from tests.api.server import Api
 

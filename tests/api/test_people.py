@@ -9,8 +9,8 @@ import pytest
 from jobd.errors import ServiceUnavailable
 from jobd.store import accounts, organizations
 from jobd.store.callers import JOBD
-from jobd.store.database import Database
-from jobd.store.tables import Token
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Token
 from tests.api.conftest import USER
 from tests.api.server import JOB, Api
 

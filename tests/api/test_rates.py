@@ -7,7 +7,7 @@ import pytest
 from jobd.api.rates import MOST_REMEMBERED, Rates
 from jobd.config.settings import Auth, Limits
 from jobd.store import accounts
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 from tests.api.conftest import USER
 from tests.api.server import Api
 

@@ -16,9 +16,9 @@ from jobd.api import routes, rules
 from jobd.api.rules import RULES, Who
 from jobd.store import accounts, execs, hooks, jobs, organizations, users
 from jobd.store.callers import JOBD, Caller
-from jobd.store.clock import now
-from jobd.store.database import Database
-from jobd.store.tables import Delivery, Token
+from jobd.store.db.clock import now
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Delivery, Token
 from tests.api.server import JOB, Answer, Api
 from tests.store.rows import JOB as COLUMNS
 

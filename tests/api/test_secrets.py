@@ -10,7 +10,7 @@ from jobd.keyring import Key, Keyring
 from jobd.output.masking import MASK
 from jobd.store import jobs, secrets
 from jobd.store.callers import EVERYBODY_IS_ADMIN
-from jobd.store.tables import Exec, Job, Secret
+from jobd.store.db.tables import Exec, Job, Secret
 from tests.api.conftest import USER
 from tests.api.server import JOB, Api
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobd.store import lifecycle
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 from jobd.store.lifecycle import Result
 from tests.api import seed
 from tests.api.server import Answer, Api

@@ -13,8 +13,8 @@ import psycopg2
 
 from jobd.output import run_log
 from jobd.store import execs, jobs
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from tests.bench.measure import Figure, at_least, by_rounds, interleaved
 from tests.bench.rows import JOB
 from tests.bench.world import DATABASES, DRY_RUN, World, new_caller, running_engine

@@ -14,9 +14,9 @@ import psycopg2
 from psycopg2.extras import execute_values
 
 from jobd.store import slots
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, Job
 from jobd.store.slots import Rules
-from jobd.store.tables import Exec, Job
 from tests.bench.measure import Figure, alone, at_least, at_most, by_rounds, interleaved, percentile
 from tests.bench.rows import add_schedules, micros
 from tests.bench.world import DRY_RUN, World, running_engine

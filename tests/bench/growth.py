@@ -8,11 +8,11 @@ from itertools import count
 
 from jobd.store import execs, jobs, lifecycle, slots
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.pages import PageRequest
+from jobd.store.db.tables import Exec, Job
 from jobd.store.execs import ExecFilter
 from jobd.store.jobs import JobFilter
-from jobd.store.pages import PageRequest
-from jobd.store.tables import Exec, Job
 from tests.bench.engine_rows import ROOM
 from tests.bench.firing import RULES, median_ms
 from tests.bench.measure import Figure, at_most, by_rounds

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from jobd.store import execs, jobs
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from tests.bench.engine_rows import ROOM
 from tests.bench.measure import Figure, alone, at_most, by_rounds, percentile
 from tests.bench.rows import JOB

@@ -8,8 +8,8 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import execute_values
 
-from jobd.store.database import Database
-from jobd.store.tables import Exec, Job
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, Job
 
 NAMESPACES = 1000
 """Over which schedules are spread."""

@@ -15,7 +15,7 @@ from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
-from jobd.store.tables import Job
+from jobd.store.db.tables import Job
 from tests.bench.rows import JOB
 
 CONNECTIONS = 8

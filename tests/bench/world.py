@@ -23,8 +23,8 @@ from jobd.engine.daemon import Engine
 from jobd.engine.leases import Lease
 from jobd.store import accounts, daemons
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from tests.bench.scale import Scale
 from tests.e2e.daemon import Daemon
 from tests.services import fresh_postgres, imported_busybox, require

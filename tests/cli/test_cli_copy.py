@@ -12,8 +12,8 @@ import psycopg2
 import pytest
 
 from jobd.store import accounts, daemons
-from jobd.store.database import Database
-from jobd.store.tables import User
+from jobd.store.db.database import Database
+from jobd.store.db.tables import User
 from tests.e2e.daemon import Daemon
 from tests.services import fresh_postgres
 

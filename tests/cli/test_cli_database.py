@@ -9,8 +9,8 @@ import pytest
 
 from jobd.errors import Unauthorized
 from jobd.store import accounts
-from jobd.store.database import Database
-from jobd.store.tables import Audit
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Audit
 from tests.cli.conftest import PROGRAM
 from tests.services import fresh_postgres
 

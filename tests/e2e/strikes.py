@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobd.cli.main import main
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 from jobd_docker.executor import EngineExecutor
 
 VARIABLE = "JOBD_TEST_STRIKE"

@@ -16,8 +16,8 @@ from jobd.engine.leases import Lease
 from jobd.executor import Executor, Options, Region
 from jobd.store import accounts, daemons, execs, jobs
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from tests.engine.executors import MemoryExecutor, World
 from tests.store.rows import JOB, ROOM
 

@@ -8,8 +8,8 @@ import peewee
 
 from jobd.errors import RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, Health, LogStream, Region, Run, RunSpec, Status
-from jobd.store import commits
-from jobd.store.database import Database
+from jobd.store.db import transaction
+from jobd.store.db.database import Database
 from tests.engine.executors import MemoryExecutor, World
 
 
@@ -56,7 +56,7 @@ class BreakingDatabase(Database):
 
             def unanswered() -> None:
                 fn(*args, **kwargs)
-                commits.pending.follow.clear()
+                transaction.pending.follow.clear()
 
             super().write_sync(unanswered)
         raise ServiceUnavailable("the connection broke")

@@ -11,7 +11,7 @@ from jobd.engine import regions
 from jobd.executor import Handle
 from jobd.periodic import Periodic
 from jobd.store import daemons
-from jobd.store.tables import Daemon
+from jobd.store.db.tables import Daemon
 from tests.engine.conftest import Bench
 from tests.engine.executors import BrokenStartExecutor, MemoryExecutor, StuckExecutor, UnreadableExecutor
 from tests.services import ROOT

@@ -11,11 +11,12 @@ from jobd.engine.clocks import Clocks
 from jobd.engine.daemon import Engine
 from jobd.engine.leases import Lease
 from jobd.engine.retirement import Retirement
-from jobd.store import clock, daemons, lifecycle, waiting
-from jobd.store.clock import Reading
+from jobd.store import daemons, lifecycle, waiting
 from jobd.store.daemons import Seen
+from jobd.store.db import clock
+from jobd.store.db.clock import Reading
+from jobd.store.db.tables import Daemon, Exec, IdempotencyKey, Job
 from jobd.store.lifecycle import Result
-from jobd.store.tables import Daemon, Exec, IdempotencyKey, Job
 from tests.engine.conftest import Bench
 from tests.store.rows import REGION, make_exec
 

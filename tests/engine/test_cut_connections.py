@@ -9,7 +9,7 @@ import pytest
 from jobd.errors import ServiceUnavailable
 from jobd.executor import Handle
 from jobd.store import execs
-from jobd.store.tables import Exec
+from jobd.store.db.tables import Exec
 from tests.engine.conftest import Bench
 from tests.engine.executors import MemoryExecutor
 from tests.store.rows import ROOM

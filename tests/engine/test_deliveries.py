@@ -23,8 +23,8 @@ from jobd.engine.posting import Answer
 from jobd.keyring import Keyring
 from jobd.store import accounts, execs, hooks, secrets
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
-from jobd.store.tables import DeliveryAttempt, Hook, Secret
+from jobd.store.db.database import Database
+from jobd.store.db.tables import DeliveryAttempt, Hook, Secret
 from tests.engine.conftest import make_settings
 from tests.engine.receivers import PATIENCE, Receiver, answer, receiver, silence
 from tests.store.rows import make_exec, make_hook, make_job, outbox_rows

@@ -9,8 +9,8 @@ import pytest
 
 from jobd.engine.daemon import Engine
 from jobd.errors import RegionUnavailable, StartFailed
-from jobd.store.database import Database
-from jobd.store.tables import Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec
 from tests.engine.conftest import Bench
 from tests.engine.faults import BreakingDatabase, BreakingExecutor, Fault
 

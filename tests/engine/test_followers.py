@@ -15,7 +15,7 @@ from jobd.errors import ServiceUnavailable, TooManyRequests
 from jobd.executor import Handle, LogStream, Region
 from jobd.output.run_log import as_text
 from jobd.store import deletion
-from jobd.store.tables import Exec, ExecLog
+from jobd.store.db.tables import Exec, ExecLog
 from tests.engine.conftest import Bench
 from tests.engine.executors import MemoryExecutor, World
 

@@ -10,7 +10,7 @@ from jobd.executor import Handle, RunSpec, State
 from jobd.hookspecs import hookimpl
 from jobd.output.run_log import as_text, decode
 from jobd.store import deletion, execs
-from jobd.store.tables import Exec
+from jobd.store.db.tables import Exec
 from tests.engine.conftest import Bench
 from tests.engine.executors import (
     CrashingExecutor,

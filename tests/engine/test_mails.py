@@ -20,7 +20,7 @@ from jobd.engine import mailing
 from jobd.errors import DeliveryFailed
 from jobd.output import run_log
 from jobd.output.run_log import Entry
-from jobd.store.tables import Delivery
+from jobd.store.db.tables import Delivery
 from tests.certificates import make_certificate
 from tests.services import free_port
 

@@ -10,7 +10,7 @@ from jobd.engine.daemon import Engine
 from jobd.errors import HandleGone
 from jobd.executor import Handle, State
 from jobd.store import daemons, execs, lifecycle
-from jobd.store.tables import Exec
+from jobd.store.db.tables import Exec
 from tests.engine.conftest import Bench
 from tests.engine.executors import MemoryExecutor, SlowExecutor
 

@@ -7,9 +7,9 @@ import pytest
 from jobd.engine import retirement
 from jobd.engine.retirement import Retirement
 from jobd.store import lifecycle
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, Job
 from jobd.store.lifecycle import Result
-from jobd.store.tables import Exec, Job
 from tests.engine.conftest import Bench
 from tests.store.rows import make_exec
 

@@ -10,9 +10,9 @@ import pytest
 from jobd.engine import dispatcher
 from jobd.errors import ServiceUnavailable
 from jobd.store import armed, slots
-from jobd.store.clock import now
-from jobd.store.database import Database
-from jobd.store.tables import Exec, Job
+from jobd.store.db.clock import now
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, Job
 from tests.engine.conftest import Bench
 
 pytestmark = pytest.mark.gen_test(timeout=30)

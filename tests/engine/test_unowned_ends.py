@@ -8,7 +8,7 @@ import pytest
 from jobd.errors import NotFound
 from jobd.hookspecs import hookimpl
 from jobd.store import deletion, execs, waiting
-from jobd.store.tables import Exec
+from jobd.store.db.tables import Exec
 from tests.engine.conftest import Bench
 
 pytestmark = pytest.mark.gen_test(timeout=30)

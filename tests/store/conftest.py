@@ -6,7 +6,7 @@ import pytest
 
 from jobd.store import accounts
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from typing import Any
 from jobd.keyring import Keyring
 from jobd.store import accounts, daemons, execs, hooks, jobs
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Delivery, Exec, Hook, Job
 from jobd.store.outbox import EVENTS
-from jobd.store.tables import Delivery, Exec, Hook, Job
 
 REGION = "BEIJING1"
 ROOM = 10_000

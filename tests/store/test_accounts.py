@@ -8,8 +8,8 @@ from peewee import SQL
 from jobd.errors import InvalidArgs, NotFound, PermissionDenied, StateConflict, Unauthorized
 from jobd.store import accounts, organizations
 from jobd.store.callers import EVERYBODY_IS_ADMIN, JOBD
-from jobd.store.database import Database
-from jobd.store.tables import Token, User
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Token, User
 
 
 def sign_in(database: Database, username: str, password: str) -> None:

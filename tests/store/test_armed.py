@@ -10,10 +10,10 @@ import pytest
 from jobd.store import armed, deletion, jobs, slots
 from jobd.store.accounts import Caller
 from jobd.store.armed import ArmedSlot
-from jobd.store.clock import now
-from jobd.store.database import Database
+from jobd.store.db.clock import now
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, Job
 from jobd.store.slots import Fired, Room, Rules
-from jobd.store.tables import Exec, Job
 from tests.store.rows import make_job
 
 RULES = Rules(late_after=60, waiting_per_namespace=100_000)

@@ -7,8 +7,8 @@ import pytest
 
 from jobd.store import census, daemons, execs, lifecycle, waiting
 from jobd.store.accounts import Caller
-from jobd.store.database import Database, count
-from jobd.store.tables import Exec, Job
+from jobd.store.db.database import Database, count
+from jobd.store.db.tables import Exec, Job
 from tests.store.rows import REGION, make_exec, make_job
 from tests.store.test_slots import due, fire
 

@@ -4,12 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobd.store import clock, daemons, slots
+from jobd.store import daemons, slots
 from jobd.store.accounts import Caller
-from jobd.store.clock import NO_JUMP, Reading
-from jobd.store.database import Database
+from jobd.store.db import clock
+from jobd.store.db.clock import NO_JUMP, Reading
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Daemon, Job
 from jobd.store.slots import Rules
-from jobd.store.tables import Daemon, Job
 from tests.store.rows import make_job
 
 AT = datetime(2026, 11, 27, 10, tzinfo=UTC)

@@ -6,9 +6,9 @@ from jobd.errors import NotFound
 from jobd.output.run_log import Kept
 from jobd.store import deletion, execs, jobs, lifecycle
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, ExecLog, Job
 from jobd.store.lifecycle import Result
-from jobd.store.tables import Exec, ExecLog, Job
 from tests.store.rows import REGION, make_caller, make_exec, make_job, read
 
 

@@ -8,8 +8,8 @@ import pytest
 from jobd.errors import IdempotencyMismatch, StateConflict, TooManyRequests
 from jobd.store import deletion, execs, jobs, lifecycle
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
-from jobd.store.tables import Exec, IdempotencyKey
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, IdempotencyKey
 from tests.store.rows import REGION, ROOM, make_caller, make_exec, make_job, read
 
 

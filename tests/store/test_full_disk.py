@@ -11,7 +11,7 @@ import pytest
 
 from jobd.errors import ServiceUnavailable
 from jobd.store import accounts
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 from tests.services import missing, require
 
 pytestmark = pytest.mark.gen_test(timeout=60)

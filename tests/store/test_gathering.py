@@ -17,10 +17,10 @@ from jobd.output import run_log
 from jobd.output.run_log import Kept
 from jobd.store import lifecycle
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
-from jobd.store.gathering import Gathering
+from jobd.store.db.batching import Gathering
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, ExecLog
 from jobd.store.lifecycle import Result
-from jobd.store.tables import Exec, ExecLog
 from tests.store.rows import REGION, make_exec, make_hook, make_job, outbox_rows, read
 
 pytestmark = pytest.mark.gen_test(timeout=30)

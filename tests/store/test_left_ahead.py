@@ -5,12 +5,12 @@ from typing import Any
 
 from jobd.store import accounts, audit, daemons, execs, left_ahead, lifecycle, organizations, outbox, tokens, waiting
 from jobd.store.accounts import Caller
-from jobd.store.clock import now
-from jobd.store.database import Database
+from jobd.store.db.clock import now
+from jobd.store.db.database import Database
+from jobd.store.db.pages import PageRequest
+from jobd.store.db.tables import Audit, Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
 from jobd.store.lifecycle import Result
 from jobd.store.outbox import Attempt, Room
-from jobd.store.pages import PageRequest
-from jobd.store.tables import Audit, Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
 from tests.store.rows import REGION, make_exec, make_hook, make_job, read
 
 AHEAD = timedelta(hours=3)

@@ -9,9 +9,9 @@ from jobd.executor import Handle
 from jobd.output.run_log import Kept, decode
 from jobd.store import accounts, daemons, deletion, execs, lifecycle, waiting
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, ExecLog
 from jobd.store.lifecycle import Result
-from jobd.store.tables import Exec, ExecLog
 from tests.store.rows import REGION, make_caller, make_exec, make_job, read
 
 HANDLE = Handle("c0ffee", "sha256:1")

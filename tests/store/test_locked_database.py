@@ -11,11 +11,12 @@ import psycopg2
 import pytest
 
 from jobd.errors import ServiceUnavailable
-from jobd.store import accounts, daemons, patience
-from jobd.store import database as door
-from jobd.store.database import Database
-from jobd.store.patience import Claim, Departure, departure
-from jobd.store.tables import Daemon, User
+from jobd.store import accounts, daemons
+from jobd.store.db import database as door
+from jobd.store.db import deadlines
+from jobd.store.db.database import Database
+from jobd.store.db.deadlines import Claim, Departure, departure
+from jobd.store.db.tables import Daemon, User
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 
@@ -40,7 +41,7 @@ def held(url: str) -> Iterator[None]:
 
 @pytest.fixture
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "MAX_WAIT", 2.0)
+    monkeypatch.setattr(deadlines, "MAX_WAIT", 2.0)
     monkeypatch.setattr(door, "PROBE_PATIENCE", 1.0)
 
 
@@ -189,7 +190,7 @@ async def test_a_write_is_either_done_or_refused_whoever_is_quicker(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writes of one to twenty milliseconds, each of which is given up after ten."""
-    monkeypatch.setattr(patience, "MAX_WAIT", 0.01)
+    monkeypatch.setattr(deadlines, "MAX_WAIT", 0.01)
     clients = database.for_clients()
     names = [f"u{number}" for number in range(300)]
     answers = await asyncio.gather(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
-from jobd.store.tables import Exec, Job
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, Job
 from tests.services import ROOT
 from tests.store.rows import make_job
 
@@ -19,7 +19,7 @@ SLOTS = 20
 SCAN = """
 import sys
 from jobd.store import slots
-from jobd.store.database import Database
+from jobd.store.db.database import Database
 from jobd.store.slots import Rules
 
 database = Database(sys.argv[1])

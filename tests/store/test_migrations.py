@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from jobd.store import accounts, database, hooks, jobs
+from jobd.store import accounts, hooks, jobs
 from jobd.store.callers import Caller
-from jobd.store.database import Database
+from jobd.store.db import database
+from jobd.store.db.database import Database
 from tests.store.rows import JOB, make_job
 
 OLD = "INSERT INTO jobs ({}) VALUES ({})"

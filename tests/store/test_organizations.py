@@ -9,10 +9,10 @@ import pytest
 
 from jobd.errors import InvalidArgs, JobdError, StateConflict
 from jobd.store import accounts, jobs, organizations, token_text, users
-from jobd.store import database as door
 from jobd.store.callers import JOBD
-from jobd.store.database import Database
-from jobd.store.tables import Job, Member, Namespace, Organization, User
+from jobd.store.db import database as door
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Job, Member, Namespace, Organization, User
 from tests.store.rows import JOB
 
 ROUNDS = 5

@@ -13,11 +13,11 @@ from jobd.executor import Handle
 from jobd.output.run_log import Kept
 from jobd.store import deletion, execs, hooks, lifecycle, outbox, slots, waiting
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Delivery, DeliveryAttempt, Exec, Hook, Job
 from jobd.store.lifecycle import Result
 from jobd.store.outbox import MAIL, Attempt, Room
 from jobd.store.slots import Rules
-from jobd.store.tables import Delivery, DeliveryAttempt, Exec, Hook, Job
 from tests.store.rows import REGION, make_caller, make_exec, make_hook, make_job, outbox_rows
 
 RULES = Rules(late_after=60, waiting_per_namespace=10_000)

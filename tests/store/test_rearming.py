@@ -7,11 +7,11 @@ import pytest
 
 from jobd.store import deletion, jobs, rearming, slots
 from jobd.store.accounts import Caller
-from jobd.store.clock import now
-from jobd.store.database import Database
+from jobd.store.db.clock import now
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, Job
 from jobd.store.rearming import Rearmed
 from jobd.store.slots import Rules
-from jobd.store.tables import Exec, Job
 from tests.store.rows import make_exec, make_job
 
 RULES = Rules(late_after=60, waiting_per_namespace=100_000)

@@ -5,10 +5,10 @@ from datetime import timedelta
 from jobd.output.run_log import Kept
 from jobd.store import lifecycle, retention
 from jobd.store.accounts import Caller
-from jobd.store.clock import now
-from jobd.store.database import Database
+from jobd.store.db.clock import now
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, ExecLog, Job
 from jobd.store.lifecycle import Result
-from jobd.store.tables import Exec, ExecLog, Job
 from tests.store.rows import REGION, make_exec, make_job
 
 

@@ -11,12 +11,13 @@ from pydantic import SecretStr
 from jobd.errors import ConfigError, ExecutorError, ServiceUnavailable, StartFailed
 from jobd.executor import Handle
 from jobd.keyring import Key, Keyring
-from jobd.store import database as door
-from jobd.store import execs, hooks, jobs, lifecycle, secrets, statements
+from jobd.store import execs, hooks, jobs, lifecycle, secrets
 from jobd.store.callers import Caller
-from jobd.store.database import Database
+from jobd.store.db import database as door
+from jobd.store.db import sql
+from jobd.store.db.database import Database
+from jobd.store.db.tables import EPOCH, Delivery, Exec, Job, Secret
 from jobd.store.lifecycle import Result
-from jobd.store.tables import EPOCH, Delivery, Exec, Job, Secret
 from tests.store.rows import JOB, REGION, make_exec, make_job
 
 VALUE = "correct horse battery"
@@ -245,7 +246,7 @@ def test_jobs_and_execs_that_are_there_get_no_secrets(
     exec = Exec(**{**execs.fresh(1, "M", "n", EPOCH), **execs.snapshot(job)})
     for row in (job, exec):
         del row.__data__["secret_vars"]
-        database.write_sync(statements.insert, row)
+        database.write_sync(sql.insert, row)
     assert [name for name in database.migrate() if "secrets" in name]
     found = database.read_sync(lambda: [*Job.select(), *Exec.select()])
     database.close()

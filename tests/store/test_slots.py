@@ -9,9 +9,9 @@ import pytest
 
 from jobd.store import jobs, lifecycle, slots, waiting
 from jobd.store.accounts import Caller
-from jobd.store.database import Database
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Exec, Job
 from jobd.store.slots import Fired, Rules
-from jobd.store.tables import Exec, Job
 from tests.store.rows import REGION, make_exec, make_job
 
 RULES = Rules(late_after=60, waiting_per_namespace=100_000)

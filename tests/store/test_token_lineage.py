@@ -8,8 +8,8 @@ import pytest
 from jobd.errors import InvalidArgs, Unauthorized
 from jobd.store import accounts, tokens
 from jobd.store.callers import JOBD, Caller
-from jobd.store.database import Database
-from jobd.store.tables import Token
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Token
 
 SOON = datetime(2099, 1, 1, tzinfo=UTC)
 

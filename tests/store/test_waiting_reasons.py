@@ -7,8 +7,8 @@ import pytest
 
 from jobd.store import daemons, execs, lifecycle, waiting_reasons
 from jobd.store.callers import Caller
-from jobd.store.database import Database
-from jobd.store.tables import Daemon, Exec
+from jobd.store.db.database import Database
+from jobd.store.db.tables import Daemon, Exec
 from jobd.store.waiting_reasons import Served
 from tests.store.rows import REGION, make_caller, make_exec, make_job
 

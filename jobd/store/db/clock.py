@@ -12,7 +12,7 @@ from pathlib import Path
 
 from peewee import SqliteDatabase
 
-from jobd.store.tables import EPOCH, Installation
+from jobd.store.db.tables import EPOCH, Installation
 
 POSTGRESQL = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 """The instant at which PostgreSQL looks, as it is kept."""

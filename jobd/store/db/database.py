@@ -17,15 +17,15 @@ from playhouse.migrations import Runner
 from jobd import daemon_log
 from jobd.errors import ConfigError
 from jobd.metrics import Metrics
-from jobd.store import copying, faults, marks, tables
-from jobd.store.commits import after_commit, count
-from jobd.store.faults import DatabaseAway
-from jobd.store.gathering import Gathering
-from jobd.store.marks import gathered, one_statement, tried_first
-from jobd.store.patience import Claim, departure, here
-from jobd.store.sessions import Sessions
-from jobd.store.troubles import Troubles
-from jobd.store.write_queue import Write, WriteQueue
+from jobd.store.db import copying, error_causes, marks, tables
+from jobd.store.db.batching import Gathering
+from jobd.store.db.deadlines import Claim, departure, here
+from jobd.store.db.error_causes import DatabaseAway
+from jobd.store.db.marks import gathered, one_statement, tried_first
+from jobd.store.db.sessions import Sessions
+from jobd.store.db.transaction import after_commit, count
+from jobd.store.db.write_failures import Troubles
+from jobd.store.db.write_queue import Write, WriteQueue
 from jobd.threads import Threads
 
 __all__ = ["Database", "after_commit", "count", "gathered", "one_statement", "tried_first"]
@@ -171,7 +171,7 @@ class Database(Sessions):
         if self.is_sqlite:
             return ""
         ((waiting,),) = self._peewee.execute_sql(_WAITING_FOR_LOCKS, (PROBE_PATIENCE,)).fetchall()
-        return f"{faults.LOCKED} ({waiting} sessions of jobd wait for it)" if waiting else ""
+        return f"{error_causes.LOCKED} ({waiting} sessions of jobd wait for it)" if waiting else ""
 
     async def _write_in(
         self,
@@ -225,7 +225,7 @@ class Database(Sessions):
                 leaving.forget(gone)
 
     def _why_it_waits(self) -> str:
-        return f"{faults.LOCKED if self._peewee.is_locked else faults.BUSY}; nothing was done"
+        return f"{error_causes.LOCKED if self._peewee.is_locked else error_causes.BUSY}; nothing was done"
 
     def _in_thread(self, claim: Claim, call: Callable[..., Any], fn: Any, args: Any, kwargs: Any) -> Any:
         """The answer of a call whose turn has come; nothing when it was refused before."""

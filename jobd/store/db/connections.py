@@ -14,8 +14,8 @@ from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
 from psycopg2 import extensions
 
 from jobd.errors import ConfigError
-from jobd.store.faults import is_busy
-from jobd.store.patience import here
+from jobd.store.db.deadlines import here
+from jobd.store.db.error_causes import is_busy
 
 IDLE = 10_000
 """Milliseconds after which the server ends a transaction that sends nothing: a daemon that sleeps in one, or whose

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 from jobd.metrics import Metrics
-from jobd.store.tables import Exec
+from jobd.store.db.tables import Exec
 
 
 class _Pending(threading.local):

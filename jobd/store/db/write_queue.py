@@ -11,9 +11,9 @@ from typing import Any
 
 import peewee
 
-from jobd.store.commits import pending
-from jobd.store.faults import STATEMENT_FAULTS
-from jobd.store.patience import Claim, here
+from jobd.store.db.deadlines import Claim, here
+from jobd.store.db.error_causes import STATEMENT_FAULTS
+from jobd.store.db.transaction import pending
 
 LONGEST_TOGETHER = 0.02
 """Seconds of work after which a group of writes is committed."""

@@ -19,8 +19,8 @@ from peewee import (
     TextField,
 )
 
-from jobd.store import clock
-from jobd.store.tables import Table
+from jobd.store.db import clock
+from jobd.store.db.tables import Table
 
 Row = TypeVar("Row", bound=Table)
 

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import peewee
 
 from jobd.metrics import Metrics
-from jobd.store import connections as connecting
-from jobd.store import faults, marks
-from jobd.store.commits import pending
-from jobd.store.faults import STATEMENT_FAULTS, DatabaseAway
-from jobd.store.patience import Claim, here
-from jobd.store.tables import Exec
+from jobd.store.db import connections as connecting
+from jobd.store.db import error_causes, marks
+from jobd.store.db.deadlines import Claim, here
+from jobd.store.db.error_causes import STATEMENT_FAULTS, DatabaseAway
+from jobd.store.db.tables import Exec
+from jobd.store.db.transaction import pending
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Sessions:
         with self._peewee.alone() if is_alone else self._atomic():
             # On SQLite the lock is held from here on; until here the call could be given up.
             if takes_turn and here.claim is not None and not here.claim.hold():
-                raise DatabaseAway(faults.BUSY)
+                raise DatabaseAway(error_causes.BUSY)
             result = work()
             pending.is_committing = True
         for follow in pending.follow:
@@ -109,7 +109,7 @@ class Sessions:
                 if self._may_try_again(error, tries):
                     continue
                 self._discard()
-                raise DatabaseAway(faults.words(error, self.file)) from error
+                raise DatabaseAway(error_causes.words(error, self.file)) from error
             except BaseException:
                 self._give_back()
                 raise
@@ -119,9 +119,9 @@ class Sessions:
 
     def _may_try_again(self, error: BaseException, tries: int) -> bool:
         """Whether nothing was done and somebody still waits; a connection that broke is dropped."""
-        if faults.is_busy(error):
+        if error_causes.is_busy(error):
             return not pending.is_committing and here.claim is not None and here.claim.may_wait
-        is_lost, code = self._is_lost(), getattr(faults.first(error), "pgcode", None)
+        is_lost, code = self._is_lost(), getattr(error_causes.first(error), "pgcode", None)
         if is_lost:
             self._discard()
         return bool(tries > 0 and (code in RETRIED or (is_lost and not pending.is_committing)))
@@ -135,9 +135,9 @@ class Sessions:
                 self._discard()
             self._peewee.connect()
         except (peewee.PeeweeException, ValueError) as error:
-            if faults.is_busy(error):
+            if error_causes.is_busy(error):
                 raise
-            raise DatabaseAway(faults.unreachable(error, self.file)) from error
+            raise DatabaseAway(error_causes.unreachable(error, self.file)) from error
 
     def _give_back(self) -> None:
         if not self._peewee.is_closed():

@@ -15,8 +15,8 @@ from itertools import chain
 from typing import Any
 
 from jobd.errors import ConfigError
-from jobd.store import tables
-from jobd.store.copy_ends import End, Row, Shape
+from jobd.store.db import tables
+from jobd.store.db.copy_ends import End, Row, Shape
 
 SHAPES = [Shape(model) for model in tables.ALL]
 OWN_TABLES = {shape.table for shape in SHAPES} | {"schema_migration"}
