@@ -10,10 +10,11 @@ from jobd.api.base import Handler
 from jobd.api.lists import Listed
 from jobd.api.schemas import ExecQuery, PageQuery, StopQuery
 from jobd.errors import BadRequest
-from jobd.store import deletion, execs, jobs, waiting_reasons
+from jobd.store import deletion, execs, jobs
 from jobd.store.db.tables import Exec, Job
 from jobd.store.execs import ExecFilter
-from jobd.store.waiting_reasons import Served
+from jobd.store.queue import waiting_reasons
+from jobd.store.queue.waiting_reasons import Served
 
 log = logging.getLogger(__name__)
 

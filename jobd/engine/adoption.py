@@ -17,9 +17,9 @@ from jobd.engine.regions import ServedRegion
 from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
-from jobd.store import lifecycle
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
+from jobd.store.queue import transitions
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Adoption:
         return True
 
     async def _go_on(self, live: LiveExec, status: Status) -> None:
-        if not live.is_running and not await self._database.write(lifecycle.set_running, live.row, status.started_at):
+        if not live.is_running and not await self._database.write(transitions.set_running, live.row, status.started_at):
             self._live.drop(live)
             return
         await self._record(live)
@@ -150,5 +150,5 @@ class Adoption:
         if live.row.stop_requested_at is not None:
             await self._endings.conclude(live, outcome.cancelled(live.row))
             return
-        await self._database.write(lifecycle.requeue, live.row)
+        await self._database.write(transitions.requeue, live.row)
         self._live.drop(live)

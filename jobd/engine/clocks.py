@@ -15,12 +15,12 @@ from jobd.engine.deliveries import JITTER, LONGEST_RETRY_AFTER, RETRIES
 from jobd.engine.leases import Lease
 from jobd.errors import ServiceUnavailable
 from jobd.periodic import Periodic
-from jobd.store import left_ahead, rearming
 from jobd.store.daemons import Seen
 from jobd.store.db import clock
 from jobd.store.db.clock import HELD_OVER, NOTICED, Reading
 from jobd.store.db.database import Database
-from jobd.store.rearming import Ahead, text
+from jobd.store.queue import left_ahead, rearming
+from jobd.store.queue.rearming import Ahead, text
 
 log = logging.getLogger(__name__)
 

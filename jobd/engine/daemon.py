@@ -31,10 +31,11 @@ from jobd.executor import Executor, Handle
 from jobd.keyring import Keyring
 from jobd.output.recording import Recording
 from jobd.periodic import Periodic
-from jobd.store import daemons, lifecycle, waiting
+from jobd.store import daemons
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.slots import Rules
+from jobd.store.queue import transitions, waiting
+from jobd.store.queue.due_slots import Rules
 
 log = logging.getLogger(__name__)
 
@@ -286,7 +287,7 @@ class Engine:
         if region.was_open:
             alive.append(self._lease.daemon)
         await self._adopt(
-            region, await self._database.write(lifecycle.take_over, self._lease.daemon, region.name, alive)
+            region, await self._database.write(transitions.take_over, self._lease.daemon, region.name, alive)
         )
         region.was_open = True
 
@@ -301,12 +302,12 @@ class Engine:
         """Execs that this daemon owns by the record, but does not know of since the last sweep or longer: their claim
         was committed, and its answer never arrived.
         """
-        owned = await self._database.read(lifecycle.owned, self._lease.daemon, region.name)
+        owned = await self._database.read(transitions.owned, self._lease.daemon, region.name)
         unknown = {row.seq for row in owned if self._live.named(row.id) is None}
         forgotten, region.unknown = unknown & region.unknown, unknown
         if forgotten:
             await self._adopt(
-                region, await self._database.write(lifecycle.retake, self._lease.daemon, sorted(forgotten))
+                region, await self._database.write(transitions.retake, self._lease.daemon, sorted(forgotten))
             )
 
     async def _beat(self) -> None:
@@ -354,7 +355,7 @@ class Engine:
         await self._database.write(waiting.explain, self._lease.daemon, region.name, message)
 
     async def _look_for_stops(self) -> None:
-        for row in await self._database.read(lifecycle.stops_requested, self._lease.daemon):
+        for row in await self._database.read(transitions.stops_requested, self._lease.daemon):
             live = self._live.named(row.id)
             if live is not None:
                 live.row.stop_requested_at, live.row.stop_reason = row.stop_requested_at, row.stop_reason

@@ -28,9 +28,9 @@ from jobd.errors import (
     StartFailed,
 )
 from jobd.executor import Handle, RunSpec, State, Status
-from jobd.store import lifecycle
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
+from jobd.store.queue import transitions
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +128,9 @@ class Dispatcher:
             region.is_held_back = True
             return
         most = region.settings.max_running
-        rows = await self._database.write(lifecycle.claim, self._lease.daemon, region.name, most, room, region.turn)
+        rows = await self._database.write(transitions.claim, self._lease.daemon, region.name, most, room, region.turn)
         region.is_held_back = len(rows) == room
-        region.turn = lifecycle.last_turn(rows, region.turn)
+        region.turn = transitions.last_turn(rows, region.turn)
         for row in rows:
             live = LiveExec(row, region)
             self._live.add(live)
@@ -238,7 +238,7 @@ class Dispatcher:
                 self._endings.unsettled.add(live)
                 return
             raise
-        if not await self._database.write(lifecycle.set_running, live.row, None):
+        if not await self._database.write(transitions.set_running, live.row, None):
             self._live.drop(live)
             return
         live.mask = None
@@ -262,7 +262,7 @@ class Dispatcher:
             gone = ImageNotFound(f"{row.docker_image_repo}:{row.docker_image_tag} is gone again right after its pull")
             await self._endings.conclude(live, outcome.refused(row, gone))
             return
-        if not await self._database.write(lifecycle.give_back_slot, row):
+        if not await self._database.write(transitions.give_back_slot, row):
             self._live.drop(live)
             return
         self._launched(live)
@@ -279,7 +279,7 @@ class Dispatcher:
         if live.stopping.is_set():
             await self._endings.conclude(live, outcome.cancelled(row))
             return
-        await self._database.write(lifecycle.requeue, row, pulled=pulled)
+        await self._database.write(transitions.requeue, row, pulled=pulled)
         self._live.drop(live)
         self.wake(region.name)
 
@@ -288,13 +288,13 @@ class Dispatcher:
         self._endings.region_failed(live.region, error.message)
         live.cut_off = error.message
         if live.row.handle is not None:
-            await self._database.write(lifecycle.set_message, live.row, live.told(error.message))
+            await self._database.write(transitions.set_message, live.row, live.told(error.message))
             self._endings.unsettled.add(live)
             return
         if live.stopping.is_set():
             await self._endings.conclude(live, outcome.cancelled(live.row))
             return
-        await self._database.write(lifecycle.requeue, live.row, live.told(error.message), RETRY_AFTER_OUTAGE)
+        await self._database.write(transitions.requeue, live.row, live.told(error.message), RETRY_AFTER_OUTAGE)
         self._live.drop(live)
 
     async def _discard(self, region: ServedRegion, handle: Handle) -> None:

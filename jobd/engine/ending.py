@@ -18,11 +18,12 @@ from jobd.engine.secrets import Secrets
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
 from jobd.output.run_log import Kept
-from jobd.store import deletion, lifecycle
+from jobd.store import deletion
 from jobd.store.db import clock
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.lifecycle import Result
+from jobd.store.queue import transitions
+from jobd.store.queue.transitions import Result
 
 log = logging.getLogger(__name__)
 
@@ -177,13 +178,13 @@ class Endings:
 
     async def _store(self, row: Exec, result: Result, kept: Kept | None) -> bool:
         try:
-            return await self._database.write(lifecycle.end, row, result, kept)
+            return await self._database.write(transitions.end, row, result, kept)
         except JobdError:
             raise
         except Exception as error:
             # An exit code or a text that no column holds: tried again it would fail again, for ever.
             log.exception("exec %s: its result cannot be stored", row.id)
-            return await self._database.write(lifecycle.end, row, outcome.unstorable(error), None)
+            return await self._database.write(transitions.end, row, outcome.unstorable(error), None)
 
     async def _read_log(self, live: LiveExec, handle: Handle) -> Kept | None:
         recording = recordings.of(live)
@@ -224,7 +225,7 @@ class Endings:
             if live not in self._live or not live.is_running:
                 return
             try:
-                mine = await self._database.write(lifecycle.set_timed_out, live.row)
+                mine = await self._database.write(transitions.set_timed_out, live.row)
             except ServiceUnavailable as error:
                 log.warning("exec %s is over its time, to be stopped later: %s", live.row.id, error)
                 live.deadline = clock.steady()

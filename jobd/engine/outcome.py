@@ -5,7 +5,7 @@ from dataclasses import replace
 from jobd.errors import ExecutorError, StartFailed
 from jobd.executor import State, Status
 from jobd.store.db.tables import Exec
-from jobd.store.lifecycle import Result
+from jobd.store.queue.transitions import Result
 
 STARTED_AGAIN = "its container was started again from outside, and was stopped"
 

@@ -9,11 +9,11 @@ from datetime import timedelta
 from jobd.engine.clocks import Clocks
 from jobd.errors import ServiceUnavailable
 from jobd.periodic import Periodic
-from jobd.store import armed, slots
-from jobd.store.armed import LATEST, Armed
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.slots import Fired, Room, Rules
+from jobd.store.queue import armed_slots, due_slots
+from jobd.store.queue.armed_slots import LATEST, Armed
+from jobd.store.queue.due_slots import Fired, Room, Rules
 
 log = logging.getLogger(__name__)
 
@@ -132,11 +132,15 @@ class Scheduler:
         due = self._armed.take_due(room) if room is not None and not look_at_all else []
         if room is not None and due:
             latest = min(LATEST, timedelta(seconds=self._rules.late_after))
-            fired = await self._database.write_apart("scan", armed.fire_armed, due, room, self._armed.first, latest)
+            fired = await self._database.write_apart(
+                "scan", armed_slots.fire_armed, due, room, self._armed.first, latest
+            )
             self._armed.put_back(slot for slot in due if slot.at > fired.at)
             self._armed.forget(fired.at - latest)
         else:
-            fired = await self._database.write_apart("scan", slots.fire_due, self._rules, room, self._clocks.believed)
+            fired = await self._database.write_apart(
+                "scan", due_slots.fire_due, self._rules, room, self._clocks.believed
+            )
             self._armed.forget(fired.at)
         if room is None and fired.room is not None:
             self._room, self._counted_at = fired.room, time.monotonic()
@@ -154,7 +158,7 @@ class Scheduler:
 
     async def _look(self) -> None:
         try:
-            self._armed.add(await self._database.read(armed.look_ahead, self._armed.until, AHEAD))
+            self._armed.add(await self._database.read(armed_slots.look_ahead, self._armed.until, AHEAD))
         except ServiceUnavailable as error:
             log.debug("no slots were armed: %s", error)
         except Exception:  # scans fire what is not armed
@@ -168,7 +172,7 @@ class Scheduler:
 
     async def _count(self) -> None:
         try:
-            self._room = await self._database.read(slots.count_room, self._rules.waiting_per_namespace)
+            self._room = await self._database.read(due_slots.count_room, self._rules.waiting_per_namespace)
             self._counted_at = time.monotonic()
         except ServiceUnavailable as error:
             log.debug("the room of namespaces was not counted: %s", error)

@@ -4,7 +4,7 @@ from jobd.metrics import STATUS_WORDS, Census
 from jobd.store import daemons, outbox
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Exec
-from jobd.store.slots import first_due
+from jobd.store.queue.due_slots import first_due
 
 _LIVE = (
     "SELECT region_name, status, count(*), min(CASE "

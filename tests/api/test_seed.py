@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from jobd.store import lifecycle
 from jobd.store.db.database import Database
-from jobd.store.lifecycle import Result
+from jobd.store.queue import transitions
+from jobd.store.queue.transitions import Result
 from tests.api import seed
 from tests.api.server import Answer, Api
 
@@ -96,9 +96,9 @@ class Replay:
     def _let_it_fail(self) -> None:
         """The exec runs and fails, as in the document's examples."""
         write = self._database.write_sync
-        (row,) = write(lifecycle.claim, "daemon", "BEIJING1", 1, 1)
-        assert write(lifecycle.set_running, row, None)
-        assert write(lifecycle.end, row, Result("F", "exit_code", None, 1), None)
+        (row,) = write(transitions.claim, "daemon", "BEIJING1", 1, 1)
+        assert write(transitions.set_running, row, None)
+        assert write(transitions.end, row, Result("F", "exit_code", None, 1), None)
 
 
 def compare(answer: Any, example: Any, said: dict[str, Any], field: str = "") -> None:

@@ -13,10 +13,10 @@ from uuid import uuid4
 import psycopg2
 from psycopg2.extras import execute_values
 
-from jobd.store import slots
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
-from jobd.store.slots import Rules
+from jobd.store.queue import due_slots
+from jobd.store.queue.due_slots import Rules
 from tests.bench.measure import Figure, alone, at_least, at_most, by_rounds, interleaved, percentile
 from tests.bench.rows import add_schedules, micros
 from tests.bench.world import DRY_RUN, World, running_engine
@@ -88,7 +88,7 @@ def _fire_through_jobd(database: Database) -> int:
     fired, more = 0, True
     room = None
     while more:
-        scan = database.write_sync(slots.fire_due, RULES, room)
+        scan = database.write_sync(due_slots.fire_due, RULES, room)
         fired, more, room = fired + len(scan.execs), scan.more, scan.room
     return fired
 
@@ -211,7 +211,7 @@ def _scans(world: World, url: str, database: Database) -> list[tuple[float, floa
 
         return interleaved(
             world.scale.rounds,
-            lambda: median_ms(world.scale.looks, lambda: database.write_sync(slots.fire_due, RULES)),
+            lambda: median_ms(world.scale.looks, lambda: database.write_sync(due_slots.fire_due, RULES)),
             lambda: median_ms(world.scale.looks, look_up),
         )
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from jobd.store import execs, jobs, lifecycle, slots
+from jobd.store import execs, jobs
 from jobd.store.accounts import Caller
 from jobd.store.db.database import Database
 from jobd.store.db.pages import PageRequest
 from jobd.store.db.tables import Exec, Job
 from jobd.store.execs import ExecFilter
 from jobd.store.jobs import JobFilter
+from jobd.store.queue import due_slots, transitions
 from tests.bench.engine_rows import ROOM
 from tests.bench.firing import RULES, median_ms
 from tests.bench.measure import Figure, at_most, by_rounds
@@ -59,14 +60,14 @@ def _works(database: Database, caller: Caller) -> dict[str, Callable[[], object]
 
     def life() -> None:
         row = database.write_sync(execs.create, caller, 2, {}, ROOM)
-        (taken,) = database.write_sync(lifecycle.claim, "bench", row.region_name, 10, 10)
-        database.write_sync(lifecycle.end, taken, lifecycle.Result("S", exit_code=next(numbers) * 0), None)
+        (taken,) = database.write_sync(transitions.claim, "bench", row.region_name, 10, 10)
+        database.write_sync(transitions.end, taken, transitions.Result("S", exit_code=next(numbers) * 0), None)
         database.write_sync(Exec.delete().where(Exec.id == row.id).execute)
 
     behind = PageRequest(goes_on=True, after=(10**12,))
     uncounted, bounded = replace(behind, counting="none"), replace(behind, counting="bounded")
     return {
-        "scan": lambda: database.write_sync(slots.fire_due, RULES),
+        "scan": lambda: database.write_sync(due_slots.fire_due, RULES),
         "one job": lambda: database.read_sync(jobs.get, caller, 1),
         "page of jobs": lambda: database.read_sync(jobs.listed, caller, JobFilter(), PageRequest()),
         "page of execs": lambda: database.read_sync(execs.listed, caller, ExecFilter(job=1), PageRequest()),

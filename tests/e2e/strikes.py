@@ -19,7 +19,7 @@ from jobd.store.db.database import Database
 from jobd_docker.executor import EngineExecutor
 
 VARIABLE = "JOBD_TEST_STRIKE"
-MODULES = ("jobd.store.armed", "jobd.store.lifecycle", "jobd.store.slots")
+MODULES = ("jobd.store.queue.armed_slots", "jobd.store.queue.transitions", "jobd.store.queue.due_slots")
 METHODS = ("pull", "create", "start", "stop", "remove", "statuses", "logs", "was_started")
 
 

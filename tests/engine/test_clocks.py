@@ -11,12 +11,13 @@ from jobd.engine.clocks import Clocks
 from jobd.engine.daemon import Engine
 from jobd.engine.leases import Lease
 from jobd.engine.retirement import Retirement
-from jobd.store import daemons, lifecycle, waiting
+from jobd.store import daemons
 from jobd.store.daemons import Seen
 from jobd.store.db import clock
 from jobd.store.db.clock import Reading
 from jobd.store.db.tables import Daemon, Exec, IdempotencyKey, Job
-from jobd.store.lifecycle import Result
+from jobd.store.queue import transitions, waiting
+from jobd.store.queue.transitions import Result
 from tests.engine.conftest import Bench
 from tests.store.rows import REGION, make_exec
 
@@ -359,8 +360,8 @@ async def test_nothing_is_deleted_for_its_age_before_the_clock_has_gone_evenly_f
     watched = Watched(bench)
     await watched.begin()
     row = make_exec(bench.database, bench.caller)
-    (row,) = await bench.database.write(lifecycle.claim, "a", REGION, 10, 10)
-    await bench.database.write(lifecycle.end, row, Result("S"), None)
+    (row,) = await bench.database.write(transitions.claim, "a", REGION, 10, 10)
+    await bench.database.write(transitions.end, row, Result("S"), None)
     old = row.created_at - timedelta(days=1000)
     await bench.database.write(Exec.update(ended_at=old).execute)
     key = {"username": "a", "job_id": 1, "key": "k", "digest": "d", "exec_id": row.id, "created_at": old}

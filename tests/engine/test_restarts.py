@@ -9,8 +9,9 @@ from jobd.engine import specs
 from jobd.engine.daemon import Engine
 from jobd.errors import HandleGone
 from jobd.executor import Handle, State
-from jobd.store import daemons, execs, lifecycle
+from jobd.store import daemons, execs
 from jobd.store.db.tables import Exec
+from jobd.store.queue import transitions
 from tests.engine.conftest import Bench
 from tests.engine.executors import MemoryExecutor, SlowExecutor
 
@@ -85,7 +86,7 @@ async def test_an_exec_killed_between_create_and_its_commit_runs_once(bench: Ben
 async def test_an_exec_killed_between_commit_and_start_runs_once(bench: Bench) -> None:
     row = await _claimed(bench)
     handle = await _create(bench, row)
-    assert await bench.database.write(lifecycle.set_handle, row, handle)
+    assert await bench.database.write(transitions.set_handle, row, handle)
     await bench.engine(bench.executor())
     await bench.until(row, "R")
     assert bench.world.starts_of(row.id) == 1
@@ -95,7 +96,7 @@ async def test_an_exec_killed_between_commit_and_start_runs_once(bench: Bench) -
 async def test_an_exec_killed_between_start_and_its_commit_is_adopted(bench: Bench) -> None:
     row = await _claimed(bench)
     handle = await _create(bench, row)
-    assert await bench.database.write(lifecycle.set_handle, row, handle)
+    assert await bench.database.write(transitions.set_handle, row, handle)
     executor: MemoryExecutor = bench.executor()
     executor.start(handle)
     engine = await bench.engine(executor)
@@ -109,9 +110,9 @@ async def test_an_exec_killed_between_start_and_its_commit_is_adopted(bench: Ben
 async def test_a_container_left_by_an_ended_exec_is_swept(bench: Bench) -> None:
     row = await _claimed(bench)
     handle = await _create(bench, row)
-    assert await bench.database.write(lifecycle.set_handle, row, handle)
+    assert await bench.database.write(transitions.set_handle, row, handle)
     bench.executor().start(handle)
-    await bench.database.write(lifecycle.end, row, lifecycle.Result("F", "lost"), None)
+    await bench.database.write(transitions.end, row, transitions.Result("F", "lost"), None)
     await bench.engine(bench.executor())
     await bench.eventually(lambda: not bench.world.containers, "the left-over to be swept")
 
@@ -150,13 +151,13 @@ async def test_a_paused_daemon_does_not_start_a_second_container(bench: Bench) -
     """It created, was paused past its lease, and wakes to find its exec taken over and run by another."""
     row = await _claimed(bench, daemon="paused")
     handle = await _create(bench, row)
-    assert await bench.database.write(lifecycle.set_handle, row, handle)
+    assert await bench.database.write(transitions.set_handle, row, handle)
     await bench.engine(bench.executor(), daemon="two", length=1.5)
     await bench.until(row, "R")
     with pytest.raises(HandleGone):
         bench.executor().start(handle)
     assert bench.world.starts_of(row.id) == 1
-    assert not await bench.database.write(lifecycle.set_running, row, None)
+    assert not await bench.database.write(transitions.set_running, row, None)
 
 
 async def test_a_second_start_of_a_daemon_ends_the_first(bench: Bench) -> None:
@@ -198,7 +199,7 @@ async def _claimed(bench: Bench, daemon: str = "one") -> Exec:
     await bench.database.write(daemons.bind_region, "BEIJING1", bench.world.identity)
     job = await asyncio.to_thread(bench.job)
     await bench.database.write(execs.create, bench.caller, job.id, {}, 100)
-    (row,) = await bench.database.write(lifecycle.claim, daemon, "BEIJING1", 10, 10)
+    (row,) = await bench.database.write(transitions.claim, daemon, "BEIJING1", 10, 10)
     return row
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from jobd.engine import retirement
 from jobd.engine.retirement import Retirement
-from jobd.store import lifecycle
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
-from jobd.store.lifecycle import Result
+from jobd.store.queue import transitions
+from jobd.store.queue.transitions import Result
 from tests.engine.conftest import Bench
 from tests.store.rows import make_exec
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.gen_test(timeout=30)
 async def ended(bench: Bench, job: Job, count: int) -> None:
     for _ in range(count):
         make_exec(bench.database, bench.caller, job)
-    for row in await bench.database.write(lifecycle.claim, "a", "BEIJING1", 1000, 1000):
-        await bench.database.write(lifecycle.end, row, Result("S"), None)
+    for row in await bench.database.write(transitions.claim, "a", "BEIJING1", 1000, 1000):
+        await bench.database.write(transitions.end, row, Result("S"), None)
 
 
 async def left(database: Database) -> int:

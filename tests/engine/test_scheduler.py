@@ -9,10 +9,10 @@ import pytest
 
 from jobd.engine import dispatcher
 from jobd.errors import ServiceUnavailable
-from jobd.store import armed, slots
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
+from jobd.store.queue import armed_slots, due_slots
 from tests.engine.conftest import Bench
 
 pytestmark = pytest.mark.gen_test(timeout=30)
@@ -41,14 +41,14 @@ async def fired(database: Database) -> list[tuple[int, datetime]]:
 def by_arming(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the execs that were made of armed slots."""
     ids: list[str] = []
-    original = armed.fire_armed
+    original = armed_slots.fire_armed
 
     def spied(*args: Any) -> Any:
         answer = original(*args)
         ids.extend(row.id for row in answer.execs)
         return answer
 
-    monkeypatch.setattr(armed, "fire_armed", spied)
+    monkeypatch.setattr(armed_slots, "fire_armed", spied)
     return ids
 
 
@@ -66,8 +66,8 @@ async def test_slots_fire_though_none_can_be_armed(
     def fails(*args: Any) -> Any:
         raise ServiceUnavailable("the database is away")
 
-    monkeypatch.setattr(armed, "look_ahead", fails)
-    monkeypatch.setattr(slots, "count_room", _failing_beside_scans(slots.count_room))
+    monkeypatch.setattr(armed_slots, "look_ahead", fails)
+    monkeypatch.setattr(due_slots, "count_room", _failing_beside_scans(due_slots.count_room))
     await bench.engine(bench.executor())
     wanted = await coming(bench)
     await bench.eventually(lambda: _are(fired(bench.database), len(wanted)))

@@ -7,8 +7,9 @@ import pytest
 
 from jobd.errors import NotFound
 from jobd.hookspecs import hookimpl
-from jobd.store import deletion, execs, waiting
+from jobd.store import deletion, execs
 from jobd.store.db.tables import Exec
+from jobd.store.queue import waiting
 from tests.engine.conftest import Bench
 
 pytestmark = pytest.mark.gen_test(timeout=30)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from jobd.store import armed, deletion, jobs, slots
+from jobd.store import deletion, jobs
 from jobd.store.accounts import Caller
-from jobd.store.armed import ArmedSlot
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
-from jobd.store.slots import Fired, Room, Rules
+from jobd.store.queue import armed_slots, due_slots
+from jobd.store.queue.armed_slots import ArmedSlot
+from jobd.store.queue.due_slots import Fired, Room, Rules
 from tests.store.rows import make_job
 
 RULES = Rules(late_after=60, waiting_per_namespace=100_000)
@@ -34,11 +35,11 @@ def coming(database: Database, caller: Caller, ahead: timedelta = SOON, times: s
 
 
 def look(database: Database, seconds: float = 1.0) -> list[ArmedSlot]:
-    return database.read_sync(armed.look_ahead, None, seconds).slots
+    return database.read_sync(armed_slots.look_ahead, None, seconds).slots
 
 
 def fire(database: Database, due: list[ArmedSlot], first_armed: datetime | None = None) -> Fired:
-    return database.write_sync(armed.fire_armed, due, Room(100, {}), first_armed)
+    return database.write_sync(armed_slots.fire_armed, due, Room(100, {}), first_armed)
 
 
 def wait_until(database: Database, at: datetime) -> None:
@@ -67,7 +68,7 @@ def test_an_armed_slot_fires_at_its_instant_and_once(database: Database, caller:
     assert reread(database, job).next_fire_at == due[0].at + timedelta(hours=1)
     assert fired.next_in == pytest.approx(3600, abs=10)
     assert fire(database, due).execs == []
-    assert database.write_sync(slots.fire_due, RULES).execs == []
+    assert database.write_sync(due_slots.fire_due, RULES).execs == []
 
 
 def test_what_it_makes_is_what_a_scan_makes(database: Database, caller: Caller) -> None:
@@ -78,7 +79,7 @@ def test_what_it_makes_is_what_a_scan_makes(database: Database, caller: Caller) 
     wait_until(database, due[0].at)
     fire(database, due)
     wait_until(database, later.next_fire_at)
-    database.write_sync(slots.fire_due, RULES)
+    database.write_sync(due_slots.fire_due, RULES)
     by_arming, by_scan = (dict(row.__data__) for row in everything(database))
     for row in (by_arming, by_scan):
         assert row.pop("start_before") - row.pop("scheduled_for") == timedelta(seconds=30)
@@ -99,7 +100,7 @@ def test_what_is_not_as_it_was_is_left_to_a_scan(database: Database, caller: Cal
     elif change == "switched off":
         database.write_sync(jobs.update, caller, job.id, {"is_schedule_active": False})
     else:
-        database.write_sync(slots.fire_due, RULES)
+        database.write_sync(due_slots.fire_due, RULES)
     before = [row.id for row in everything(database)]
     assert fire(database, due).execs == []
     assert [row.id for row in everything(database)] == before
@@ -110,7 +111,7 @@ def test_a_slot_that_is_very_late_is_left_to_a_scan(database: Database, caller: 
     due = look(database)
     latest = timedelta(milliseconds=20)
     wait_until(database, due[0].at + latest)
-    fired = database.write_sync(armed.fire_armed, due, Room(100, {}), None, latest)
+    fired = database.write_sync(armed_slots.fire_armed, due, Room(100, {}), None, latest)
     assert (fired.execs, fired.more) == ([], True)
 
 
@@ -167,7 +168,7 @@ def test_daemons_that_armed_the_same_slots_fire_each_once(database: Database, ca
         thread.start()
     for thread in threads:
         thread.join()
-    made += [row.id for row in database.write_sync(slots.fire_due, RULES).execs]
+    made += [row.id for row in database.write_sync(due_slots.fire_due, RULES).execs]
     rows = everything(database)
     assert sorted(made) == sorted(row.id for row in rows)
     assert len({row.job_id for row in rows}) == len(rows) == 200
@@ -176,8 +177,8 @@ def test_daemons_that_armed_the_same_slots_fire_each_once(database: Database, ca
 def test_slots_are_taken_in_their_order_and_only_where_there_is_room(database: Database, caller: Caller) -> None:
     first = coming(database, caller).id
     second = coming(database, caller)
-    waiting = armed.Armed()
-    waiting.add(database.read_sync(armed.look_ahead, None, 1.0))
+    waiting = armed_slots.Armed()
+    waiting.add(database.read_sync(armed_slots.look_ahead, None, 1.0))
     assert waiting.take_due(Room(100, {})) == []
     wait_until(database, second.next_fire_at)
     taken = waiting.take_due(Room(1, {}))
@@ -194,24 +195,24 @@ def test_the_room_of_a_namespace_is_counted_before_it_is_refused(database: Datab
         database.write_sync(Job.update(next_fire_at=ago).where(Job.id == job.id).execute)
     rules = Rules(late_after=60, waiting_per_namespace=2)
     stale = Room(2, {"chennanfei": 2})
-    fired = database.write_sync(slots.fire_due, rules, stale)
+    fired = database.write_sync(due_slots.fire_due, rules, stale)
     assert len(fired.execs) == 2, "the count was old: there was room for two"
     assert fired.room is stale
 
 
 def test_what_a_scan_decided_is_armed_no_longer(database: Database, caller: Caller) -> None:
     first, second = coming(database, caller), coming(database, caller, ahead=2 * SOON)
-    waiting = armed.Armed()
-    waiting.add(database.read_sync(armed.look_ahead, None, 5.0))
+    waiting = armed_slots.Armed()
+    waiting.add(database.read_sync(armed_slots.look_ahead, None, 5.0))
     wait_until(database, first.next_fire_at)
-    waiting.forget(database.write_sync(slots.fire_due, RULES).at)
+    waiting.forget(database.write_sync(due_slots.fire_due, RULES).at)
     assert waiting.first == second.next_fire_at
 
 
 def test_nothing_stays_armed_when_the_clock_is_set_back(database: Database, caller: Caller) -> None:
     coming(database, caller)
-    waiting = armed.Armed()
-    ahead = database.read_sync(armed.look_ahead, None, 5.0)
+    waiting = armed_slots.Armed()
+    ahead = database.read_sync(armed_slots.look_ahead, None, 5.0)
     waiting.add(ahead)
-    waiting.add(armed.Ahead([], ahead.until - timedelta(hours=1), ahead.clock))
+    waiting.add(armed_slots.Ahead([], ahead.until - timedelta(hours=1), ahead.clock))
     assert waiting.first is None

@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobd.store import daemons, slots
+from jobd.store import daemons
 from jobd.store.accounts import Caller
 from jobd.store.db import clock
 from jobd.store.db.clock import NO_JUMP, Reading
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Daemon, Job
-from jobd.store.slots import Rules
+from jobd.store.queue import due_slots
+from jobd.store.queue.due_slots import Rules
 from tests.store.rows import make_job
 
 AT = datetime(2026, 11, 27, 10, tzinfo=UTC)
@@ -76,6 +77,6 @@ def test_a_scan_fires_nothing_by_a_clock_that_jumped_far(
     job = make_job(database, caller, schedule_mode=f"R1/{start.isoformat()}/PT1H", is_schedule_active=True)
     database.write_sync(Job.update(next_fire_at=start).where(Job.id == job.id).execute)
     before = Reading(believed.at - timedelta(seconds=jump), believed.before, believed.after)
-    fired = database.write_sync(slots.fire_due, RULES, None, before)
+    fired = database.write_sync(due_slots.fire_due, RULES, None, before)
     assert (len(fired.execs), fired.has_jumped) == (int(fires), not fires)
     assert (database.read_sync(Job.get, Job.id == job.id).next_fire_at is None) is fires

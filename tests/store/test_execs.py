@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 
 from jobd.errors import IdempotencyMismatch, StateConflict, TooManyRequests
-from jobd.store import deletion, execs, jobs, lifecycle
+from jobd.store import deletion, execs, jobs
 from jobd.store.accounts import Caller
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, IdempotencyKey
+from jobd.store.queue import transitions
 from tests.store.rows import REGION, ROOM, make_caller, make_exec, make_job, read
 
 
@@ -94,11 +95,11 @@ def test_the_key_of_a_deleted_exec_makes_no_second(database: Database, caller: C
 
 def test_force_ends_the_record_and_fences_its_owner(database: Database, caller: Caller) -> None:
     made = make_exec(database, caller)
-    (row,) = database.write_sync(lifecycle.claim, "a", REGION, 10, 10)
-    database.write_sync(lifecycle.set_running, row, None)
+    (row,) = database.write_sync(transitions.claim, "a", REGION, 10, 10)
+    database.write_sync(transitions.set_running, row, None)
     ended = database.write_sync(execs.force_end, caller, made.job_id, made.id)
     assert (ended.status, ended.reason) == ("F", "lost")
-    assert not database.write_sync(lifecycle.end, row, lifecycle.Result("S"), None)
+    assert not database.write_sync(transitions.end, row, transitions.Result("S"), None)
     with pytest.raises(StateConflict):
         database.write_sync(execs.force_end, caller, made.job_id, made.id)
     assert database.read_sync(Exec.select().count) == 1

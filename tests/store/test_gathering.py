@@ -15,12 +15,12 @@ from jobd.errors import ServiceUnavailable
 from jobd.executor import Handle, LogChunk
 from jobd.output import run_log
 from jobd.output.run_log import Kept
-from jobd.store import lifecycle
 from jobd.store.accounts import Caller
 from jobd.store.db.batching import Gathering
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog
-from jobd.store.lifecycle import Result
+from jobd.store.queue import transitions
+from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_exec, make_hook, make_job, outbox_rows, read
 
 pytestmark = pytest.mark.gen_test(timeout=30)
@@ -41,7 +41,7 @@ def together(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     original = database.write_sync
 
     def spied(fn: Any, *args: Any, **kwargs: Any) -> Any:
-        if fn in (lifecycle.set_handles, lifecycle.set_all_running, lifecycle.end_all_quietly):
+        if fn in (transitions.set_handles, transitions.set_all_running, transitions.end_all_quietly):
             sizes.append(len(args[0]))
         return original(fn, *args, **kwargs)
 
@@ -53,7 +53,7 @@ def claimed(database: Database, caller: Caller, count: int = COUNT, **values: An
     job = make_job(database, caller, **values)
     for _ in range(count):
         make_exec(database, caller, job)
-    return database.write_sync(lifecycle.claim, "one", REGION, 1000, 1000)
+    return database.write_sync(transitions.claim, "one", REGION, 1000, 1000)
 
 
 async def each(database: Database, fn: Any, calls: Iterable[tuple[Any, ...]]) -> list[Any]:
@@ -67,12 +67,12 @@ def output(text: str) -> Kept:
 async def test_a_whole_life_goes_together(database: Database, caller: Caller, together: list[int]) -> None:
     rows = claimed(database, caller)
     assert (
-        await each(database, lifecycle.set_handle, ((row, Handle(row.id, "sha256:1")) for row in rows))
+        await each(database, transitions.set_handle, ((row, Handle(row.id, "sha256:1")) for row in rows))
         == [True] * COUNT
     )
-    assert await each(database, lifecycle.set_running, ((row, None) for row in rows)) == [True] * COUNT
+    assert await each(database, transitions.set_running, ((row, None) for row in rows)) == [True] * COUNT
     ends = [(row, Result("S", exit_code=0), output(f"输出 {row.id}\n")) for row in rows]
-    assert await each(database, lifecycle.end, ends) == [True] * COUNT
+    assert await each(database, transitions.end, ends) == [True] * COUNT
     assert together == [COUNT - 1] * 3
     for row in rows:
         stored = read(database, row)
@@ -86,7 +86,7 @@ async def test_a_whole_life_goes_together(database: Database, caller: Caller, to
 
 async def running(database: Database, caller: Caller, **values: Any) -> list[Exec]:
     rows = claimed(database, caller, **values)
-    await each(database, lifecycle.set_running, ((row, None) for row in rows))
+    await each(database, transitions.set_running, ((row, None) for row in rows))
     return rows
 
 
@@ -97,7 +97,7 @@ async def test_who_is_fenced_out_is_told_so_and_the_others_go_on(database: Datab
     rows = claimed(database, caller)
     database.write_sync(Exec.update(term=Exec.term + 1).where(Exec.seq == rows[5].seq).execute)
     database.write_sync(Exec.update(owner="two").where(Exec.seq == rows[7].seq).execute)
-    moved = await each(database, lifecycle.set_running, ((row, None) for row in rows))
+    moved = await each(database, transitions.set_running, ((row, None) for row in rows))
     assert [n for n, is_moved in enumerate(moved) if not is_moved] == [5, 7]
     assert [row.status for row in rows].count("R") == COUNT - 2
 
@@ -105,7 +105,7 @@ async def test_who_is_fenced_out_is_told_so_and_the_others_go_on(database: Datab
 async def test_what_cannot_be_stored_of_one_is_that_ones_fault(database: Database, caller: Caller) -> None:
     rows = await running(database, caller)
     ends = [(row, Result("F", "exit_code", exit_code=2**40 if row is rows[4] else 3), None) for row in rows]
-    ended = await each(database, lifecycle.end, ends)
+    ended = await each(database, transitions.end, ends)
     assert isinstance(ended[4], Exception)
     assert [ended[n] for n in range(COUNT) if n != 4] == [True] * (COUNT - 1)
     assert [read(database, row).status for row in rows].count("F") == COUNT - 1
@@ -116,7 +116,7 @@ async def test_whoever_waits_for_an_end_is_told(database: Database, caller: Call
     awaited = await running(database, caller, name="awaited")
     make_hook(database, caller, awaited[0].job_id)
     assert (
-        await each(database, lifecycle.end, ((row, SUCCESS, None) for row in [*rows, *awaited])) == [True] * 2 * COUNT
+        await each(database, transitions.end, ((row, SUCCESS, None) for row in [*rows, *awaited])) == [True] * 2 * COUNT
     )
     assert max(together) == 2 * COUNT - 1
     assert {row.exec_id for row in outbox_rows(database)} == {row.id for row in awaited}
@@ -125,7 +125,7 @@ async def test_whoever_waits_for_an_end_is_told(database: Database, caller: Call
 async def test_a_failure_is_followed_by_its_retry(database: Database, caller: Caller) -> None:
     rows = await running(database, caller, max_retries=1)
     ends = ((row, Result("F", "exit_code", exit_code=3), None) for row in rows)
-    assert await each(database, lifecycle.end, ends) == [True] * COUNT
+    assert await each(database, transitions.end, ends) == [True] * COUNT
     retries = database.read_sync(lambda: [row.retry_of for row in Exec.select().where(Exec.attempt == 2)])
     assert sorted(retries) == sorted(row.id for row in rows)
 
@@ -136,7 +136,7 @@ async def test_a_row_that_another_keeps_holds_up_no_other(
     rows = await running(database, caller)
     with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM execs WHERE seq = %s FOR UPDATE", (rows[3].seq,))
-        ends = asyncio.ensure_future(each(database, lifecycle.end, ((row, SUCCESS, None) for row in rows)))
+        ends = asyncio.ensure_future(each(database, transitions.end, ((row, SUCCESS, None) for row in rows)))
         while sum(row.status == "S" for row in rows) < COUNT - 1:
             await asyncio.sleep(0.01)
         assert (rows[3].status, ends.done()) == ("R", False)
@@ -148,8 +148,8 @@ async def test_much_output_goes_alone(database: Database, caller: Caller) -> Non
     rows = await running(database, caller)
     much = run_log.keep([LogChunk(datetime.now(UTC), "stdout", os.urandom(200_000))], 1_000_000)
     ends = [(row, SUCCESS, much if row is rows[2] else output("x\n")) for row in rows]
-    assert database.write_sync(lifecycle.end_all_quietly, ends) == [row is not rows[2] for row in rows]
-    assert await database.write(lifecycle.end, *ends[2])
+    assert database.write_sync(transitions.end_all_quietly, ends) == [row is not rows[2] for row in rows]
+    assert await database.write(transitions.end, *ends[2])
     assert database.read_sync(ExecLog.select().count) == COUNT
 
 

@@ -3,14 +3,15 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from jobd.store import accounts, audit, daemons, execs, left_ahead, lifecycle, organizations, outbox, tokens, waiting
+from jobd.store import accounts, audit, daemons, execs, organizations, outbox, tokens
 from jobd.store.accounts import Caller
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.pages import PageRequest
 from jobd.store.db.tables import Audit, Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
-from jobd.store.lifecycle import Result
 from jobd.store.outbox import Attempt, Room
+from jobd.store.queue import left_ahead, transitions, waiting
+from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_exec, make_hook, make_job, read
 
 AHEAD = timedelta(hours=3)
@@ -35,13 +36,13 @@ def put(database: Database, model: Any, **columns: Any) -> None:
 def failed_once(database: Database, caller: Caller, retry_delay: int) -> Exec:
     """The retry of an exec that has failed."""
     row = make_exec(database, caller, make_job(database, caller, max_retries=3, retry_delay=retry_delay))
-    (row,) = database.write_sync(lifecycle.claim, "a", REGION, 10, 10)
-    database.write_sync(lifecycle.end, row, Result("F", "exit_code", exit_code=1), None)
+    (row,) = database.write_sync(transitions.claim, "a", REGION, 10, 10)
+    database.write_sync(transitions.end, row, Result("F", "exit_code", exit_code=1), None)
     return database.read_sync(Exec.get, Exec.retry_of == row.id)
 
 
 def claimed(database: Database) -> list[Exec]:
-    return database.write_sync(lifecycle.claim, "a", REGION, 10, 10)
+    return database.write_sync(transitions.claim, "a", REGION, 10, 10)
 
 
 def test_a_retry_waits_for_its_delay_and_no_longer(database: Database, caller: Caller) -> None:
@@ -124,7 +125,7 @@ def delivery(database: Database, caller: Caller) -> None:
     make_hook(database, caller, job.id)
     make_exec(database, caller, job)
     (row,) = claimed(database)
-    database.write_sync(lifecycle.end, row, Result("S"), None)
+    database.write_sync(transitions.end, row, Result("S"), None)
 
 
 def wait_of(database: Database) -> timedelta:

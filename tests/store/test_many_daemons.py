@@ -18,9 +18,9 @@ JOBS = 500
 SLOTS = 20
 SCAN = """
 import sys
-from jobd.store import slots
 from jobd.store.db.database import Database
-from jobd.store.slots import Rules
+from jobd.store.queue import due_slots
+from jobd.store.queue.due_slots import Rules
 
 database = Database(sys.argv[1])
 print("ready", flush=True)
@@ -28,7 +28,7 @@ sys.stdin.readline()
 rules = Rules(late_after=3600, waiting_per_namespace=1_000_000, batch=7)
 fired, idle = 0, 0
 while idle < 20:
-    made = len(database.write_sync(slots.fire_due, rules).execs)
+    made = len(database.write_sync(due_slots.fire_due, rules).execs)
     fired, idle = fired + made, 0 if made else idle + 1
 print(fired)
 """

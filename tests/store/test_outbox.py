@@ -11,13 +11,14 @@ import pytest
 
 from jobd.executor import Handle
 from jobd.output.run_log import Kept
-from jobd.store import deletion, execs, hooks, lifecycle, outbox, slots, waiting
+from jobd.store import deletion, execs, hooks, outbox
 from jobd.store.accounts import Caller
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Delivery, DeliveryAttempt, Exec, Hook, Job
-from jobd.store.lifecycle import Result
 from jobd.store.outbox import MAIL, Attempt, Room
-from jobd.store.slots import Rules
+from jobd.store.queue import due_slots, transitions, waiting
+from jobd.store.queue.due_slots import Rules
+from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_caller, make_exec, make_hook, make_job, outbox_rows
 
 RULES = Rules(late_after=60, waiting_per_namespace=10_000)
@@ -29,16 +30,16 @@ def room(**more: Any) -> Room:
 
 def running(database: Database, caller: Caller, job: Job) -> Exec:
     made = make_exec(database, caller, job)
-    (row,) = [row for row in database.write_sync(lifecycle.claim, "a", REGION, 32, 64) if row.id == made.id]
-    assert database.write_sync(lifecycle.set_handle, row, Handle("c0ffee"))
-    assert database.write_sync(lifecycle.set_running, row, None)
+    (row,) = [row for row in database.write_sync(transitions.claim, "a", REGION, 32, 64) if row.id == made.id]
+    assert database.write_sync(transitions.set_handle, row, Handle("c0ffee"))
+    assert database.write_sync(transitions.set_running, row, None)
     return row
 
 
 def ends(status: str, reason: str | None = None) -> Callable[[Database, Caller, Job], None]:
     def end(database: Database, caller: Caller, job: Job) -> None:
         result = Result(status, reason, "三", 3 if status == "F" else None)
-        assert database.write_sync(lifecycle.end, running(database, caller, job), result, None)
+        assert database.write_sync(transitions.end, running(database, caller, job), result, None)
 
     return end
 
@@ -50,9 +51,9 @@ def is_stopped_while_it_waits(database: Database, caller: Caller, job: Job) -> N
 
 def is_stopped_while_it_is_given_back(database: Database, caller: Caller, job: Job) -> None:
     row = make_exec(database, caller, job)
-    (taken,) = database.write_sync(lifecycle.claim, "a", REGION, 32, 64)
+    (taken,) = database.write_sync(transitions.claim, "a", REGION, 32, 64)
     database.write_sync(execs.stop, caller, job.id, row.id)
-    database.write_sync(lifecycle.requeue, taken)
+    database.write_sync(transitions.requeue, taken)
 
 
 def is_ended_by_force(database: Database, caller: Caller, job: Job) -> None:
@@ -88,7 +89,7 @@ def fire(database: Database, job: Job, policy: str) -> None:
         "is_schedule_active": True,
     }
     database.write_sync(Job.update(**armed).where(Job.id == job.id).execute)
-    database.write_sync(slots.fire_due, RULES)
+    database.write_sync(due_slots.fire_due, RULES)
 
 
 def overlaps(database: Database, caller: Caller, job: Job) -> None:
@@ -161,8 +162,8 @@ def test_a_failure_is_told_after_the_last_retry_only(database: Database, caller:
     hook = make_hook(database, caller, job.id, "job:fail")
     ends("F", "exit_code")(database, caller, job)
     assert outbox_rows(database) == []
-    (retry,) = database.write_sync(lifecycle.claim, "a", REGION, 32, 64)
-    database.write_sync(lifecycle.end, retry, Result("F", "exit_code"), None)
+    (retry,) = database.write_sync(transitions.claim, "a", REGION, 32, 64)
+    database.write_sync(transitions.end, retry, Result("F", "exit_code"), None)
     assert [(row.hook_id, row.exec_id) for row in outbox_rows(database)] == [(hook.id, retry.id), (MAIL, retry.id)]
 
 
@@ -171,7 +172,7 @@ def test_a_failure_whose_retry_nobody_wants_any_more_is_told(database: Database,
     make_hook(database, caller, job.id, "job:fail")
     row = running(database, caller, job)
     database.write_sync(execs.stop, caller, job.id, row.id)
-    database.write_sync(lifecycle.end, row, Result("F", "exit_code"), None)
+    database.write_sync(transitions.end, row, Result("F", "exit_code"), None)
     assert [told.exec_id for told in outbox_rows(database)] == [row.id]
 
 
@@ -197,13 +198,13 @@ def test_what_is_rolled_back_is_not_told(database: Database, caller: Caller) -> 
     row = running(database, caller, job)
 
     def end_and_fail() -> None:
-        lifecycle.end(row, Result("S"), None)
+        transitions.end(row, Result("S"), None)
         raise KeyError
 
     with pytest.raises(KeyError):
         database.write_sync(end_and_fail)
     assert outbox_rows(database) == []
-    assert database.write_sync(lifecycle.end, row, Result("S"), None)
+    assert database.write_sync(transitions.end, row, Result("S"), None)
     assert len(outbox_rows(database)) == 1
 
 
@@ -217,7 +218,7 @@ def test_an_exec_that_concerns_nobody_costs_no_statement_more(
     execute = peewee.Database.execute_sql
     for kind in {type(Exec._meta.database), peewee.Database}:
         monkeypatch.setattr(kind, "execute_sql", lambda self, *a, **k: asked.append(a[0]) or execute(self, *a, **k))
-    database.write_sync(lifecycle.end, row, Result("S", ended_at=row.created_at), None)
+    database.write_sync(transitions.end, row, Result("S", ended_at=row.created_at), None)
     assert len([text for text in asked if not text.startswith(("BEGIN", "SELECT (extract"))]) == 1
 
 
@@ -314,7 +315,7 @@ def test_old_deliveries_and_those_of_hooks_that_are_gone_are_dropped(database: D
 def test_the_log_of_an_exec_is_the_stored_one(database: Database, caller: Caller) -> None:
     row = running(database, caller, make_job(database, caller))
     assert database.read_sync(outbox.log_of, row.id) is None
-    database.write_sync(lifecycle.end, row, Result("S"), Kept(b"frames", 6))
+    database.write_sync(transitions.end, row, Result("S"), Kept(b"frames", 6))
     assert database.read_sync(outbox.log_of, row.id) == b"frames"
 
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from jobd.store import deletion, jobs, rearming, slots
+from jobd.store import deletion, jobs
 from jobd.store.accounts import Caller
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
-from jobd.store.rearming import Rearmed
-from jobd.store.slots import Rules
+from jobd.store.queue import due_slots, rearming
+from jobd.store.queue.due_slots import Rules
+from jobd.store.queue.rearming import Rearmed
 from tests.store.rows import make_exec, make_job
 
 RULES = Rules(late_after=60, waiting_per_namespace=100_000)
@@ -51,7 +52,7 @@ def armed_anew(database: Database, since: datetime | None = None, back: timedelt
 
 def fired_by(database: Database, job: Job, at: datetime, **columns: Any) -> None:
     """A slot of the job that has run."""
-    values = {**slots.execs.fresh(job.id, "S", job.created_by, at), **slots.execs.snapshot(job), **columns}
+    values = {**due_slots.execs.fresh(job.id, "S", job.created_by, at), **due_slots.execs.snapshot(job), **columns}
     database.write_sync(Exec.create, **{"status": "S", "scheduled_for": at, "ended_at": at, **values})
 
 
@@ -65,7 +66,7 @@ def run_at(database: Database, job: Job, at: datetime) -> list[datetime]:
     start = datetime(2026, 1, 1, tzinfo=UTC) - back
     put(database, job, schedule_mode=f"R/{start.isoformat()}/PT1M", **moved)
     database.write_sync(Exec.update(scheduled_for=Exec.scheduled_for - back // timedelta(microseconds=1)).execute)
-    made = database.write_sync(slots.fire_due, RULES).execs
+    made = database.write_sync(due_slots.fire_due, RULES).execs
     return [row.scheduled_for + back for row in made]
 
 
@@ -256,7 +257,7 @@ def test_an_anchor_of_which_nobody_knows_how_far_it_was_ahead_does_not_fire_agai
     found = reread(database, job)
     assert at <= found.schedule_anchor <= at + timedelta(seconds=10)
     assert found.next_fire_at == found.schedule_anchor + HOUR
-    assert database.write_sync(slots.fire_due, RULES).execs == []
+    assert database.write_sync(due_slots.fire_due, RULES).execs == []
 
 
 def test_a_clock_from_before_there_was_the_database_moves_no_anchor(database: Database, caller: Caller) -> None:

@@ -11,13 +11,14 @@ from pydantic import SecretStr
 from jobd.errors import ConfigError, ExecutorError, ServiceUnavailable, StartFailed
 from jobd.executor import Handle
 from jobd.keyring import Key, Keyring
-from jobd.store import execs, hooks, jobs, lifecycle, secrets
+from jobd.store import execs, hooks, jobs, secrets
 from jobd.store.callers import Caller
 from jobd.store.db import database as door
 from jobd.store.db import sql
 from jobd.store.db.database import Database
 from jobd.store.db.tables import EPOCH, Delivery, Exec, Job, Secret
-from jobd.store.lifecycle import Result
+from jobd.store.queue import transitions
+from jobd.store.queue.transitions import Result
 from tests.store.rows import JOB, REGION, make_exec, make_job
 
 VALUE = "correct horse battery"
@@ -172,11 +173,11 @@ def test_what_a_hook_and_a_mail_are_told_holds_the_names_of_secrets_and_no_value
     database.write_sync(jobs.update, caller, job.id, told, keyring=keyring)
     database.write_sync(hooks.create, caller, job.id, {"url": "https://example.com", "events": ["job:fail"]})
     make_exec(database, caller, job)
-    (row,) = database.write_sync(lifecycle.claim, "daemon", REGION, 32, 1)
+    (row,) = database.write_sync(transitions.claim, "daemon", REGION, 32, 1)
     values = database.read_sync(secrets.for_start, keyring, row)
     assert values == {"PASSWORD": VALUE}
-    assert database.write_sync(lifecycle.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, values))
-    assert database.write_sync(lifecycle.end, row, Result("F", "exit_code", None, 3), None)
+    assert database.write_sync(transitions.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, values))
+    assert database.write_sync(transitions.end, row, Result("F", "exit_code", None, 3), None)
     bodies = database.read_sync(lambda: [delivery.body for delivery in Delivery.select()])
     assert len(bodies) == 2
     assert any('"PASSWORD": "******"' in body or '"PASSWORD":"******"' in body for body in bodies)
@@ -188,17 +189,17 @@ def test_an_exec_keeps_what_it_was_started_with_until_it_ends(
 ) -> None:
     job = secret_job(database, caller, keyring)
     make_exec(database, caller, job)
-    (row,) = database.write_sync(lifecycle.claim, "daemon", REGION, 32, 1)
+    (row,) = database.write_sync(transitions.claim, "daemon", REGION, 32, 1)
     values = database.read_sync(secrets.for_start, keyring, row)
-    assert database.write_sync(lifecycle.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, values))
+    assert database.write_sync(transitions.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, values))
     database.write_sync(
         jobs.update, caller, job.id, {"secret_vars": {"PASSWORD": SecretStr("another")}}, keyring=keyring
     )
     assert database.read_sync(secrets.mask_of, keyring, row).text(f"{VALUE} another") == "****** another"
-    assert database.write_sync(lifecycle.set_running, row, None)
+    assert database.write_sync(transitions.set_running, row, None)
     database.write_sync(secrets.drop_left)
     assert count(database) == 2
-    assert database.write_sync(lifecycle.end, row, Result("S"), None)
+    assert database.write_sync(transitions.end, row, Result("S"), None)
     assert count(database) == 1
     with pytest.raises(ExecutorError, match="gone"):
         database.read_sync(secrets.mask_of, keyring, row)
@@ -209,9 +210,9 @@ def test_what_an_exec_kept_that_was_ended_by_force_is_dropped(
 ) -> None:
     job = secret_job(database, caller, keyring)
     made = make_exec(database, caller, job)
-    (row,) = database.write_sync(lifecycle.claim, "daemon", REGION, 32, 1)
+    (row,) = database.write_sync(transitions.claim, "daemon", REGION, 32, 1)
     database.write_sync(
-        lifecycle.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, {"PASSWORD": VALUE})
+        transitions.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, {"PASSWORD": VALUE})
     )
     database.write_sync(execs.force_end, caller, job.id, made.id)
     database.write_sync(secrets.drop_left)
@@ -222,11 +223,11 @@ def test_a_retry_and_a_rerun_have_the_names(database: Database, caller: Caller, 
     job = secret_job(database, caller, keyring)
     database.write_sync(jobs.update, caller, job.id, {"max_retries": 1})
     made = make_exec(database, caller, job)
-    (row,) = database.write_sync(lifecycle.claim, "daemon", REGION, 32, 1)
+    (row,) = database.write_sync(transitions.claim, "daemon", REGION, 32, 1)
     database.write_sync(
-        lifecycle.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, {"PASSWORD": VALUE})
+        transitions.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, {"PASSWORD": VALUE})
     )
-    database.write_sync(lifecycle.end, row, Result("F", "exit_code"), None)
+    database.write_sync(transitions.end, row, Result("F", "exit_code"), None)
     database.write_sync(execs.rerun, caller, job.id, made.id, 100)
     found = database.read_sync(lambda: list(Exec.select()))
     assert [list(row.secret_vars) for row in found] == [["PASSWORD"]] * 3

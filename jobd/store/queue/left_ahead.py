@@ -8,11 +8,11 @@ tokens, which somebody set.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from jobd.store import lifecycle
 from jobd.store.db import sql
 from jobd.store.db.clock import NOTICED, now
 from jobd.store.db.tables import Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
 from jobd.store.outbox import LEASE
+from jobd.store.queue import transitions
 
 LONGEST_PAUSE = timedelta(seconds=5)
 """An exec that is no retry is never made to wait for longer than this."""
@@ -54,7 +54,7 @@ def _waiting_execs(at: datetime) -> int:
                 changes["start_before"] = at + (row.start_before - row.scheduled_for)
         longest = LONGEST_PAUSE
         if row.trigger_mode == "R":
-            longest = max(longest, lifecycle.retry_delay(row.retry_delay, row.attempt - 1))
+            longest = max(longest, transitions.retry_delay(row.retry_delay, row.attempt - 1))
         if row.not_before is not None and row.not_before > at + longest:
             changes["not_before"] = at + longest
         if changes:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jobd import schedule
-from jobd.store import slots
 from jobd.store.db import clock, sql
 from jobd.store.db.clock import now
 from jobd.store.db.database import count, one_statement
 from jobd.store.db.tables import Exec, Job
-from jobd.store.slots import Fired, Room
+from jobd.store.queue import due_slots
+from jobd.store.queue.due_slots import Fired, Room
 
 MOST_AHEAD = 2000
 """Slots read at once."""
@@ -27,14 +27,14 @@ MARGIN = timedelta(milliseconds=1)
 _FIRE = (
     "WITH slot (turn, id, job_id, at, start_before, following, seen) AS (VALUES {values}), "  # noqa: S608
     "due AS (SELECT slot.turn, slot.id AS exec_id, slot.at, slot.start_before, slot.following, jobs.id AS job_id, "
-    f"{', '.join(f'jobs.{name}' for name in slots.COPIED)} FROM slot JOIN jobs ON jobs.id = slot.job_id "
+    f"{', '.join(f'jobs.{name}' for name in due_slots.COPIED)} FROM slot JOIN jobs ON jobs.id = slot.job_id "
     "WHERE jobs.next_fire_at = slot.at AND jobs.updated_at = slot.seen AND jobs.deleted_at IS NULL "
     f"AND slot.at <= {clock.STATEMENT} AND slot.at > {clock.STATEMENT} - {{late}} "
     f"AND (slot.following IS NULL OR CAST(slot.following AS bigint) > {clock.STATEMENT}) "
     "FOR UPDATE OF jobs SKIP LOCKED), "
     "moved AS (UPDATE jobs SET next_fire_at = CAST(due.following AS bigint) FROM due WHERE jobs.id = due.job_id), "
-    f"made AS (INSERT INTO execs ({slots.COLUMNS}) "
-    f"SELECT {', '.join(slots.COPIED)}, {', '.join(slots.FIXED.values())}, exec_id, job_id, "
+    f"made AS (INSERT INTO execs ({due_slots.COLUMNS}) "
+    f"SELECT {', '.join(due_slots.COPIED)}, {', '.join(due_slots.FIXED.values())}, exec_id, job_id, "
     f"{clock.STATEMENT}, 'W', 'S', false, at, CAST(start_before AS bigint) "
     "FROM due ORDER BY turn ON CONFLICT DO NOTHING RETURNING id) "
     f"SELECT {clock.STATEMENT}, (SELECT next_fire_at FROM jobs WHERE next_fire_at IS NOT NULL "
@@ -114,9 +114,9 @@ def look_ahead(after: datetime | None, seconds: float) -> Ahead:
     at = now()
     until = at + timedelta(seconds=seconds)
     where = "next_fire_at > ? AND next_fire_at <= ? AND deleted_at IS NULL AND concurrency_policy = 'allow'"
-    bounds = slots.micros(max(after, at) if after else at, until)
+    bounds = due_slots.micros(max(after, at) if after else at, until)
     order = f"ORDER BY next_fire_at LIMIT {MOST_AHEAD}"
-    found = sql.find_all(Job, f"{where} {order}", *bounds, only=(*slots.NEEDED, "updated_at"))
+    found = sql.find_all(Job, f"{where} {order}", *bounds, only=(*due_slots.NEEDED, "updated_at"))
     if len(found) == MOST_AHEAD:
         until = found[-1].next_fire_at
     return Ahead([armed for job in found if (armed := _arm(job))], until, (at, since))
@@ -129,7 +129,7 @@ def _arm(job: Job) -> ArmedSlot | None:
         following = parsed.next_after(job.next_fire_at)
     except Exception:
         return None
-    row = slots.waiting_exec(job, job.next_fire_at, job.next_fire_at)
+    row = due_slots.waiting_exec(job, job.next_fire_at, job.next_fire_at)
     return ArmedSlot(row, following.at if following else None, job.updated_at)
 
 
@@ -140,10 +140,10 @@ def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None, l
     """
     began = time.monotonic()
     values = [
-        (n, s.row.id, s.row.job_id, *slots.micros(s.at, s.row.start_before, s.following, s.seen))
+        (n, s.row.id, s.row.job_id, *due_slots.micros(s.at, s.row.start_before, s.following, s.seen))
         for n, s in enumerate(due)
     ]
-    text, parameters = slots.with_values(_FIRE, values)
+    text, parameters = due_slots.with_values(_FIRE, values)
     late = latest // timedelta(microseconds=1)
     found = Job._meta.database.execute_sql(text.replace("{late}", str(late)), parameters).fetchall()
     at, first = (Job.next_fire_at.python_value(value) for value in found[0][:2])
@@ -151,9 +151,9 @@ def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None, l
     made = [slot.row for slot in due if slot.row.id in ids]
     for row in made:
         row.created_at = at
-    count(lambda metrics: slots.count_fired(made, metrics))
+    count(lambda metrics: due_slots.count_fired(made, metrics))
     is_left = first is not None and first <= at and (first_armed is None or first < first_armed)
     coming = [first, *(slot.following for slot in due)]
     soonest = min((instant for instant in coming if instant is not None), default=None)
     passed = timedelta(seconds=time.monotonic() - began)
-    return Fired(made, is_left, slots.seconds_until(soonest, at + passed), room, at)
+    return Fired(made, is_left, due_slots.seconds_until(soonest, at + passed), room, at)

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobd import schedule
-from jobd.store import slots
 from jobd.store.db import sql
 from jobd.store.db.clock import NOTICED, now
 from jobd.store.db.database import count
 from jobd.store.db.tables import EPOCH, Exec, Installation, Job
+from jobd.store.queue import due_slots
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +82,11 @@ def armed_too_late(after_job: int, since: datetime | None, back: timedelta) -> T
     now on. `back`: by how much the clock was ahead, as far as that is known, else 0.
     """
     where = "id > ? AND is_schedule_active AND deleted_at IS NULL AND schedule_mode IS NOT NULL"
-    only = (*slots.NEEDED, "updated_at", "schedule_error")
+    only = (*due_slots.NEEDED, "updated_at", "schedule_error")
     found = sql.find_all(Job, f"{where} ORDER BY id LIMIT {JOBS_AT_ONCE}", after_job, only=only)
     at = now()
     # A clock that shows a time before there was this database is behind, and anchors are not its fault.
-    is_behind = sql.exists(Installation, "created_at > ?", *slots.micros(at))
+    is_behind = sql.exists(Installation, "created_at > ?", *due_slots.micros(at))
     late = [row for job in found if (row := _armed_anew(job, at, since or at, None if is_behind else back)) is not None]
     return TooLate(late, found[-1].id if len(found) == JOBS_AT_ONCE else None)
 
@@ -100,7 +100,7 @@ def rearm(schedules: list[Schedule]) -> Rearmed:
         # In one order: two daemons that do this at once would else wait for each other.
         locking = f"SELECT 1 FROM jobs WHERE id IN ({sql.marks(len(ids))}) ORDER BY id FOR UPDATE"  # noqa: S608
         sql.rows(Job, locking, *ids)
-    command, values = slots.with_values(_MOVE, [(*row, _error(ran.get(row[0]))) for row in schedules])
+    command, values = due_slots.with_values(_MOVE, [(*row, _error(ran.get(row[0]))) for row in schedules])
     moved = {id for (id,) in Job._meta.database.execute_sql(command, values).fetchall()}
     _mark_not_run(moved, at)
     ahead = [each for each in ran.values() if each.job_id in moved]
@@ -131,12 +131,12 @@ def _armed_anew(job: Job, at: datetime, since: datetime, back: timedelta | None)
     decided = job.next_fire_at or ALL_SLOTS
     if job.decided_until is not None:
         decided = max(decided, job.decided_until)
-    return job.id, *slots.micros(job.updated_at, job.next_fire_at, next_at, anchor, decided)
+    return job.id, *due_slots.micros(job.updated_at, job.next_fire_at, next_at, anchor, decided)
 
 
 def _ran_ahead(job_ids: list[int], at: datetime) -> Iterable[Ahead]:
     command = _AHEAD.format(jobs=sql.marks(len(job_ids)))
-    for job_id, slots_ahead, first, last in sql.rows(Exec, command, *job_ids, *slots.micros(at)):
+    for job_id, slots_ahead, first, last in sql.rows(Exec, command, *job_ids, *due_slots.micros(at)):
         yield Ahead(job_id, slots_ahead, *(Exec.scheduled_for.python_value(value) for value in (first, last)))
 
 

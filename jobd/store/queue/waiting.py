@@ -6,11 +6,12 @@ from functools import partial
 from peewee import Expression
 
 from jobd.metrics import Metrics
-from jobd.store import execs, lifecycle, outbox
+from jobd.store import execs, outbox
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Daemon, Exec, Region
 from jobd.store.db.transaction import count, ended
+from jobd.store.queue import transitions
 
 
 def regions_waiting() -> list[str]:
@@ -28,7 +29,7 @@ def explain(daemon: str, region: str, message: str) -> None:
     """Say that this region cannot be reached, on each exec that waits there or that this daemon runs there, and that
     does not say anything yet.
     """
-    Exec.update(message=lifecycle.clean(message)).where(_affected(daemon, region), Exec.message.is_null()).execute()
+    Exec.update(message=transitions.clean(message)).where(_affected(daemon, region), Exec.message.is_null()).execute()
 
 
 def explain_no_more(daemon: str, region: str) -> None:
@@ -48,17 +49,19 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
     overdue: list[Exec] = []
     awaited: list[int] = []
     for row in list(Exec.select().where(Exec.status == "W", is_late, is_left).limit(limit)):
-        message = lifecycle.clean(row.message) or f"the region {row.region_name} could not run it in time"
+        message = transitions.clean(row.message) or f"the region {row.region_name} could not run it in time"
         # With a handle it may have been started.
         reason = "region_unavailable" if row.handle is None else "lost"
         changes = {"status": "F", "reason": reason, "message": message, "ended_at": at}
-        moved = lifecycle.change(row, "W", {**changes, "owner": None, "holds_slot": False})
-        if moved is not lifecycle.Moved.NOT:
+        moved = transitions.change(row, "W", {**changes, "owner": None, "holds_slot": False})
+        if moved is not transitions.Moved.NOT:
             count(partial(_tell_overdue, row.region_name, reason))
             ended(row)
             overdue.append(row)
-        goes_on = moved is not lifecycle.Moved.NOT and lifecycle.is_retried_after(row, reason) and lifecycle.retry(row)
-        if moved is lifecycle.Moved.AWAITED and not goes_on:
+        goes_on = (
+            moved is not transitions.Moved.NOT and transitions.is_retried_after(row, reason) and transitions.retry(row)
+        )
+        if moved is transitions.Moved.AWAITED and not goes_on:
             awaited.append(row.seq)
     outbox.tell(awaited)
     return overdue
@@ -79,4 +82,4 @@ def _tell_overdue(region: str, reason: str, metrics: Metrics) -> None:
 def _affected(daemon: str, region: str) -> Expression:
     waits = (Exec.status == "W") & Exec.owner.is_null()
     runs = (Exec.status == "R") & (Exec.owner == daemon)
-    return lifecycle.live_in(region) & (waits | runs)
+    return transitions.live_in(region) & (waits | runs)

@@ -17,13 +17,14 @@ from peewee import Expression
 
 from jobd.executor import Handle
 from jobd.output.run_log import Kept
-from jobd.store import execs, outbox, secrets, turns
+from jobd.store import execs, outbox, secrets
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.database import after_commit, count, gathered, one_statement, tried_first
 from jobd.store.db.sql import NOW
 from jobd.store.db.tables import Exec, ExecLog, Job, Region
 from jobd.store.execs import LIVE
+from jobd.store.queue import fairness
 
 RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
 """Reasons of failures that are retried where a job does not say which."""
@@ -65,7 +66,7 @@ def claim(daemon: str, region: str, max_running: int, at_most: int, after: str =
     _lock_region(region)
     running = "region_name = ? AND status IN ('W', 'R') AND owner IS NOT NULL AND holds_slot"
     free = max_running - sql.count(Exec, running, region)
-    seqs = turns.next_in_turn(region, min(free, at_most), after)
+    seqs = fairness.next_in_turn(region, min(free, at_most), after)
     if not seqs:
         return []
     # The CASE keeps a planner without statistics from reading all that waits by the index of just that.
