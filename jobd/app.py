@@ -28,8 +28,9 @@ from jobd.engine.leases import FileLock, Lease, daemon_id
 from jobd.errors import ConfigError
 from jobd.keyring import Keyring
 from jobd.schedule import zone_rules
-from jobd.store import accounts, daemons, secrets
+from jobd.store import daemons, secrets
 from jobd.store.db.database import Database
+from jobd.store.people import accounts
 from jobd.watchdog import Watchdog
 
 log = logging.getLogger(__name__)

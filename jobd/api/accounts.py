@@ -8,8 +8,8 @@ from jobd.api.base import JSON, Handler
 from jobd.api.body import unfit
 from jobd.api.schemas import Credentials, ProfileChange, read_body
 from jobd.errors import BadRequest, InvalidArgs, StateConflict, Unauthorized
-from jobd.store import accounts
 from jobd.store.callers import Caller
+from jobd.store.people import accounts
 
 FORM = "application/x-www-form-urlencoded"
 

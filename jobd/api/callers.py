@@ -14,8 +14,8 @@ from jobd.api.connections import source
 from jobd.api.services import Services
 from jobd.errors import PermissionDenied, Unauthorized
 from jobd.hookspecs import AuthRequest
-from jobd.store import accounts
 from jobd.store.callers import EVERYBODY_IS_ADMIN, Caller
+from jobd.store.people import accounts
 
 log = logging.getLogger(__name__)
 

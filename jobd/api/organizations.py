@@ -5,7 +5,7 @@ from functools import partial
 from jobd.api import lists, render
 from jobd.api.base import Handler
 from jobd.api.schemas import MemberChange, MemberCreate, OrganizationCreate, PageQuery
-from jobd.store import organizations
+from jobd.store.people import organizations
 
 
 class Organizations(Handler):

@@ -8,8 +8,8 @@ from jobd.store import exec_json
 from jobd.store.callers import Caller
 from jobd.store.db.tables import Audit, Delivery, DeliveryAttempt, Exec, Hook, Job, Organization, User
 from jobd.store.exec_json import Shape, duration, instant
-from jobd.store.organizations import Membership
-from jobd.store.tokens import Owned
+from jobd.store.people.organizations import Membership
+from jobd.store.people.tokens import Owned
 
 MAX_SMALL = 8 * 2**10
 MAX_SMALL_TEXTS = 200

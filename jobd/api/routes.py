@@ -10,7 +10,6 @@ from jobd.api import (
     accounts,
     audit,
     execs,
-    hooks,
     jobs,
     logs,
     metrics,
@@ -20,6 +19,7 @@ from jobd.api import (
     system,
     tokens,
     users,
+    webhooks,
 )
 from jobd.api.base import Handler, NoSuchPath, Services
 from jobd.api.compression import Compression
@@ -44,10 +44,10 @@ TABLE: dict[str, type[Handler]] = {
     f"{EXEC}/rerun": execs.Rerun,
     f"{EXEC}/logs": logs.Logs,
     "/v1/execs": execs.AllExecs,
-    "/v1/hooks": hooks.Hooks,
-    HOOK: hooks.OneHook,
-    f"{HOOK}/deliveries": hooks.Deliveries,
-    f"{HOOK}/deliveries/{{delivery_id}}/redeliver": hooks.Redeliver,
+    "/v1/hooks": webhooks.Hooks,
+    HOOK: webhooks.OneHook,
+    f"{HOOK}/deliveries": webhooks.Deliveries,
+    f"{HOOK}/deliveries/{{delivery_id}}/redeliver": webhooks.Redeliver,
     "/v1/schedule/preview": schedules.SchedulePreview,
     "/v1/regions": system.Regions,
     "/v1/sizes": system.Sizes,

@@ -7,9 +7,9 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from jobd.errors import TooManyRequests
-from jobd.store import accounts
-from jobd.store.accounts import PasswordHash
 from jobd.store.db.database import Database
+from jobd.store.people import accounts
+from jobd.store.people.accounts import PasswordHash
 
 WINDOW = 60.0
 """Seconds in which so many wrong passwords are too many:"""

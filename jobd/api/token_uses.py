@@ -6,11 +6,11 @@ from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 
 from jobd.errors import ServiceUnavailable
-from jobd.store import tokens
 from jobd.store.callers import Caller
 from jobd.store.db.clock import steady
 from jobd.store.db.database import Database
 from jobd.store.db.deadlines import departure
+from jobd.store.people import tokens
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from jobd.api import lists, render
 from jobd.api.base import Handler
 from jobd.api.schemas import TokenCreate, TokenQuery
 from jobd.errors import NotFound
-from jobd.store import accounts, tokens
-from jobd.store.tokens import Owned
+from jobd.store.people import accounts, tokens
+from jobd.store.people.tokens import Owned
 
 
 class Tokens(Handler):

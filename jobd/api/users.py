@@ -3,8 +3,8 @@
 from jobd.api import lists, render
 from jobd.api.base import Handler
 from jobd.api.schemas import PageQuery, UserChange, UserCreate
-from jobd.store import accounts, users
-from jobd.store.accounts import PasswordHash
+from jobd.store.people import accounts, users
+from jobd.store.people.accounts import PasswordHash
 
 
 class _Users(Handler):

@@ -16,10 +16,10 @@ from jobd.cli.failure import Failure
 from jobd.cli.options import configured, prints
 from jobd.cli.output import Columns, print_items, say
 from jobd.config.settings import LONGEST, parse_duration
-from jobd.store import accounts, tokens, users
 from jobd.store.callers import Caller
 from jobd.store.db.database import Database
-from jobd.store.tokens import Owned
+from jobd.store.people import accounts, tokens, users
+from jobd.store.people.tokens import Owned
 
 COLUMNS: Columns = {
     "USER": "username",

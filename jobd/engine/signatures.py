@@ -5,7 +5,7 @@ import hashlib
 import hmac
 from datetime import UTC, datetime
 
-from jobd.store.hooks import secret_bytes
+from jobd.store.webhooks import secret_bytes
 
 USER_AGENT = "Alauda/Webhook/1.0"
 

@@ -2,7 +2,7 @@
 
 from peewee import Expression, fn
 
-from jobd.store import audit, execs, hooks, jobs, secrets
+from jobd.store import audit, execs, jobs, secrets, webhooks
 from jobd.store.callers import Caller
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Exec, ExecLog, Job
@@ -26,7 +26,7 @@ def delete_job(caller: Caller, job_id: int) -> None:
     job = jobs.writable(caller, job_id, lock="UPDATE")
     audit.record(caller, "job.delete", job.namespace, job.id, before=jobs.audited(job))
     Job.update(deleted_at=now(), next_fire_at=None).where(Job.id == job.id).execute()
-    hooks.delete_of_job(job.id)
+    webhooks.delete_of_job(job.id)
     secrets.drop_of_job(job.id)
     _delete(Exec.job_id == job.id, caller)
     _purge_empty_jobs(Job.id == job.id)

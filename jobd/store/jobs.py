@@ -11,12 +11,12 @@ from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
 from jobd.keyring import Keyring
 from jobd.store import audit, secrets
-from jobd.store.accounts import require_namespace
 from jobd.store.callers import Caller
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.pages import Page, PageRequest, check_key, counted, cut, snapshot
 from jobd.store.db.tables import Job
+from jobd.store.namespaces import require_namespace
 
 TICK = timedelta(microseconds=1)
 SCHEDULE_FIELDS = ("schedule_mode", "schedule_timezone")

@@ -3,8 +3,10 @@
 import re
 from datetime import datetime
 
-from jobd.errors import InvalidArgs, StateConflict
+from jobd.errors import InvalidArgs, PermissionDenied, StateConflict
+from jobd.store.callers import Caller
 from jobd.store.db import sql
+from jobd.store.db.clock import now
 from jobd.store.db.tables import Exec, Job, Namespace, Organization, User
 
 USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -32,6 +34,21 @@ def come_into_being(name: str, at: datetime) -> None:
         alike = sql.find(Namespace, "lower(name) = ?", name.lower())
         if alike is not None and alike.name != name:
             raise StateConflict(f"{name!r} is taken: there is {alike.name!r}")
+
+
+def require_namespace(caller: Caller, namespace: str) -> None:
+    """Let the caller write there, or raise PermissionDenied whether it exists or not; InvalidArgs if it is absent."""
+    caller.require_change()
+    if not caller.may_read(namespace):
+        raise PermissionDenied(f"you may not write to the namespace {namespace!r}")
+    caller.require_write(namespace)
+    # While something is made there, it stays.
+    locking = " FOR SHARE" if Namespace._meta.database.for_update else ""
+    if sql.exists(Namespace, f"name = ?{locking}", namespace):
+        return
+    if not caller.makes_namespaces:
+        raise InvalidArgs("no such namespace", {"namespace": [f"there is no user or organization {namespace!r}"]})
+    come_into_being(namespace, now())
 
 
 def drop(name: str) -> None:

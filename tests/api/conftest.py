@@ -9,8 +9,9 @@ from tornado.ioloop import IOLoop
 
 from jobd.config.settings import Jobd
 from jobd.keyring import Keyring
-from jobd.store import accounts, secrets
+from jobd.store import secrets
 from jobd.store.db.database import Database
+from jobd.store.people import accounts
 from tests.api.log_clients import Place
 from tests.api.server import Api, settings_for
 from tests.engine.conftest import Bench

@@ -10,9 +10,9 @@ from jobd.api.sign_ins import MOST_FAILURES, MOST_FOR_USERNAME, MOST_FROM_ADDRES
 from jobd.errors import TooManyRequests
 from jobd.hookspecs import AuthRequest, hookimpl
 from jobd.schedule import zone_rules
-from jobd.store import accounts
 from jobd.store.db import database as database_module
 from jobd.store.db.database import Database
+from jobd.store.people import accounts
 from tests.api.conftest import USER
 from tests.api.server import Answer, Api
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from peewee import IntegrityError
 
-from jobd.store import accounts, audit, jobs, organizations
+from jobd.store import audit, jobs
 from jobd.store.callers import JOBD
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Audit, Job
+from jobd.store.people import accounts, organizations
 from tests.api.conftest import USER
 from tests.api.server import JOB, Api
 from tests.store.rows import JOB as COLUMNS

@@ -8,11 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from jobd.store import accounts, organizations, users
 from jobd.store.callers import JOBD
 from jobd.store.db import pages
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Job
+from jobd.store.people import accounts, organizations, users
 from tests.api.conftest import USER
 from tests.api.server import Api
 

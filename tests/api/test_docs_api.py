@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from jobd.api import answers, routes, schemas
-from jobd.store import users
 from jobd.store.callers import JOBD
 from jobd.store.db.database import Database
+from jobd.store.people import users
 from tests.api.conftest import USER
 from tests.api.server import Api
 from tests.services import missing

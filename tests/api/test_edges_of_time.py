@@ -5,8 +5,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from jobd.store import accounts
 from jobd.store.db.database import Database
+from jobd.store.people import accounts
 from tests.api.server import Api
 
 pytestmark = pytest.mark.gen_test(timeout=30)

@@ -16,6 +16,7 @@ from jobd.store import accounts
 from jobd.store.db import database as door
 from jobd.store.db import deadlines
 from jobd.store.db.database import Database
+from jobd.store.people import accounts
 from tests.api.server import Api, settings_for
 
 pytestmark = pytest.mark.gen_test(timeout=60)

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from jobd.store import accounts, hooks, organizations, outbox, secrets, users
+from jobd.store import outbox, secrets, webhooks
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Hook, Secret
 from jobd.store.outbox import Attempt, Room
+from jobd.store.people import accounts, organizations, users
 from tests.api.conftest import USER
 from tests.api.server import Api
 
@@ -279,7 +280,7 @@ async def test_a_namespace_that_goes_takes_its_hooks_along(api: Api, database: D
     database.write_sync(organizations.create, root, "team", "root")
     said = {"url": URL, "events": EVENTS}
     for namespace in ("lihua", "team", USER):
-        database.write_sync(hooks.create, root, namespace, said)
+        database.write_sync(webhooks.create, root, namespace, said)
     database.write_sync(organizations.delete, root, "team")
     database.write_sync(users.delete, root, "lihua")
     left = database.read_sync(lambda: [row.namespace for row in Hook.select()])

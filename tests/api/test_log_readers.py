@@ -13,7 +13,7 @@ from jobd.api import logs as logs_api
 from jobd.api.log_stream import Events, Text, encoded
 from jobd.config.settings import Auth, Limits
 from jobd.output.run_log import Piece
-from jobd.store import accounts
+from jobd.store.people import accounts
 from jobd.threads import Threads
 from tests.api.log_clients import LONG, Place, told
 from tests.api.server import Api, settings_for

@@ -17,9 +17,10 @@ from jobd.api.openapi import document, page
 from jobd.api.openapi.calls import JSON
 from jobd.api.openapi.refusals import REFUSALS
 from jobd.config.settings import Jobd
-from jobd.store import accounts, secrets
+from jobd.store import secrets
 from jobd.store.db.database import Database
 from jobd.store.db.tables import User
+from jobd.store.people import accounts
 from tests.api.conftest import USER
 from tests.api.server import Api
 

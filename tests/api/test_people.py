@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from jobd.errors import ServiceUnavailable
-from jobd.store import accounts, organizations
 from jobd.store.callers import JOBD
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Token
+from jobd.store.people import accounts, organizations
 from tests.api.conftest import USER
 from tests.api.server import JOB, Api
 

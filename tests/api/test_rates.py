@@ -6,8 +6,8 @@ import pytest
 
 from jobd.api.rates import MOST_REMEMBERED, Rates
 from jobd.config.settings import Auth, Limits
-from jobd.store import accounts
 from jobd.store.db.database import Database
+from jobd.store.people import accounts
 from tests.api.conftest import USER
 from tests.api.server import Api
 

@@ -14,11 +14,12 @@ import pytest
 
 from jobd.api import routes, rules
 from jobd.api.rules import RULES, Who
-from jobd.store import accounts, execs, hooks, jobs, organizations, users
+from jobd.store import execs, jobs, webhooks
 from jobd.store.callers import JOBD, Caller
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Delivery, Token
+from jobd.store.people import accounts, organizations, users
 from tests.api.server import JOB, Answer, Api
 from tests.store.rows import JOB as COLUMNS
 
@@ -236,7 +237,7 @@ def make_world() -> World:
 
 def _told(root: Caller, namespace: str, job_id: int) -> tuple[int, int]:
     """A hook of the namespace, and its delivery of an exec that was stopped."""
-    hook = hooks.create(root, namespace, {"url": "https://example.com", "events": ["job:cancel"]})
+    hook = webhooks.create(root, namespace, {"url": "https://example.com", "events": ["job:cancel"]})
     execs.stop(root, job_id, execs.create(root, job_id, {}, 100).id)
     return hook.id, Delivery.get(Delivery.hook_id == hook.id).id
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from jobd.store import execs, jobs
-from jobd.store.accounts import Caller
 from jobd.store.db.database import Database
 from jobd.store.db.pages import PageRequest
 from jobd.store.db.tables import Exec, Job
 from jobd.store.execs import ExecFilter
 from jobd.store.jobs import JobFilter
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import due_slots, transitions
 from tests.bench.engine_rows import ROOM
 from tests.bench.firing import RULES, median_ms

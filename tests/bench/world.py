@@ -21,10 +21,11 @@ from jobd import config, plugins
 from jobd.config import Settings
 from jobd.engine.daemon import Engine
 from jobd.engine.leases import Lease
-from jobd.store import accounts, daemons
-from jobd.store.accounts import Caller
+from jobd.store import daemons
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
+from jobd.store.people import accounts
+from jobd.store.people.accounts import Caller
 from tests.bench.scale import Scale
 from tests.e2e.daemon import Daemon
 from tests.services import fresh_postgres, imported_busybox, require

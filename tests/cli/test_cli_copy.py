@@ -11,9 +11,10 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from jobd.store import accounts, daemons
+from jobd.store import daemons
 from jobd.store.db.database import Database
 from jobd.store.db.tables import User
+from jobd.store.people import accounts
 from tests.e2e.daemon import Daemon
 from tests.services import fresh_postgres
 

@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from jobd.errors import Unauthorized
-from jobd.store import accounts
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Audit
+from jobd.store.people import accounts
 from tests.cli.conftest import PROGRAM
 from tests.services import fresh_postgres
 

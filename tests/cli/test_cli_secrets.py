@@ -6,10 +6,11 @@ import pytest
 from pydantic import SecretStr
 
 from jobd.keyring import Keyring
-from jobd.store import accounts, daemons, execs, jobs, secrets
+from jobd.store import daemons, execs, jobs, secrets
 from jobd.store.callers import EVERYBODY_IS_ADMIN
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Secret
+from jobd.store.people import accounts
 from tests.store.rows import JOB
 
 VALUE = "correct horse battery"

@@ -14,10 +14,11 @@ from jobd.engine import daemon as engine_daemon
 from jobd.engine.daemon import Engine
 from jobd.engine.leases import Lease
 from jobd.executor import Executor, Options, Region
-from jobd.store import accounts, daemons, execs, jobs
-from jobd.store.accounts import Caller
+from jobd.store import daemons, execs, jobs
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
+from jobd.store.people import accounts
+from jobd.store.people.accounts import Caller
 from tests.engine.executors import MemoryExecutor, World
 from tests.store.rows import JOB, ROOM
 

@@ -21,10 +21,11 @@ from jobd.engine import deliveries
 from jobd.engine.deliveries import RETRIES, Deliveries, again, judged
 from jobd.engine.posting import Answer
 from jobd.keyring import Keyring
-from jobd.store import accounts, execs, hooks, secrets
-from jobd.store.accounts import Caller
+from jobd.store import execs, secrets, webhooks
 from jobd.store.db.database import Database
 from jobd.store.db.tables import DeliveryAttempt, Hook, Secret
+from jobd.store.people import accounts
+from jobd.store.people.accounts import Caller
 from tests.engine.conftest import make_settings
 from tests.engine.receivers import PATIENCE, Receiver, answer, receiver, silence
 from tests.store.rows import make_exec, make_hook, make_job, outbox_rows
@@ -172,7 +173,7 @@ async def test_410_switches_the_hook_off(database: Database, caller: Caller, sta
         await start()
         ((status, attempts),) = await settled(database)
         assert (status, len(attempts)) == ("failed", 1)
-        assert not database.read_sync(hooks.get, caller, hook.id).is_active
+        assert not database.read_sync(webhooks.get, caller, hook.id).is_active
         row = make_exec(database, caller, database.read_sync(lambda: make_row(hook)))
         database.write_sync(execs.stop, caller, hook.job_id, row.id)
         assert len(outbox_rows(database)) == 1
@@ -188,7 +189,7 @@ async def test_what_waits_for_a_hook_that_was_switched_off_is_not_sent(
 ) -> None:
     async with receiver() as there:
         hook = cancel_one(database, caller, there)
-        database.write_sync(hooks.update, caller, hook.id, {"is_active": False})
+        database.write_sync(webhooks.update, caller, hook.id, {"is_active": False})
         await start()
         ((status, _),) = await settled(database)
     assert (status, there.requests) == ("failed", [])
@@ -199,7 +200,7 @@ async def test_a_redelivery_is_the_same_message_once_more(database: Database, ca
         hook = cancel_one(database, caller, there)
         await start()
         await settled(database)
-        database.write_sync(hooks.redeliver, caller, hook.id, outbox_rows(database)[0].id)
+        database.write_sync(webhooks.redeliver, caller, hook.id, outbox_rows(database)[0].id)
         first, second = await there.received(2)
         assert first.body == second.body
         assert first.headers["webhook-id"] == second.headers["webhook-id"]

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobd.store import accounts
-from jobd.store.accounts import Caller
 from jobd.store.db.database import Database
+from jobd.store.people import accounts
+from jobd.store.people.accounts import Caller
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from typing import Any
 
 from jobd.keyring import Keyring
-from jobd.store import accounts, daemons, execs, hooks, jobs
-from jobd.store.accounts import Caller
+from jobd.store import daemons, execs, jobs, webhooks
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Delivery, Exec, Hook, Job
 from jobd.store.outbox import EVENTS
+from jobd.store.people import accounts
+from jobd.store.people.accounts import Caller
 
 REGION = "BEIJING1"
 ROOM = 10_000
@@ -60,7 +61,7 @@ def make_hook(
 ) -> Hook:
     """A hook for a job (a number) or a namespace, for these events or for all; a `secret` needs the `keyring`."""
     fields = {"url": "https://example.com/hook", "events": list(events or EVENTS.values()), **values}
-    return database.write_sync(hooks.create, caller, subject, fields, keyring)
+    return database.write_sync(webhooks.create, caller, subject, fields, keyring)
 
 
 def outbox_rows(database: Database) -> list[Delivery]:

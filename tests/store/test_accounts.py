@@ -6,10 +6,11 @@ import pytest
 from peewee import SQL
 
 from jobd.errors import InvalidArgs, NotFound, PermissionDenied, StateConflict, Unauthorized
-from jobd.store import accounts, organizations
+from jobd.store import namespaces
 from jobd.store.callers import EVERYBODY_IS_ADMIN, JOBD
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Token, User
+from jobd.store.people import accounts, organizations
 
 
 def sign_in(database: Database, username: str, password: str) -> None:
@@ -103,7 +104,7 @@ def test_a_name_that_differs_in_case_alone_is_refused(database: Database) -> Non
     with pytest.raises(StateConflict, match="there is 'LiHua'"):
         database.write_sync(organizations.create, JOBD, "LIHUA", "LiHua")
     with pytest.raises(StateConflict, match="there is 'LiHua'"):
-        database.write_sync(accounts.require_namespace, EVERYBODY_IS_ADMIN, "liHua")
+        database.write_sync(namespaces.require_namespace, EVERYBODY_IS_ADMIN, "liHua")
 
 
 def test_of_two_that_take_one_name_in_two_spellings_at_once_one_gets_it(database: Database) -> None:
@@ -133,12 +134,12 @@ def test_a_foreign_namespace_is_denied_whether_it_exists_or_not(database: Databa
     caller = accounts.caller_of(database.write_sync(accounts.create_user, "u"))
     for namespace in ("other", "nowhere"):
         with pytest.raises(PermissionDenied):
-            database.write_sync(accounts.require_namespace, caller, namespace)
+            database.write_sync(namespaces.require_namespace, caller, namespace)
 
 
 def test_with_mode_none_a_namespace_comes_into_being_on_first_use(database: Database) -> None:
     for _ in range(2):
-        database.write_sync(accounts.require_namespace, EVERYBODY_IS_ADMIN, "new")
+        database.write_sync(namespaces.require_namespace, EVERYBODY_IS_ADMIN, "new")
     admin = accounts.caller_of(database.write_sync(accounts.create_user, "root", None, True))
     with pytest.raises(InvalidArgs):
-        database.write_sync(accounts.require_namespace, admin, "nowhere")
+        database.write_sync(namespaces.require_namespace, admin, "nowhere")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from jobd.store import deletion, jobs
-from jobd.store.accounts import Caller
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import armed_slots, due_slots
 from jobd.store.queue.armed_slots import ArmedSlot
 from jobd.store.queue.due_slots import Fired, Room, Rules

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from jobd.store import census, daemons, execs
-from jobd.store.accounts import Caller
 from jobd.store.db.database import Database, count
 from jobd.store.db.tables import Exec, Job
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import transitions, waiting
 from tests.store.rows import REGION, make_exec, make_job
 from tests.store.test_slots import due, fire

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobd.store import daemons
-from jobd.store.accounts import Caller
 from jobd.store.db import clock
 from jobd.store.db.clock import NO_JUMP, Reading
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Daemon, Job
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import due_slots
 from jobd.store.queue.due_slots import Rules
 from tests.store.rows import make_job

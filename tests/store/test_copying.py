@@ -9,11 +9,11 @@ import peewee
 import pytest
 
 from jobd.errors import ConfigError
-from jobd.store import accounts
 from jobd.store.db import copying, tables
 from jobd.store.db.copy_ends import End, Postgresql, Sqlite
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Installation, User
+from jobd.store.people import accounts
 from tests.services import fresh_postgres
 
 ROWS = 7

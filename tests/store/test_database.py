@@ -9,12 +9,12 @@ import pytest
 from playhouse.schema_diff import SchemaDiff, diff_models
 
 from jobd.errors import ConfigError, ServiceUnavailable
-from jobd.store import accounts
-from jobd.store.accounts import Caller
 from jobd.store.db import database as door
 from jobd.store.db import tables
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Job, User
+from jobd.store.people import accounts
+from jobd.store.people.accounts import Caller
 from tests.store.rows import make_job
 
 

@@ -5,9 +5,9 @@ import pytest
 from jobd.errors import NotFound
 from jobd.output.run_log import Kept
 from jobd.store import deletion, execs, jobs
-from jobd.store.accounts import Caller
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog, Job
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import transitions
 from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_caller, make_exec, make_job, read

@@ -7,9 +7,9 @@ import pytest
 
 from jobd.errors import IdempotencyMismatch, StateConflict, TooManyRequests
 from jobd.store import deletion, execs, jobs
-from jobd.store.accounts import Caller
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, IdempotencyKey
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import transitions
 from tests.store.rows import REGION, ROOM, make_caller, make_exec, make_job, read
 

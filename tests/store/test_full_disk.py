@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from jobd.errors import ServiceUnavailable
-from jobd.store import accounts
 from jobd.store.db.database import Database
+from jobd.store.people import accounts
 from tests.services import missing, require
 
 pytestmark = pytest.mark.gen_test(timeout=60)

@@ -15,10 +15,10 @@ from jobd.errors import ServiceUnavailable
 from jobd.executor import Handle, LogChunk
 from jobd.output import run_log
 from jobd.output.run_log import Kept
-from jobd.store.accounts import Caller
 from jobd.store.db.batching import Gathering
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import transitions
 from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_exec, make_hook, make_job, outbox_rows, read

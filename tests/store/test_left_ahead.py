@@ -3,13 +3,14 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from jobd.store import accounts, audit, daemons, execs, organizations, outbox, tokens
-from jobd.store.accounts import Caller
+from jobd.store import audit, daemons, execs, outbox
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.pages import PageRequest
 from jobd.store.db.tables import Audit, Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
 from jobd.store.outbox import Attempt, Room
+from jobd.store.people import accounts, organizations, tokens
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import left_ahead, transitions, waiting
 from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_exec, make_hook, make_job, read

@@ -7,10 +7,11 @@ import pytest
 
 from jobd.executor import Handle
 from jobd.output.run_log import Kept, decode
-from jobd.store import accounts, daemons, deletion, execs
-from jobd.store.accounts import Caller
+from jobd.store import daemons, deletion, execs
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog
+from jobd.store.people import accounts
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import transitions, waiting
 from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_caller, make_exec, make_job, read

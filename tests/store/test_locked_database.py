@@ -11,12 +11,13 @@ import psycopg2
 import pytest
 
 from jobd.errors import ServiceUnavailable
-from jobd.store import accounts, daemons
+from jobd.store import daemons
 from jobd.store.db import database as door
 from jobd.store.db import deadlines
 from jobd.store.db.database import Database
 from jobd.store.db.deadlines import Claim, Departure, departure
 from jobd.store.db.tables import Daemon, User
+from jobd.store.people import accounts
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 

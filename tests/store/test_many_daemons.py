@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from jobd.store.accounts import Caller
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
+from jobd.store.people.accounts import Caller
 from tests.services import ROOT
 from tests.store.rows import make_job
 

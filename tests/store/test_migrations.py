@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from jobd.store import accounts, hooks, jobs
+from jobd.store import jobs, webhooks
 from jobd.store.callers import Caller
 from jobd.store.db import database
 from jobd.store.db.database import Database
+from jobd.store.people import accounts
 from tests.store.rows import JOB, make_job
 
 OLD = "INSERT INTO jobs ({}) VALUES ({})"
@@ -55,8 +56,8 @@ def test_jobs_from_before_there_was_mail_send_none(
     assert (job.name, job.email_enabled, job.email_recipients) == ("旧", False, [])
     changed = opened.write_sync(jobs.update, caller, 1, {"email_enabled": True, "email_recipients": ["a@b.cn"]})
     assert opened.read_sync(jobs.get, caller, 1).email_recipients == changed.email_recipients == ["a@b.cn"]
-    made = opened.write_sync(hooks.create, caller, 1, {"url": "https://example.com", "events": ["job:fail"]})
-    assert opened.read_sync(hooks.listed, caller, 1) == [made]
+    made = opened.write_sync(webhooks.create, caller, 1, {"url": "https://example.com", "events": ["job:fail"]})
+    assert opened.read_sync(webhooks.listed, caller, 1) == [made]
     assert opened.write_sync(jobs.create, caller, JOB).email_enabled is False
     opened.close()
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from jobd.errors import InvalidArgs, JobdError, StateConflict
-from jobd.store import accounts, jobs, organizations, token_text, users
+from jobd.store import jobs
 from jobd.store.callers import JOBD
 from jobd.store.db import database as door
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Job, Member, Namespace, Organization, User
+from jobd.store.people import accounts, organizations, token_format, users
 from tests.store.rows import JOB
 
 ROUNDS = 5
@@ -104,13 +105,13 @@ def test_an_older_database_keeps_its_users_and_their_tokens(
     for name in ("0001_initial.py", "0002_room.py"):
         shutil.copy(door.MIGRATIONS / name, older)
     opened = Database(empty_database_url)
-    text = token_text.fresh()
+    text = token_format.fresh()
 
     def fill() -> None:
         execute = User._meta.database.execute_sql
         execute("INSERT INTO namespaces (name, created_at) VALUES ('u', 1)")
         execute("INSERT INTO users (username, is_admin, is_active, created_at) VALUES ('u', false, true, 1)")
-        made = f"(1, 'ci', '{token_text.prefix(text)}', '{token_text.digest(text)}', 1)"
+        made = f"(1, 'ci', '{token_format.prefix(text)}', '{token_format.digest(text)}', 1)"
         execute(f"INSERT INTO tokens (user_id, name, prefix, digest, created_at) VALUES {made}")
 
     with monkeypatch.context() as patch:

@@ -11,11 +11,11 @@ import pytest
 
 from jobd.executor import Handle
 from jobd.output.run_log import Kept
-from jobd.store import deletion, execs, hooks, outbox
-from jobd.store.accounts import Caller
+from jobd.store import deletion, execs, outbox, webhooks
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Delivery, DeliveryAttempt, Exec, Hook, Job
 from jobd.store.outbox import MAIL, Attempt, Room
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import due_slots, transitions, waiting
 from jobd.store.queue.due_slots import Rules
 from jobd.store.queue.transitions import Result
@@ -149,10 +149,10 @@ def test_a_hook_hears_of_the_events_that_it_names_while_it_is_switched_on(databa
     hook = make_hook(database, caller, job.id, "job:fail")
     ends("S")(database, caller, job)
     assert outbox_rows(database) == []
-    database.write_sync(hooks.update, caller, hook.id, {"is_active": False})
+    database.write_sync(webhooks.update, caller, hook.id, {"is_active": False})
     ends("F")(database, caller, job)
     assert outbox_rows(database) == []
-    database.write_sync(hooks.update, caller, hook.id, {"is_active": True})
+    database.write_sync(webhooks.update, caller, hook.id, {"is_active": True})
     ends("F")(database, caller, job)
     assert [row.event for row in outbox_rows(database)] == ["job:fail"]
 
@@ -301,7 +301,7 @@ def test_a_daemon_that_was_too_slow_changes_nothing_any_more(database: Database,
 
 def test_old_deliveries_and_those_of_hooks_that_are_gone_are_dropped(database: Database, caller: Caller) -> None:
     kept, gone, old = (cancelled(database, caller, 2) for _ in range(3))
-    database.write_sync(hooks.delete, caller, gone.id)
+    database.write_sync(webhooks.delete, caller, gone.id)
     long_ago = datetime.now(UTC) - timedelta(days=8)
     database.write_sync(Delivery.update(created_at=long_ago).where(Delivery.hook_id == old.id).execute)
     for row, _ in database.write_sync(outbox.claim, "a", room()):
@@ -321,8 +321,8 @@ def test_the_log_of_an_exec_is_the_stored_one(database: Database, caller: Caller
 
 def test_a_job_has_no_more_hooks_than_are_allowed(database: Database, caller: Caller) -> None:
     job = make_job(database, caller)
-    for _ in range(hooks.MOST_HOOKS):
+    for _ in range(webhooks.MOST_HOOKS):
         make_hook(database, caller, job.id)
-    with pytest.raises(hooks.StateConflict):
+    with pytest.raises(webhooks.StateConflict):
         make_hook(database, caller, job.id)
     assert make_hook(database, caller, caller.username)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from jobd.store import deletion, jobs
-from jobd.store.accounts import Caller
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import due_slots, rearming
 from jobd.store.queue.due_slots import Rules
 from jobd.store.queue.rearming import Rearmed

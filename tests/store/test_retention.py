@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from jobd.output.run_log import Kept
 from jobd.store import retention
-from jobd.store.accounts import Caller
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog, Job
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import transitions
 from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_exec, make_job

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from jobd.errors import ConfigError, ExecutorError, ServiceUnavailable, StartFailed
 from jobd.executor import Handle
 from jobd.keyring import Key, Keyring
-from jobd.store import execs, hooks, jobs, secrets
+from jobd.store import execs, jobs, secrets, webhooks
 from jobd.store.callers import Caller
 from jobd.store.db import database as door
 from jobd.store.db import sql
@@ -171,7 +171,7 @@ def test_what_a_hook_and_a_mail_are_told_holds_the_names_of_secrets_and_no_value
     job = secret_job(database, caller, keyring)
     told = {"email_enabled": True, "email_recipients": ["a@b.cn"]}
     database.write_sync(jobs.update, caller, job.id, told, keyring=keyring)
-    database.write_sync(hooks.create, caller, job.id, {"url": "https://example.com", "events": ["job:fail"]})
+    database.write_sync(webhooks.create, caller, job.id, {"url": "https://example.com", "events": ["job:fail"]})
     make_exec(database, caller, job)
     (row,) = database.write_sync(transitions.claim, "daemon", REGION, 32, 1)
     values = database.read_sync(secrets.for_start, keyring, row)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from jobd.store import jobs
-from jobd.store.accounts import Caller
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
+from jobd.store.people.accounts import Caller
 from jobd.store.queue import due_slots, transitions, waiting
 from jobd.store.queue.due_slots import Fired, Rules
 from tests.store.rows import REGION, make_exec, make_job

@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from jobd.store.accounts import Caller
 from jobd.store.db import clock, sql
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
+from jobd.store.people.accounts import Caller
 from tests.store.rows import make_exec, make_job
 
 

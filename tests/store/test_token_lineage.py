@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobd.errors import InvalidArgs, Unauthorized
-from jobd.store import accounts, tokens
 from jobd.store.callers import JOBD, Caller
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Token
+from jobd.store.people import accounts, tokens
 
 SOON = datetime(2099, 1, 1, tzinfo=UTC)
 

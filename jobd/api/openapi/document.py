@@ -10,13 +10,13 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 import jobd
 from jobd.api import shapes
 from jobd.api.base import Handler
-from jobd.api.openapi import accounts, execs, hooks, jobs, system
+from jobd.api.openapi import accounts, execs, jobs, system, webhooks
 from jobd.api.openapi.calls import JSON, Answer, Call, Calls, Content
 from jobd.api.openapi.refusals import HEADERS, OF_EVERY_CALL, REFUSALS
 from jobd.api.rules import LOCAL, PUBLIC, RULES, Who
 from jobd.api.schemas import JobFields, Query
 
-CALLS: Calls = {**jobs.CALLS, **execs.CALLS, **hooks.CALLS, **accounts.CALLS, **system.CALLS}
+CALLS: Calls = {**jobs.CALLS, **execs.CALLS, **webhooks.CALLS, **accounts.CALLS, **system.CALLS}
 """By method and address, in the order of the page."""
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "id": {"schema": {"type": "integer", "minimum": 1}, "example": 146},

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from jobd.errors import InvalidArgs, NotFound, StateConflict
-from jobd.store import accounts, audit, hooks, namespaces
+from jobd.store import audit, namespaces, webhooks
 from jobd.store.callers import Caller, Role
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.pages import Column, Page, PageRequest, page_of
 from jobd.store.db.tables import Member, Organization, User
+from jobd.store.people import accounts
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def delete(caller: Caller, name: str) -> None:
     """Raises NotFound, PermissionDenied, StateConflict while it has jobs."""
     _administered(caller, name)
     namespaces.drop(name)
-    hooks.delete_of_namespace(name)
+    webhooks.delete_of_namespace(name)
     Member.delete().where(Member.organization == name).execute()
     Organization.delete().where(Organization.name == name).execute()
     audit.record(caller, "org.delete", name, name)

@@ -10,12 +10,12 @@ from peewee import Expression
 from jobd.errors import InvalidArgs, NotFound, StateConflict
 from jobd.keyring import Keyring
 from jobd.store import audit, jobs, secrets
-from jobd.store.accounts import require_namespace
 from jobd.store.callers import Caller
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.pages import Column, Page, PageRequest, page_of
 from jobd.store.db.tables import Delivery, DeliveryAttempt, Hook
+from jobd.store.namespaces import require_namespace
 
 MOST_HOOKS = 20
 """For one job or namespace: each event becomes as many deliveries."""

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobd.errors import StateConflict
-from jobd.store import accounts, audit, hooks, namespaces, organizations
+from jobd.store import audit, namespaces, webhooks
 from jobd.store.callers import Caller
 from jobd.store.db import sql
 from jobd.store.db.pages import Column, Page, PageRequest, page_of
 from jobd.store.db.tables import Member, Token, User
+from jobd.store.people import accounts, organizations
 
 FLAGS = ("is_admin", "is_active")
 
@@ -47,7 +48,7 @@ def delete(by: Caller, username: str) -> None:
     _require_other_admin(found)
     organizations.require_other_admins(found)
     namespaces.drop(username)
-    hooks.delete_of_namespace(username)
+    webhooks.delete_of_namespace(username)
     Member.delete().where(Member.user_id == found.id).execute()
     Token.delete().where(Token.user_id == found.id).execute()
     User.delete().where(User.id == found.id).execute()

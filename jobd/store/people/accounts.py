@@ -10,12 +10,13 @@ from typing import Any
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from jobd.errors import InvalidArgs, NotFound, PermissionDenied, Unauthorized
-from jobd.store import audit, namespaces, token_lineage, token_text
+from jobd.errors import InvalidArgs, NotFound, Unauthorized
+from jobd.store import audit, namespaces
 from jobd.store.callers import EVERYBODY_IS_ADMIN, JOBD, Access, Caller, Role
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Namespace, Token, User
+from jobd.store.people import token_format, token_lineage
 
 __all__ = ["EVERYBODY_IS_ADMIN", "Caller"]
 
@@ -53,10 +54,10 @@ def authenticate(text: str) -> Caller:
     """The caller behind a token. Raises Unauthorized for one that is malformed, unknown, expired, or of a disabled
     user.
     """
-    if not token_text.is_well_formed(text):
+    if not token_format.is_well_formed(text):
         raise Unauthorized("this is not a token of jobd")
-    found = sql.rows(User, _BY_TOKEN, token_text.prefix(text))
-    if not found or not secrets.compare_digest(found[0][6], token_text.digest(text)):
+    found = sql.rows(User, _BY_TOKEN, token_format.prefix(text))
+    if not found or not secrets.compare_digest(found[0][6], token_format.digest(text)):
         raise Unauthorized("no such token")
     token_id, _, scope, access, expires_at, used_at = found[0][5:]
     if expires_at is not None and Token.expires_at.python_value(expires_at) <= now():
@@ -139,7 +140,7 @@ def issue_token(
     if maker is not None:
         expires_at = token_lineage.bounded_by(maker, namespace, access, expires_at)
     found = user(username)
-    at, text = now(), token_text.fresh()
+    at, text = now(), token_format.fresh()
     if expires_at is not None and expires_at <= at:
         raise InvalidArgs("this token would have expired already", {"expires_at": ["must be to come"]})
     roles = _roles(sql.rows(User, _BY_NAME, username)) if found.is_active else {}
@@ -149,7 +150,7 @@ def issue_token(
             raise InvalidArgs(f"{username!r} has no such namespace", {"namespace": [f"none of {username!r}"]})
     said: dict[str, Any] = {"name": name, "namespace": namespace, "access": access, "expires_at": expires_at}
     said["made_by"] = None if maker is None else maker.id
-    secret = {"prefix": token_text.prefix(text), "digest": token_text.digest(text)}
+    secret = {"prefix": token_format.prefix(text), "digest": token_format.digest(text)}
     token = Token.create(user_id=found.id, created_at=at, is_sign_in=is_sign_in, **said, **secret)
     audit.record(by, "token.create", username, token.id, after=said, at=at)
     return token, text
@@ -190,21 +191,6 @@ def users() -> list[User]:
 
 def has_users() -> bool:
     return User.select().exists()
-
-
-def require_namespace(caller: Caller, namespace: str) -> None:
-    """Let the caller write there, or raise PermissionDenied whether it exists or not; InvalidArgs if it is absent."""
-    caller.require_change()
-    if not caller.may_read(namespace):
-        raise PermissionDenied(f"you may not write to the namespace {namespace!r}")
-    caller.require_write(namespace)
-    # While something is made there, it stays.
-    locking = " FOR SHARE" if Namespace._meta.database.for_update else ""
-    if sql.exists(Namespace, f"name = ?{locking}", namespace):
-        return
-    if not caller.makes_namespaces:
-        raise InvalidArgs("no such namespace", {"namespace": [f"there is no user or organization {namespace!r}"]})
-    namespaces.come_into_being(namespace, now())
 
 
 @cache

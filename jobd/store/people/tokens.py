@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from jobd.errors import NotFound
-from jobd.store import accounts, audit, token_lineage
+from jobd.store import audit
 from jobd.store.callers import Caller
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.pages import Column, Page, PageRequest, page_of
 from jobd.store.db.tables import Token, User
+from jobd.store.people import accounts, token_lineage
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 """How exactly a token's last use is known: to write it down at every request would cost more than most requests do."""

@@ -10,7 +10,7 @@ from jobd.api.lists import Listed
 from jobd.api.schemas import HOOK_READ_ONLY, HookChange, HookCreate, HookQuery, PageQuery, read_body
 from jobd.errors import InvalidArgs
 from jobd.output.masking import MASK
-from jobd.store import hooks
+from jobd.store import webhooks
 from jobd.store.callers import Caller
 from jobd.store.db.pages import PageRequest
 from jobd.store.db.tables import Hook
@@ -22,7 +22,7 @@ class Hooks(Handler):
     async def get(self) -> None:
         wanted: HookQuery = self.wanted
         subject = subject_of(wanted.subject_type, wanted.subject)
-        rows = await self.services.database.read(hooks.listed, self.caller, subject)
+        rows = await self.services.database.read(webhooks.listed, self.caller, subject)
         self.reply([render.hook(row) for row in rows])
 
     async def post(self) -> None:
@@ -37,25 +37,25 @@ class Hooks(Handler):
             "secret": said.secret,
             "is_active": said.is_active is not False,
         }
-        row = await self.services.database.write(hooks.create, self.caller, subject, values, self.services.keyring)
+        row = await self.services.database.write(webhooks.create, self.caller, subject, values, self.services.keyring)
         self.set_header("Location", f"/v1/hooks/{row.id}")
         self.reply(render.hook(row), 201)
 
 
 class OneHook(Handler):
     async def get(self, hook_id: str) -> None:
-        row = await self.services.database.read(hooks.get, self.caller, self.number(hook_id))
+        row = await self.services.database.read(webhooks.get, self.caller, self.number(hook_id))
         self.reply(render.hook(row))
 
     async def put(self, hook_id: str) -> None:
         database, number = self.services.database, self.number(hook_id)
-        current = await database.read(hooks.get, self.caller, number)
+        current = await database.read(webhooks.get, self.caller, number)
         changes = await self.judged(lambda body: _changes(body, current))
-        row = await database.write(hooks.update, self.caller, number, changes, self.services.keyring)
+        row = await database.write(webhooks.update, self.caller, number, changes, self.services.keyring)
         self.reply(render.hook(row))
 
     async def delete(self, hook_id: str) -> None:
-        await self.services.database.write(hooks.delete, self.caller, self.number(hook_id))
+        await self.services.database.write(webhooks.delete, self.caller, self.number(hook_id))
         self.set_status(204)
 
 
@@ -70,7 +70,7 @@ class Redeliver(Handler):
     async def post(self, hook_id: str, delivery_id: str) -> None:
         await self.no_body()
         row = await self.services.database.write(
-            hooks.redeliver, self.caller, self.number(hook_id), self.number(delivery_id)
+            webhooks.redeliver, self.caller, self.number(hook_id), self.number(delivery_id)
         )
         self.reply(render.delivery(row, []), 201)
 
@@ -87,7 +87,7 @@ def subject_of(subject_type: str, subject: str) -> int | str:
 
 
 def _deliveries(caller: Caller, hook_id: int, wanted: PageRequest) -> Listed:
-    page, attempts = hooks.deliveries(caller, hook_id, wanted)
+    page, attempts = webhooks.deliveries(caller, hook_id, wanted)
     return page, (render.delivery(row, attempts[row.id]) for row in page.rows)
 
 
