@@ -32,6 +32,7 @@ LAYERS = [
     },
     {"jobd.store.db"},
     {"jobd.store"},
+    {"jobd.delivery"},
     {"jobd.engine"},
     {"jobd.api", "jobd.console"},
     {"jobd.app", "jobd.watchdog"},

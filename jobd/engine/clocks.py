@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from jobd.engine.deliveries import JITTER, LONGEST_RETRY_AFTER, RETRIES
+from jobd.delivery.sender import JITTER, LONGEST_RETRY_AFTER, RETRIES
 from jobd.engine.leases import Lease
 from jobd.errors import ServiceUnavailable
 from jobd.periodic import Periodic

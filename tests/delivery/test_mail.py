@@ -16,7 +16,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from jobd.config.settings import Listen, Mail
-from jobd.engine import mailing
+from jobd.delivery import mail
 from jobd.errors import DeliveryFailed
 from jobd.output import run_log
 from jobd.output.run_log import Entry
@@ -114,13 +114,13 @@ def frames(text: str) -> bytes:
     return run_log.encode([Entry(AT, "stdout", text.encode())])
 
 
-def mail(smtp: Listen, **more: Any) -> Mail:
+def mail_settings(smtp: Listen, **more: Any) -> Mail:
     return Mail(smtp=smtp, sender=SENDER, **{"security": "none", **more})
 
 
 def test_a_mail_says_what_failed_in_two_languages(serve: Any, inbox: Inbox) -> None:
     output = "".join(f"line {number}\n" for number in range(100)) + "\x1b[31m第一百行\x1b[0m\n"
-    assert mailing.send(row(["ops@example.com", "b@example.com"]), frames(output), mail(serve())) is None
+    assert mail.send(row(["ops@example.com", "b@example.com"]), frames(output), mail_settings(serve())) is None
     ((recipients, _),) = inbox.mails
     assert recipients == ["ops@example.com", "b@example.com"]
     got = inbox.only()
@@ -142,21 +142,21 @@ def test_a_mail_says_what_failed_in_two_languages(serve: Any, inbox: Inbox) -> N
 @pytest.mark.parametrize("name", ["b", "每日报表"])
 def test_a_log_arrives_as_it_is_stored(serve: Any, inbox: Inbox, name: str, last: str) -> None:
     lines = ["From here on", "From: nobody", ".", "..", ">From there", "=41", *["more"] * 12, last]
-    mailing.send(row(name=name), frames("".join(f"{line}\n" for line in lines)), mail(serve()))
+    mail.send(row(name=name), frames("".join(f"{line}\n" for line in lines)), mail_settings(serve()))
     assert inbox.only().get_content().rstrip().splitlines()[-len(lines) :] == lines
 
 
 @pytest.mark.parametrize("line", ["末行", "x" * 2000])
 @pytest.mark.parametrize("name", ["b", "每日报表"])
 def test_a_mail_is_seven_bit_which_every_server_takes(serve: Any, inbox: Inbox, name: str, line: str) -> None:
-    mailing.send(row(name=name), frames(line), mail(serve()))
+    mail.send(row(name=name), frames(line), mail_settings(serve()))
     ((_, content),) = inbox.mails
     assert content.isascii()
     assert max(map(len, content.splitlines())) <= 998
 
 
 def test_a_mail_without_a_log_has_none(serve: Any, inbox: Inbox) -> None:
-    mailing.send(row(started_at=None, exit_code=None, message=None), None, mail(serve()))
+    mail.send(row(started_at=None, exit_code=None, message=None), None, mail_settings(serve()))
     assert "日志" not in inbox.only().get_content()
 
 
@@ -165,16 +165,16 @@ def test_a_mail_without_a_log_has_none(serve: Any, inbox: Inbox) -> None:
     ["a\r\nBcc: all@example.com", "a\nb\n\nbody", "\u2028x\u2029", "\u202egnp.exe", "x" * 255, "é中 {0}", "a\x85b"],
 )
 def test_a_name_writes_no_header(name: str) -> None:
-    message = mailing.compose(row(name=name), None, SENDER)
+    message = mail.compose(row(name=name), None, SENDER)
     parsed = email.message_from_bytes(message.as_bytes(), policy=default)
     wanted = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"]
     assert [header for header in parsed if not header.startswith(("Content-", "MIME"))] == wanted
-    assert len(parsed["Subject"]) <= mailing.SUBJECT_LENGTH
+    assert len(parsed["Subject"]) <= mail.SUBJECT_LENGTH
     assert not set(parsed["Subject"]) & set("\r\n\u2028\u2029\u202e\x85")
 
 
 def test_a_mail_that_is_made_again_is_the_same() -> None:
-    assert mailing.compose(row(), None, SENDER).as_bytes() == mailing.compose(row(), None, SENDER).as_bytes()
+    assert mail.compose(row(), None, SENDER).as_bytes() == mail.compose(row(), None, SENDER).as_bytes()
 
 
 @pytest.mark.parametrize(("security", "implicit"), [("starttls", False), ("tls", True)])
@@ -186,39 +186,39 @@ def test_tls_and_sign_in(
     (tmp_path / "password").write_text("right\n")
     account = {"username": "jobd", "password_file": tmp_path / "password", "security": security}
     with pytest.raises(DeliveryFailed, match=r"(?i)certificate"):
-        mailing.send(row(), None, mail(smtp, **account))
+        mail.send(row(), None, mail_settings(smtp, **account))
     assert inbox.signed_in == []
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    mailing.send(row(), None, mail(smtp, **account))
+    mail.send(row(), None, mail_settings(smtp, **account))
     assert inbox.signed_in == [("jobd", "right")]
     assert len(inbox.mails) == 1
     (tmp_path / "password").write_text("wrong")
     with pytest.raises(DeliveryFailed, match="535"):
-        mailing.send(row(), None, mail(smtp, **account))
+        mail.send(row(), None, mail_settings(smtp, **account))
     (tmp_path / "password").unlink()
     with pytest.raises(DeliveryFailed, match="no such file"):
-        mailing.send(row(), None, mail(smtp, **account))
+        mail.send(row(), None, mail_settings(smtp, **account))
 
 
 def test_a_server_without_tls_gets_nothing_when_tls_is_wanted(serve: Any, inbox: Inbox) -> None:
     with pytest.raises(DeliveryFailed, match="STARTTLS"):
-        mailing.send(row(), None, mail(serve(), security="starttls"))
+        mail.send(row(), None, mail_settings(serve(), security="starttls"))
     assert inbox.mails == []
 
 
 def test_who_is_refused_is_told(serve: Any, inbox: Inbox) -> None:
     inbox.refused = {"gone@example.com"}
     smtp = serve()
-    told = mailing.send(row(["gone@example.com", "ops@example.com"]), None, mail(smtp))
+    told = mail.send(row(["gone@example.com", "ops@example.com"]), None, mail_settings(smtp))
     assert told == "refused: gone@example.com: 550 nobody here"
     assert inbox.mails[0][0] == ["ops@example.com"]
     with pytest.raises(DeliveryFailed, match="all recipients are refused"):
-        mailing.send(row(["gone@example.com"]), None, mail(smtp))
+        mail.send(row(["gone@example.com"]), None, mail_settings(smtp))
 
 
 def test_a_server_that_is_away_or_silent_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeliveryFailed, match="refused"):
-        mailing.send(row(), None, mail(Listen(host="127.0.0.1", port=free_port())))
-    monkeypatch.setattr(mailing, "PATIENCE", 0.2)
+        mail.send(row(), None, mail_settings(Listen(host="127.0.0.1", port=free_port())))
+    monkeypatch.setattr(mail, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DeliveryFailed, match="timed out"):
-        mailing.send(row(), None, mail(Listen(host="127.0.0.1", port=silent.getsockname()[1])))
+        mail.send(row(), None, mail_settings(Listen(host="127.0.0.1", port=silent.getsockname()[1])))

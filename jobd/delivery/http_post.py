@@ -27,7 +27,7 @@ from tornado.httputil import (
 )
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
 
-from jobd.engine.addresses import Network, may_be_sent_to
+from jobd.delivery.addresses import Network, may_be_sent_to
 from jobd.errors import DeliveryFailed, DeliveryRefused
 
 log = logging.getLogger(__name__)

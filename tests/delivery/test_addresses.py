@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from jobd.engine.addresses import may_be_sent_to
+from jobd.delivery.addresses import may_be_sent_to
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "223.5.5.5", "2400:3200::1", "2606:4700:4700::1111", "::ffff:8.8.8.8"]
 PUBLIC_BY_TRANSLATION = ["64:ff9b::8.8.8.8", "2002:808:808::1"]

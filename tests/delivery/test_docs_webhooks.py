@@ -16,8 +16,8 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 from tornado.ioloop import IOLoop
 
-from jobd.engine import deliveries, signatures
-from jobd.engine.posting import Poster
+from jobd.delivery import sender, signatures
+from jobd.delivery.http_post import Poster
 from jobd.store.outbox import EVENTS
 from tests.services import free_port, wait_for_port
 
@@ -85,7 +85,7 @@ def test_the_page_names_what_there_is() -> None:
     assert [event for event in EVENTS.values() if f"`{event}`" not in TEXT] == []
     made = signatures.headers(ID, "job:fail", datetime.now(UTC), 0, BODY, "x")
     assert [name for name in made if f"{name}: " not in TEXT] == []
-    assert deliveries.RETRIES == (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
+    assert sender.RETRIES == (5, 60, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
     words = "5\nseconds, 1 minute, 5 minutes, 30 minutes, 2 hours, 5 hours and 10 hours"
     assert words in TEXT
-    assert (deliveries.PER_HOOK, deliveries.PER_NAMESPACE) == (4, 16)
+    assert (sender.PER_HOOK, sender.PER_NAMESPACE) == (4, 16)

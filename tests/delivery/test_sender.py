@@ -17,17 +17,17 @@ from tornado.ioloop import IOLoop
 
 from jobd.config import Settings
 from jobd.config.settings import Webhooks
-from jobd.engine import deliveries
-from jobd.engine.deliveries import RETRIES, Deliveries, again, judged
-from jobd.engine.posting import Answer
+from jobd.delivery import sender
+from jobd.delivery.http_post import Answer
+from jobd.delivery.sender import RETRIES, Deliveries, again, judged
 from jobd.keyring import Keyring
 from jobd.store import execs, secrets, webhooks
 from jobd.store.db.database import Database
 from jobd.store.db.tables import DeliveryAttempt, Hook, Secret
 from jobd.store.people import accounts
 from jobd.store.people.accounts import Caller
+from tests.delivery.receivers import PATIENCE, Receiver, answer, receiver, silence
 from tests.engine.conftest import make_settings
-from tests.engine.receivers import PATIENCE, Receiver, answer, receiver, silence
 from tests.store.rows import make_exec, make_hook, make_job, outbox_rows
 
 SECRET = "whsec_" + "c2VjcmV0IG9mIGEgdGVzdA=="
@@ -66,7 +66,7 @@ def keyring(database: Database, settings: Settings) -> Keyring:
 @pytest.fixture
 def start(database: Database, settings: Settings, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Begins to deliver, with retries that come at once."""
-    monkeypatch.setattr(deliveries, "RETRIES", (0.01,) * len(RETRIES))
+    monkeypatch.setattr(sender, "RETRIES", (0.01,) * len(RETRIES))
     started: list[Deliveries] = []
 
     async def begin(daemon: str = "one") -> Deliveries:
@@ -216,9 +216,9 @@ async def test_a_receiver_that_is_silent_delays_nobody_else(database: Database, 
         cancel_one(database, other, well, count=10)
         delivering = await start()
         await well.received(20)
-        assert well.most_connections <= 2 * deliveries.PER_HOOK
-        await dead.received(3 * deliveries.PER_HOOK)
-        assert dead.most_connections == 3 * deliveries.PER_HOOK
+        assert well.most_connections <= 2 * sender.PER_HOOK
+        await dead.received(3 * sender.PER_HOOK)
+        assert dead.most_connections == 3 * sender.PER_HOOK
         await delivering.stop(0)
 
 
@@ -334,9 +334,9 @@ async def test_a_refused_address_fails_at_once_and_is_not_told_to_whoever_made_t
     job = make_job(database, caller)
     make_hook(database, caller, job.id, "job:cancel", url="https://10.1.2.3/x")
     database.write_sync(execs.stop, caller, job.id, make_exec(database, caller, job).id)
-    sender = Deliveries(database, settings, "one")
-    await sender.start()
+    deliveries = Deliveries(database, settings, "one")
+    await deliveries.start()
     ((status, (attempt,)),) = await settled(database)
-    await sender.stop(0)
+    await deliveries.stop(0)
     assert (status, attempt.error) == ("failed", "10.1.2.3 may not be sent to")
     assert "no public address, and [webhooks] allow_networks lacks it" in caplog.text

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from jobd.engine.posting import MOST_KEPT, Answer, Poster
+from jobd.delivery.http_post import MOST_KEPT, Answer, Poster
 from jobd.errors import DeliveryFailed, DeliveryRefused
 from tests.certificates import make_certificate
-from tests.engine.receivers import Talk, answer, receiver, silence
+from tests.delivery.receivers import Talk, answer, receiver, silence
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 

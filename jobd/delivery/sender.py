@@ -13,8 +13,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from jobd.config import Settings
-from jobd.engine import mailing, signatures
-from jobd.engine.posting import Answer, Poster
+from jobd.delivery import mail, signatures
+from jobd.delivery.http_post import Answer, Poster
 from jobd.errors import DeliveryFailed, DeliveryRefused, ServiceUnavailable
 from jobd.keyring import Keyring
 from jobd.store import outbox, secrets
@@ -187,7 +187,7 @@ class Deliveries:
     async def _send_mail(self, row: Delivery) -> str | None:
         """Who was refused, if the others were not. Raises DeliveryFailed."""
         frames = await self._database.read(outbox.log_of, row.exec_id)
-        return await asyncio.get_running_loop().run_in_executor(self._mails, mailing.send, row, frames, self._mail)
+        return await asyncio.get_running_loop().run_in_executor(self._mails, mail.send, row, frames, self._mail)
 
     def _count(self, row: Delivery, verdict: Verdict, took: float) -> None:
         channel = "mail" if row.hook_id == MAIL else "webhook"
