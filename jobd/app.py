@@ -23,7 +23,7 @@ from jobd.api.routes import application
 from jobd.api.server import Server
 from jobd.config import Settings
 from jobd.delivery.sender import Deliveries
-from jobd.engine.daemon import Engine
+from jobd.engine.engine import Engine
 from jobd.engine.leases import FileLock, Lease, daemon_id
 from jobd.errors import ConfigError
 from jobd.keyring import Keyring

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from jobd import systemd
-from jobd.engine.daemon import Engine
+from jobd.engine.engine import Engine
 from jobd.errors import ServiceUnavailable
 from jobd.periodic import Periodic
 from jobd.store import daemons

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from jobd import systemd
-from jobd.engine.daemon import STOP_PATIENCE
+from jobd.engine.engine import STOP_PATIENCE
 from jobd.engine.regions import CLOSE_TIMEOUT
 from tests.cli.conftest import PROGRAM, install
 from tests.services import ROOT, free_port, fresh_postgres, without_connections

@@ -11,13 +11,13 @@ from typing import Any
 
 from jobd.config import Settings
 from jobd.engine import outcome, recordings, specs
-from jobd.engine.ending import Endings
+from jobd.engine.endings import Endings
 from jobd.engine.leases import Lease
 from jobd.engine.live import LiveExec, LiveExecs
-from jobd.engine.observers import Observers
+from jobd.engine.plugin_events import Observers
 from jobd.engine.pulls import Pulls
 from jobd.engine.regions import CALL_THREADS, ServedRegion
-from jobd.engine.secrets import Given, Secrets
+from jobd.engine.run_secrets import Given, Secrets
 from jobd.errors import (
     ExecutorError,
     HandleGone,

@@ -19,7 +19,7 @@ import docker
 
 from jobd import config, plugins
 from jobd.config import Settings
-from jobd.engine.daemon import Engine
+from jobd.engine.engine import Engine
 from jobd.engine.leases import Lease
 from jobd.store import daemons
 from jobd.store.db.database import Database

@@ -10,8 +10,8 @@ import pytest
 
 from jobd import config, hookspecs
 from jobd.config import RegionSettings, Settings
-from jobd.engine import daemon as engine_daemon
-from jobd.engine.daemon import Engine
+from jobd.engine import engine as engine_daemon
+from jobd.engine.engine import Engine
 from jobd.engine.leases import Lease
 from jobd.executor import Executor, Options, Region
 from jobd.store import daemons, execs, jobs

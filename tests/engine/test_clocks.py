@@ -8,9 +8,9 @@ import pytest
 
 from jobd.engine import clocks
 from jobd.engine.clocks import Clocks
-from jobd.engine.daemon import Engine
+from jobd.engine.engine import Engine
 from jobd.engine.leases import Lease
-from jobd.engine.retirement import Retirement
+from jobd.engine.retention import Retirement
 from jobd.store import daemons
 from jobd.store.daemons import Seen
 from jobd.store.db import clock

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobd.engine.daemon import Engine
+from jobd.engine.engine import Engine
 from jobd.errors import RegionUnavailable, StartFailed
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec

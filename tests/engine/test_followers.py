@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jobd import loop_turns
-from jobd.engine import followers
-from jobd.engine.daemon import Engine
+from jobd.engine.engine import Engine
+from jobd.engine.following import followers
 from jobd.errors import ServiceUnavailable, TooManyRequests
 from jobd.executor import Handle, LogStream, Region
 from jobd.output.run_log import as_text

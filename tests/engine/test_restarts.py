@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from jobd.engine import specs
-from jobd.engine.daemon import Engine
+from jobd.engine.engine import Engine
 from jobd.errors import HandleGone
 from jobd.executor import Handle, State
 from jobd.store import daemons, execs

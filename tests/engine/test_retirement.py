@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from jobd.engine import retirement
-from jobd.engine.retirement import Retirement
+from jobd.engine import retention
+from jobd.engine.retention import Retirement
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
 from jobd.store.queue import transitions
@@ -38,7 +38,7 @@ async def test_a_job_that_ran_again_keeps_no_more_than_it_may(bench: Bench) -> N
 
 async def test_a_changed_number_reaches_jobs_that_do_not_run(bench: Bench, monkeypatch: Any) -> None:
     made = Retirement(bench.database, bench.settings(), lambda: True)
-    monkeypatch.setattr(retirement, "CLOCKS_APART", retirement.CLOCKS_APART * 0)
+    monkeypatch.setattr(retention, "CLOCKS_APART", retention.CLOCKS_APART * 0)
     job = bench.job(execs_kept=5)
     await ended(bench, job, 5)
     await made.retire()

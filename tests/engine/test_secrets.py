@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from jobd.engine.daemon import Engine
+from jobd.engine.engine import Engine
 from jobd.engine.recordings import read_log
 from jobd.errors import ExecutorError, StartFailed
 from jobd.executor import Handle, RunSpec

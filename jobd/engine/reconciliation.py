@@ -11,10 +11,10 @@ from datetime import timedelta
 from jobd.config import Settings
 from jobd.engine import outcome, recordings
 from jobd.engine.clocks import Clocks
-from jobd.engine.ending import Endings
+from jobd.engine.endings import Endings
 from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.regions import ServedRegion
-from jobd.engine.secrets import Secrets
+from jobd.engine.run_secrets import Secrets
 from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
 from jobd.store.db.database import Database

@@ -12,9 +12,9 @@ from typing import Any
 from jobd.config import Settings
 from jobd.engine import outcome, recordings
 from jobd.engine.live import LiveExec, LiveExecs
-from jobd.engine.observers import Observers
+from jobd.engine.plugin_events import Observers
 from jobd.engine.regions import ServedRegion
-from jobd.engine.secrets import Secrets
+from jobd.engine.run_secrets import Secrets
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
 from jobd.output.run_log import Kept

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from jobd import daemon_log
-from jobd.engine import joining
-from jobd.engine.listening import Listening
-from jobd.engine.reading import Reader
+from jobd.engine.following import joining
+from jobd.engine.following.listening import Listening
+from jobd.engine.following.reader import Reader
 from jobd.engine.regions import ServedRegion
-from jobd.engine.secrets import Secrets
+from jobd.engine.run_secrets import Secrets
 from jobd.errors import ExecutorError, ServiceUnavailable, TooManyRequests
 from jobd.executor import Handle, LogChunk
 from jobd.loop_turns import Turns

@@ -13,18 +13,18 @@ import pluggy
 from jobd import daemon_log
 from jobd.config import Settings
 from jobd.engine import host_paths, recordings
-from jobd.engine.adoption import Adoption
 from jobd.engine.clocks import Clocks
 from jobd.engine.dispatcher import Dispatcher
-from jobd.engine.ending import Endings
-from jobd.engine.followers import Follower, Followers
+from jobd.engine.endings import Endings
+from jobd.engine.following.followers import Follower, Followers
 from jobd.engine.leases import BEATS, Lease
 from jobd.engine.live import LiveExecs
-from jobd.engine.observers import Observers
+from jobd.engine.plugin_events import Observers
+from jobd.engine.reconciliation import Adoption
 from jobd.engine.regions import PROBE_DELAYS, ServedRegion
-from jobd.engine.retirement import Retirement
+from jobd.engine.retention import Retirement
+from jobd.engine.run_secrets import Secrets
 from jobd.engine.scheduler import Scheduler
-from jobd.engine.secrets import Secrets
 from jobd.engine.sweep import Sweep
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Executor, Handle

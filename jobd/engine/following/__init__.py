@@ -1,0 +1,1 @@
+"""Following the output of runs: however many follow one, the executor is read once."""
