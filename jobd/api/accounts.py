@@ -6,7 +6,8 @@ from urllib.parse import parse_qsl
 
 from jobd.api.base import JSON, Handler
 from jobd.api.body import unfit
-from jobd.api.schemas import Credentials, ProfileChange, read_body
+from jobd.api.requests import read_body
+from jobd.api.schemas import Credentials, ProfileChange
 from jobd.errors import BadRequest, InvalidArgs, StateConflict, Unauthorized
 from jobd.store.callers import Caller
 from jobd.store.people import accounts

@@ -17,10 +17,9 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from jobd import daemon_log
 from jobd.api import answers, body, callers, compression, cors, json_text
 from jobd.api.faults import shown
-from jobd.api.fields import LARGEST_ID
+from jobd.api.permissions import LOCAL, PUBLIC, Rules, Who, check, rule
 from jobd.api.proxies import see_through
-from jobd.api.rules import LOCAL, PUBLIC, Rules, Who, check, rule
-from jobd.api.schemas import Body, Nothing, Query, read_body, read_query
+from jobd.api.requests import Body, Nothing, Query, read_body, read_query
 from jobd.api.services import Engine, Services
 from jobd.errors import (
     BadRequest,
@@ -33,6 +32,7 @@ from jobd.errors import (
 )
 from jobd.store.callers import Caller
 from jobd.store.db.deadlines import Departure, departure
+from jobd.store.db.tables import MAX_ID
 from jobd.store.namespaces import USERNAME
 
 __all__ = ["Engine", "Handler", "NoSuchPath", "Services"]
@@ -221,7 +221,7 @@ class Handler(RequestHandler):
 
     def number(self, text: str) -> int:
         """An id from the URL. Raises NotFound for what no row can have as its id."""
-        if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or int(text) > LARGEST_ID:
+        if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or int(text) > MAX_ID:
             raise NotFound("there is nothing at this address")
         return int(text)
 

@@ -8,7 +8,8 @@ from typing import Any
 from jobd.api import job_values, lists, render
 from jobd.api.base import Handler
 from jobd.api.lists import Listed
-from jobd.api.schemas import ExecQuery, PageQuery, StopQuery
+from jobd.api.requests import PageQuery
+from jobd.api.schemas import ExecQuery, StopQuery
 from jobd.errors import BadRequest
 from jobd.store import deletion, execs, jobs
 from jobd.store.db.tables import Exec, Job

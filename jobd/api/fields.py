@@ -40,7 +40,6 @@ URL_LENGTH = 2048
 SECRET_LENGTH = 255
 LONGEST_TIMEOUT = 3650 * 86400
 """Seconds."""
-LARGEST_ID = 2**63 - 1
 KERNEL_FOLDERS = ("proc", "sys", "dev")
 """Of a container's root: what the kernel and the runtime put there, and programs trust."""
 

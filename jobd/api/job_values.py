@@ -9,7 +9,8 @@ from pydantic import SecretStr
 from jobd import schedule
 from jobd.api import fields, json_text
 from jobd.api.faults import Faults, check, few, shown, suggestion
-from jobd.api.schemas import READ_ONLY, Body, ExecCreate, JobCreate, JobFields
+from jobd.api.requests import Body
+from jobd.api.schemas import READ_ONLY, ExecCreate, JobCreate, JobFields
 from jobd.config import Settings
 from jobd.errors import InvalidArgs, ScheduleError
 from jobd.store import secrets

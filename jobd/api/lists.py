@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from jobd.api import cursors, json_text
 from jobd.api.base import Handler
 from jobd.api.render import Shape
-from jobd.api.schemas import PageQuery
+from jobd.api.requests import PageQuery
 from jobd.errors import InvalidArgs
 from jobd.store.db.pages import Page, PageRequest
 

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 
-from jobd.api import render
 from jobd.errors import BadRequest
 from jobd.executor import Stream
 from jobd.output import run_log
 from jobd.output.run_log import Entry, Line, Piece
+from jobd.store.exec_json import instant
 from jobd.threads import Threads, gently
 
 _ID = re.compile(r"(\d{1,18})(?::((?:[0-9a-f]{2}){0,3}):((?:[0-9a-f]{2}){0,3}))?", re.ASCII)
@@ -207,7 +207,7 @@ class Events:
         return b"".join(self._decoded(time, name, b"", True) for name in self._pending)
 
     def _log(self, time: datetime, stream: str, message: str, more: dict[str, Any] | None = None) -> bytes:
-        return self._event("log", {"time": render.instant(time), "stream": stream, "message": message, **(more or {})})
+        return self._event("log", {"time": instant(time), "stream": stream, "message": message, **(more or {})})
 
     def _event(self, name: str, shape: dict[str, Any]) -> bytes:
         id = str(self.offset)
@@ -219,4 +219,4 @@ class Events:
 
 def stamped(line: Line) -> bytes:
     """A line with its time in front."""
-    return f"{render.instant(line.time)} ".encode() + line.data
+    return f"{instant(line.time)} ".encode() + line.data

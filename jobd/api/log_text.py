@@ -3,11 +3,11 @@
 import json
 import re
 
-from jobd.api import render
 from jobd.api.log_stream import Form, stamped
 from jobd.api.schemas import LogQuery
 from jobd.output import run_log
 from jobd.output.run_log import Line
+from jobd.store.exec_json import instant
 from jobd.threads import gently
 
 
@@ -46,5 +46,5 @@ def byte_range(header: str, size: int) -> range | None:
 
 
 def _as_json(line: Line) -> bytes:
-    shape = {"time": render.instant(line.time), "stream": line.stream, "message": line.data.decode(errors="replace")}
+    shape = {"time": instant(line.time), "stream": line.stream, "message": line.data.decode(errors="replace")}
     return json.dumps(shape, ensure_ascii=False, separators=(",", ":")).encode()

@@ -10,7 +10,7 @@ from jobd.api import answers, compression, log_text
 from jobd.api.base import JSON, Handler, Services
 from jobd.api.log_readers import RenderedLog
 from jobd.api.log_stream import Events, Form, Text, encoded
-from jobd.api.rules import Rules
+from jobd.api.permissions import Rules
 from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
 from jobd.output import run_log

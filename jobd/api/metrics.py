@@ -7,7 +7,7 @@ import time
 from prometheus_client.exposition import choose_encoder
 
 from jobd.api.base import Handler
-from jobd.api.rules import Rules
+from jobd.api.permissions import Rules
 from jobd.api.services import Services
 from jobd.errors import ServiceUnavailable
 from jobd.store import census

@@ -4,7 +4,8 @@ from functools import partial
 
 from jobd.api import lists, render
 from jobd.api.base import Handler
-from jobd.api.schemas import MemberChange, MemberCreate, OrganizationCreate, PageQuery
+from jobd.api.requests import PageQuery
+from jobd.api.schemas import MemberChange, MemberCreate, OrganizationCreate
 from jobd.store.people import organizations
 
 

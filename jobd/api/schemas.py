@@ -1,25 +1,15 @@
 """What requests may say, as pydantic models: bodies by strict JSON types, queries from text."""
 
-import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from jobd.api import body, fields
-from jobd.api.faults import check
-from jobd.errors import InvalidArgs
-
-Q = TypeVar("Q", bound="Query")
-B = TypeVar("B", bound="Body")
+from jobd.api import fields
+from jobd.api.requests import Body, Digits, Flag, Instant, PageQuery, Query
+from jobd.store.db.tables import MAX_ID
 
 READ_ONLY = frozenset(["id", "created_by", "created_at", "updated_at", "next_fire_at", "last_exec", "schedule_error"])
 """Fields of a job that a request may carry and that change nothing, so that what GET gave can be sent back."""
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def _with_read_only(schema: dict[str, Any]) -> None:
@@ -144,42 +134,9 @@ class HookChange(HookFields):
     """Never changes."""
 
 
-class Nothing(Body):
-    """The body of a call that takes none."""
-
-
 class Credentials(Body):
     username: str
     password: str
-
-
-def _digits(text: Any) -> Any:
-    if isinstance(text, str):
-        if not re.fullmatch(r"[0-9]{1,19}", text):
-            raise ValueError("must be a whole number")
-        return int(text)
-    return text
-
-
-def _flag(text: Any) -> Any:
-    if isinstance(text, str):
-        if text not in ("true", "false", "1", "0"):
-            raise ValueError("must be true or false")
-        return text in ("true", "1")
-    return text
-
-
-def _instant(text: Any) -> Any:
-    if not isinstance(text, str):
-        raise ValueError("must be a time as a string, as in 2015-12-28T14:31:07Z")
-    try:
-        # An unescaped + of an offset arrives as a blank.
-        instant = datetime.fromisoformat(text.replace(" ", "+"))
-        if instant.tzinfo is None:
-            raise ValueError
-        return instant.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("must be a time with an offset, as in 2015-12-28T14:31:07Z") from None
 
 
 def _label(text: Any) -> Any:
@@ -191,12 +148,6 @@ def _label(text: Any) -> Any:
     return name, value
 
 
-Digits = BeforeValidator(_digits)
-"""Behind the bounds in an annotation, so that those are the number's and a schema shows them."""
-Flag = Annotated[
-    bool, BeforeValidator(_flag), WithJsonSchema({"type": "string", "enum": ["true", "false", "1", "0"]}, "validation")
-]
-Instant = Annotated[datetime, BeforeValidator(_instant)]
 Label = Annotated[
     tuple[str, str], BeforeValidator(_label), WithJsonSchema({"type": "string", "pattern": "^[^=]+="}, "validation")
 ]
@@ -264,23 +215,6 @@ class MemberCreate(MemberChange):
     username: fields.Namespace
 
 
-class Query(BaseModel):
-    """A query string; every parameter once, except those that are tuples here."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class PageQuery(Query):
-    page: Annotated[int, Field(ge=1, le=10**9), Digits] = 1
-    """Which page, counted from 1."""
-    page_size: Annotated[int, Field(ge=1, le=100), Digits] = 20
-    """How many there are on a page."""
-    count: Literal["exact", "bounded", "none"] | None = None
-    """`bounded` counts no further than 10,000, `none` not at all: `next` then goes on behind the last entry."""
-    after: Annotated[str, Field(max_length=512)] | None = None
-    """Go on behind what a `next` of this list says, or from the beginning if it is empty; not together with `page`."""
-
-
 class JobQuery(PageQuery):
     namespace: str | None = None
     """Those of this namespace alone."""
@@ -297,7 +231,7 @@ class JobQuery(PageQuery):
 class ExecQuery(PageQuery):
     namespace: str | None = None
     """Those of this namespace alone."""
-    job: Annotated[int, Field(ge=1, le=fields.LARGEST_ID), Digits] | None = None
+    job: Annotated[int, Field(ge=1, le=MAX_ID), Digits] | None = None
     """Those of the job with this id."""
     status: fields.ExecStatus | None = None
     """Those with this status."""
@@ -351,35 +285,3 @@ class LogQuery(Query):
     """Each line of text begins with its time."""
     follow: Flag = False
     """The answer goes on until the exec has ended."""
-
-
-def read_body(model: type[B], values: Mapping[str, Any]) -> B:
-    """Raises InvalidArgs with every fault."""
-    parsed, faults = check(model, values)
-    if parsed is None:
-        raise InvalidArgs("invalid request", faults)
-    return parsed
-
-
-def read_query(model: type[Q], arguments: Mapping[str, Sequence[bytes]]) -> Q:
-    """Raises InvalidArgs with every fault: unknown parameters, doubled ones, wrong values."""
-    values: dict[str, Any] = {}
-    faults: dict[str, list[str]] = {}
-    for name, given in arguments.items():
-        try:
-            texts = [value.decode() for value in given]
-        except UnicodeDecodeError:
-            faults[name] = ["must be UTF-8"]
-            continue
-        unfit = next(filter(None, map(body.unfit, [name, *texts])), None)
-        many = name in model.model_fields and str(model.model_fields[name].annotation).startswith("tuple")
-        if unfit:
-            faults[ascii(name)[1:-1]] = [unfit]
-        elif len(texts) > 1 and not many:
-            faults[name] = ["must be given once"]
-        else:
-            values[name] = tuple(texts) if many else texts[0]
-    parsed, more = check(model, values)
-    if parsed is None or faults:
-        raise InvalidArgs("invalid query", {**more, **faults})
-    return parsed

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from jobd.api import fields
+from jobd.store.db.tables import MAX_ID
 
-Id = Annotated[int, Field(ge=1, le=fields.LARGEST_ID)]
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 Count = Annotated[int, Field(ge=0)]
 HiddenVariables = TypeAliasType("HiddenVariables", dict[str, Literal["******"]])

@@ -9,7 +9,7 @@ from jobd.api import compression
 from jobd.api.base import JSON, Handler, Services
 from jobd.api.openapi import document, page
 from jobd.api.openapi.document import Table
-from jobd.api.rules import Rules
+from jobd.api.permissions import Rules
 
 
 class Specification:

@@ -2,7 +2,8 @@
 
 from jobd.api import lists, render
 from jobd.api.base import Handler
-from jobd.api.schemas import PageQuery, UserChange, UserCreate
+from jobd.api.requests import PageQuery
+from jobd.api.schemas import UserChange, UserCreate
 from jobd.store.people import accounts, users
 from jobd.store.people.accounts import PasswordHash
 

@@ -7,13 +7,14 @@ from jobd.api import fields, lists, render
 from jobd.api.base import Handler
 from jobd.api.faults import check
 from jobd.api.lists import Listed
-from jobd.api.schemas import HOOK_READ_ONLY, HookChange, HookCreate, HookQuery, PageQuery, read_body
+from jobd.api.requests import PageQuery, read_body
+from jobd.api.schemas import HOOK_READ_ONLY, HookChange, HookCreate, HookQuery
 from jobd.errors import InvalidArgs
 from jobd.output.masking import MASK
 from jobd.store import webhooks
 from jobd.store.callers import Caller
 from jobd.store.db.pages import PageRequest
-from jobd.store.db.tables import Hook
+from jobd.store.db.tables import MAX_ID, Hook
 
 
 class Hooks(Handler):
@@ -78,7 +79,7 @@ class Redeliver(Handler):
 def subject_of(subject_type: str, subject: str) -> int | str:
     """A job's number or a namespace's name. Raises InvalidArgs."""
     if subject_type == "job":
-        if subject.isascii() and subject.isdigit() and len(subject) <= 19 and int(subject) <= fields.LARGEST_ID:
+        if subject.isascii() and subject.isdigit() and len(subject) <= 19 and int(subject) <= MAX_ID:
             return int(subject)
         raise InvalidArgs("invalid request", {"subject": ["must be a job's id"]})
     if not fields.is_namespace(subject):

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from jobd.api import routes, rules
-from jobd.api.rules import RULES, Who
+from jobd.api.permissions import Who
+from jobd.api.rules import RULES
 from jobd.store import execs, jobs, webhooks
 from jobd.store.callers import JOBD, Caller
 from jobd.store.db.clock import now

@@ -13,8 +13,10 @@ from jobd.api.base import Handler
 from jobd.api.openapi import accounts, execs, jobs, system, webhooks
 from jobd.api.openapi.calls import JSON, Answer, Call, Calls, Content
 from jobd.api.openapi.refusals import HEADERS, OF_EVERY_CALL, REFUSALS
-from jobd.api.rules import LOCAL, PUBLIC, RULES, Who
-from jobd.api.schemas import JobFields, Query
+from jobd.api.permissions import LOCAL, PUBLIC, Who
+from jobd.api.requests import Query
+from jobd.api.rules import RULES
+from jobd.api.schemas import JobFields
 
 CALLS: Calls = {**jobs.CALLS, **execs.CALLS, **webhooks.CALLS, **accounts.CALLS, **system.CALLS}
 """By method and address, in the order of the page."""

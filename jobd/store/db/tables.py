@@ -19,6 +19,8 @@ from peewee import (
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_ID = 2**63 - 1
+"""Of a row: what a BIGINT holds."""
 
 
 class InstantField(BigIntegerField):
