@@ -17,10 +17,7 @@ import pluggy
 from tornado.netutil import bind_sockets
 
 from jobd import daemon_log, data_dir, descriptors, plugins
-from jobd.api.base import Services
-from jobd.api.connections import IDLE_TIMEOUT, Connections
 from jobd.api.routes import application
-from jobd.api.server import Server
 from jobd.config import Settings
 from jobd.delivery.sender import Deliveries
 from jobd.engine.engine import Engine
@@ -32,6 +29,9 @@ from jobd.store import daemons, secrets
 from jobd.store.db.database import Database
 from jobd.store.people import accounts
 from jobd.watchdog import Watchdog
+from jobd.web.connections import IDLE_TIMEOUT, Connections
+from jobd.web.handler import Services
+from jobd.web.server import Server
 
 log = logging.getLogger(__name__)
 

@@ -34,6 +34,7 @@ LAYERS = [
     {"jobd.store"},
     {"jobd.delivery"},
     {"jobd.engine"},
+    {"jobd.web"},
     {"jobd.api", "jobd.console"},
     {"jobd.app", "jobd.watchdog"},
     {"jobd.cli", "jobd.__main__"},

@@ -4,13 +4,13 @@ from collections import Counter
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
-from jobd.api.base import JSON, Handler
-from jobd.api.body import unfit
-from jobd.api.requests import read_body
 from jobd.api.schemas import Credentials, ProfileChange
 from jobd.errors import BadRequest, InvalidArgs, StateConflict, Unauthorized
 from jobd.store.callers import Caller
 from jobd.store.people import accounts
+from jobd.web.handler import JSON, Handler
+from jobd.web.json_body import unfit
+from jobd.web.requests import read_body
 
 FORM = "application/x-www-form-urlencoded"
 

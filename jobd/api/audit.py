@@ -1,10 +1,10 @@
 """/v1/audit"""
 
 from jobd.api import lists, render
-from jobd.api.base import Handler
 from jobd.api.schemas import AuditQuery
 from jobd.store import audit
 from jobd.store.audit import AuditFilter
+from jobd.web.handler import Handler
 
 
 class AuditRecords(Handler):

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jobd.api import job_values, lists, render
-from jobd.api.base import Handler
 from jobd.api.lists import Listed
-from jobd.api.requests import PageQuery
 from jobd.api.schemas import ExecQuery, StopQuery
 from jobd.errors import BadRequest
 from jobd.store import deletion, execs, jobs
@@ -16,6 +14,8 @@ from jobd.store.db.tables import Exec, Job
 from jobd.store.execs import ExecFilter
 from jobd.store.queue import waiting_reasons
 from jobd.store.queue.waiting_reasons import Served
+from jobd.web.handler import Handler
+from jobd.web.requests import PageQuery
 
 log = logging.getLogger(__name__)
 

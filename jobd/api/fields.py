@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from typing_extensions import TypeAliasType
 
-from jobd.api.faults import few, shown
 from jobd.config.settings import is_mail_address
 from jobd.store.namespaces import USERNAME
 from jobd.store.outbox import EVENTS
 from jobd.store.queue.transitions import MAY_BE_RETRIED
 from jobd.store.webhooks import secret_bytes
+from jobd.web.validation import few, shown
 
 COMMAND_LENGTH = 32 * 2**10
 """Bytes."""

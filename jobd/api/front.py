@@ -1,6 +1,6 @@
 """`/`, where a browser arrives first."""
 
-from jobd.api.base import NoSuchPath
+from jobd.web.handler import NoSuchPath
 
 
 class Front(NoSuchPath):

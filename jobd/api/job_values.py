@@ -7,14 +7,15 @@ from typing import Any
 from pydantic import SecretStr
 
 from jobd import schedule
-from jobd.api import fields, json_text
-from jobd.api.faults import Faults, check, few, shown, suggestion
-from jobd.api.requests import Body
+from jobd.api import fields
 from jobd.api.schemas import READ_ONLY, ExecCreate, JobCreate, JobFields
 from jobd.config import Settings
 from jobd.errors import InvalidArgs, ScheduleError
 from jobd.store import secrets
 from jobd.store.db.tables import Job
+from jobd.web import json_text
+from jobd.web.requests import Body
+from jobd.web.validation import Faults, check, few, shown, suggestion
 
 MAX_JOB = 256 * 2**10
 """Bytes of all that a user says of a job, as JSON: a default page of such jobs stays below a page's bytes."""

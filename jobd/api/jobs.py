@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobd.api import job_values, lists, render
-from jobd.api.base import Handler
 from jobd.api.lists import Listed
-from jobd.api.preconditions import require_match
 from jobd.api.schemas import JobFields, JobQuery
 from jobd.store import deletion, execs, jobs
 from jobd.store.callers import Caller
@@ -16,6 +14,8 @@ from jobd.store.db.pages import PageRequest
 from jobd.store.db.tables import Exec, Job
 from jobd.store.execs import last_of
 from jobd.store.jobs import JobFilter
+from jobd.web.handler import Handler
+from jobd.web.preconditions import require_match
 
 
 class _Jobs(Handler):

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlencode
 
-from jobd.api import cursors, json_text
-from jobd.api.base import Handler
 from jobd.api.render import Shape
-from jobd.api.requests import PageQuery
 from jobd.errors import InvalidArgs
 from jobd.store.db.pages import Page, PageRequest
+from jobd.web import cursors, json_text
+from jobd.web.handler import Handler
+from jobd.web.requests import PageQuery
 
 MAX_PAGE = 8 * 2**20
 """Bytes of a page's entries."""

@@ -3,12 +3,12 @@
 import json
 import re
 
-from jobd.api.log_stream import Form, stamped
 from jobd.api.schemas import LogQuery
 from jobd.output import run_log
 from jobd.output.run_log import Line
 from jobd.store.exec_json import instant
 from jobd.threads import gently
+from jobd.web.log_stream import Form, stamped
 
 
 def as_text(frames: bytes, wanted: LogQuery) -> bytes:

@@ -6,11 +6,7 @@ from typing import Any, cast
 
 from tornado.iostream import StreamClosedError
 
-from jobd.api import answers, compression, log_text
-from jobd.api.base import JSON, Handler, Services
-from jobd.api.log_readers import RenderedLog
-from jobd.api.log_stream import Events, Form, Text, encoded
-from jobd.api.permissions import Rules
+from jobd.api import log_text
 from jobd.api.schemas import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
 from jobd.output import run_log
@@ -18,6 +14,11 @@ from jobd.store import execs
 from jobd.store.db.deadlines import departure
 from jobd.store.db.tables import Exec
 from jobd.store.execs import LIVE
+from jobd.web import compression, error_responses
+from jobd.web.handler import JSON, Handler, Services
+from jobd.web.log_readers import RenderedLog
+from jobd.web.log_stream import Events, Form, Text, encoded
+from jobd.web.permissions import Rules
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
@@ -186,7 +187,7 @@ class Logs(Handler):
         elif not wanted:
             self.set_header("Content-Range", f"bytes */{len(text)}")
             error = RangeNotSatisfiable(f"the log has {len(text)} bytes now")
-            self.reply(answers.body(error), answers.status(error))
+            self.reply(error_responses.body(error), error_responses.status(error))
         else:
             self.set_status(206)
             self.set_header("Content-Range", f"bytes {wanted.start}-{wanted.stop - 1}/{len(text)}")

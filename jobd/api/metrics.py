@@ -6,12 +6,12 @@ import time
 
 from prometheus_client.exposition import choose_encoder
 
-from jobd.api.base import Handler
-from jobd.api.permissions import Rules
-from jobd.api.services import Services
 from jobd.errors import ServiceUnavailable
 from jobd.store import census
 from jobd.store.db.deadlines import departure
+from jobd.web.handler import Handler
+from jobd.web.permissions import Rules
+from jobd.web.services import Services
 
 log = logging.getLogger(__name__)
 

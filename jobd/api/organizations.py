@@ -3,10 +3,10 @@
 from functools import partial
 
 from jobd.api import lists, render
-from jobd.api.base import Handler
-from jobd.api.requests import PageQuery
 from jobd.api.schemas import MemberChange, MemberCreate, OrganizationCreate
 from jobd.store.people import organizations
+from jobd.web.handler import Handler
+from jobd.web.requests import PageQuery
 
 
 class Organizations(Handler):

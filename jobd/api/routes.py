@@ -6,7 +6,6 @@ from typing import Any
 from tornado.web import Application
 
 from jobd.api import (
-    access,
     accounts,
     audit,
     execs,
@@ -21,11 +20,12 @@ from jobd.api import (
     users,
     webhooks,
 )
-from jobd.api.base import Handler, NoSuchPath, Services
-from jobd.api.compression import Compression
 from jobd.api.front import Front
-from jobd.api.heads import BoundedApplication
 from jobd.api.rules import RULES
+from jobd.web import access_log
+from jobd.web.compression import Compression
+from jobd.web.handler import Handler, NoSuchPath, Services
+from jobd.web.request_heads import BoundedApplication
 
 JOB = "/v1/jobs/{id}"
 EXEC = f"{JOB}/execs/{{exec_id}}"
@@ -101,5 +101,5 @@ def application(services: Services) -> Application:
         transforms=[Compression],
         default_handler_class=NoSuchPath,
         default_handler_args={"services": services, "rules": {}},
-        log_function=access.observer(table, measured),
+        log_function=access_log.observer(table, measured),
     )

@@ -1,9 +1,9 @@
 """Who may call what: the one table. What stands in no line of it is refused.
 
-`jobd.api.permissions` says what each word of it means. docs/security.md shows this table; a test compares.
+`jobd.web.permissions` says what each word of it means. docs/security.md shows this table; a test compares.
 """
 
-from jobd.api.permissions import ADMIN, IS_ADMIN, LOCAL, OWN, PUBLIC, READER, SIGNED_IN, WRITER, Rules
+from jobd.web.permissions import ADMIN, IS_ADMIN, LOCAL, OWN, PUBLIC, READER, SIGNED_IN, WRITER, Rules
 
 RULES: dict[str, Rules] = {
     "/v1/generate-api-token": {"POST": PUBLIC},

@@ -6,12 +6,12 @@ from itertools import islice
 
 from jobd import schedule
 from jobd.api import render
-from jobd.api.base import Handler
 from jobd.api.render import Shape
 from jobd.api.schemas import Preview, SlotQuery
 from jobd.errors import InvalidArgs, ScheduleError
 from jobd.schedule import Schedule, Slot
 from jobd.store import jobs
+from jobd.web.handler import Handler
 
 MINUTE = timedelta(minutes=1)
 MAX_CRON_SPAN = timedelta(days=500_000)

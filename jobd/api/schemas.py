@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from jobd.api import fields
-from jobd.api.requests import Body, Digits, Flag, Instant, PageQuery, Query
 from jobd.store.db.tables import MAX_ID
+from jobd.web.requests import Body, Digits, Flag, Instant, PageQuery, Query
 
 READ_ONLY = frozenset(["id", "created_by", "created_at", "updated_at", "next_fire_at", "last_exec", "schedule_error"])
 """Fields of a job that a request may carry and that change nothing, so that what GET gave can be sent back."""

@@ -5,11 +5,11 @@ import hashlib
 import json
 from functools import cached_property
 
-from jobd.api import compression
-from jobd.api.base import JSON, Handler, Services
 from jobd.api.openapi import document, page
 from jobd.api.openapi.document import Table
-from jobd.api.permissions import Rules
+from jobd.web import compression
+from jobd.web.handler import JSON, Handler, Services
+from jobd.web.permissions import Rules
 
 
 class Specification:

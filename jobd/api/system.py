@@ -2,9 +2,9 @@
 
 from jobd import __version__
 from jobd.api import render
-from jobd.api.base import Handler
 from jobd.api.render import Shape
 from jobd.schedule import zone_rules
+from jobd.web.handler import Handler
 
 
 class Regions(Handler):

@@ -1,11 +1,11 @@
 """/v1/tokens"""
 
 from jobd.api import lists, render
-from jobd.api.base import Handler
 from jobd.api.schemas import TokenCreate, TokenQuery
 from jobd.errors import NotFound
 from jobd.store.people import accounts, tokens
 from jobd.store.people.tokens import Owned
+from jobd.web.handler import Handler
 
 
 class Tokens(Handler):

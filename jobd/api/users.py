@@ -1,11 +1,11 @@
 """/v1/users"""
 
 from jobd.api import lists, render
-from jobd.api.base import Handler
-from jobd.api.requests import PageQuery
 from jobd.api.schemas import UserChange, UserCreate
 from jobd.store.people import accounts, users
 from jobd.store.people.accounts import PasswordHash
+from jobd.web.handler import Handler
+from jobd.web.requests import PageQuery
 
 
 class _Users(Handler):

@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobd.api import fields, lists, render
-from jobd.api.base import Handler
-from jobd.api.faults import check
 from jobd.api.lists import Listed
-from jobd.api.requests import PageQuery, read_body
 from jobd.api.schemas import HOOK_READ_ONLY, HookChange, HookCreate, HookQuery
 from jobd.errors import InvalidArgs
 from jobd.output.masking import MASK
@@ -15,6 +12,9 @@ from jobd.store import webhooks
 from jobd.store.callers import Caller
 from jobd.store.db.pages import PageRequest
 from jobd.store.db.tables import MAX_ID, Hook
+from jobd.web.handler import Handler
+from jobd.web.requests import PageQuery, read_body
+from jobd.web.validation import check
 
 
 class Hooks(Handler):

@@ -13,11 +13,11 @@ from tornado.httputil import HTTPHeaders
 from tornado.testing import bind_unused_port
 
 from jobd.api.routes import application
-from jobd.api.server import Server
-from jobd.api.services import Services
 from jobd.config import MountSettings, RegionSettings, Settings, Size, settings
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
+from jobd.web.server import Server
+from jobd.web.services import Services
 
 JOB = {"name": "test", "docker_image_repo": "index.example.com/team/app"}
 

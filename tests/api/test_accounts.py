@@ -6,13 +6,13 @@ import pluggy
 import pytest
 
 from jobd import __version__, hookspecs
-from jobd.api.sign_ins import MOST_FAILURES, MOST_FOR_USERNAME, MOST_FROM_ADDRESS, WINDOW, Failures
 from jobd.errors import TooManyRequests
 from jobd.hookspecs import AuthRequest, hookimpl
 from jobd.schedule import zone_rules
 from jobd.store.db import database as database_module
 from jobd.store.db.database import Database
 from jobd.store.people import accounts
+from jobd.web.sign_ins import MOST_FAILURES, MOST_FOR_USERNAME, MOST_FROM_ADDRESS, WINDOW, Failures
 from tests.api.conftest import USER
 from tests.api.server import Answer, Api
 
@@ -68,7 +68,7 @@ async def test_a_wrong_password_and_an_unknown_user_are_told_alike(api: Api, use
 async def test_after_too_many_wrong_passwords_not_even_the_right_one_is_tried(
     api: Api, user: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobd.api.sign_ins.MOST_FAILURES", 2)
+    monkeypatch.setattr("jobd.web.sign_ins.MOST_FAILURES", 2)
     for _ in range(2):
         assert (await sign_in(api, "wrong")).status == 401
     answer = await sign_in(api)
@@ -114,7 +114,7 @@ def test_a_right_password_counts_against_nobody() -> None:
 
 
 def test_what_is_remembered_of_guesses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobd.api.sign_ins.MOST_REMEMBERED", 5)
+    monkeypatch.setattr("jobd.web.sign_ins.MOST_REMEMBERED", 5)
     failures = Failures()
     for number in range(20):
         failures.add("::1", f"u{number}" * 1000, number)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobd.api import body
+from jobd.web import json_body
 from tests.api.server import JOB, Api
 
 pytestmark = pytest.mark.gen_test(timeout=30)
@@ -21,7 +21,7 @@ def database_url(sqlite_url: str) -> str:
 
 async def test_a_body_of_nobody_is_small(api: Api) -> None:
     headers = {"Content-Type": "application/json"}
-    sent = {"username": "x" * body.MAX_OF_NOBODY, "password": "x"}
+    sent = {"username": "x" * json_body.MAX_OF_NOBODY, "password": "x"}
     refused = await api.call("POST", "/v1/generate-api-token", sent, token=None)
     words = "where no token is needed, the body must be at most 16384 bytes"
     assert (refused.status, refused.error["code"], refused.error["message"]) == (400, "bad_request", words)
@@ -33,8 +33,8 @@ async def test_a_body_of_nobody_is_small(api: Api) -> None:
 
 
 async def test_a_body_of_somebody_may_be_larger(api: Api) -> None:
-    job = await api.job(runtime_vars={"A": "x" * (body.MAX_OF_NOBODY + 1)})
-    assert len(job["runtime_vars"]["A"]) == body.MAX_OF_NOBODY + 1
+    job = await api.job(runtime_vars={"A": "x" * (json_body.MAX_OF_NOBODY + 1)})
+    assert len(job["runtime_vars"]["A"]) == json_body.MAX_OF_NOBODY + 1
 
 
 async def send_chunked(api: Api, path: str, data: bytes) -> bytes:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from tornado.httpclient import AsyncHTTPClient
 
-from jobd.api.compression import LEAST, is_liked
 from jobd.output import run_log
 from jobd.output.run_log import Entry
+from jobd.web.compression import LEAST, is_liked
 from tests.api.server import Answer, Api
 
 

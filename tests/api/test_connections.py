@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from jobd.api import connections as rules
-from jobd.api import server as listening
-from jobd.api.connections import Connections
+from jobd.web import connections as rules
+from jobd.web import server as listening
+from jobd.web.connections import Connections
 from tests.api.server import Api
 
 LONG = 30.0

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from jobd.api import answers, routes, schemas
+from jobd.api import routes, schemas
 from jobd.store.callers import JOBD
 from jobd.store.db.database import Database
 from jobd.store.people import users
+from jobd.web import error_responses
 from tests.api.conftest import USER
 from tests.api.server import Api
 from tests.services import missing
@@ -83,7 +84,7 @@ async def test_every_field_of_an_answer_is_named(api: Api) -> None:
 def test_every_error_code_that_is_raised_is_named() -> None:
     unused = {"idempotency_mismatch"}
     named = dict(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", TEXT, re.MULTILINE))
-    served = {code: str(status) for code, status in answers.STATUS.items() if code not in unused}
+    served = {code: str(status) for code, status in error_responses.STATUS.items() if code not in unused}
     assert named == {**served, "unknown_issue": "500"}
 
 

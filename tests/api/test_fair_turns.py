@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobd.api.fair_turns import FairTurns
 from jobd.errors import ServiceUnavailable, TooManyRequests
 from jobd.store.db.database import Database
 from jobd.store.db.deadlines import Departure, departure
+from jobd.web.fair_turns import FairTurns
 from tests.api.server import JOB, Api
 
 pytestmark = pytest.mark.gen_test(timeout=30)

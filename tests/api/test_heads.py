@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from jobd.api import compression, logs, proxies
-from jobd.api.heads import MAX_LINES
+from jobd.api import logs
+from jobd.web import compression, proxies
+from jobd.web.request_heads import MAX_LINES
 from tests.api.server import Api
 
 pytestmark = pytest.mark.gen_test(timeout=30)

@@ -12,7 +12,6 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from jobd.api import logs
-from jobd.store import accounts
 from jobd.store.db import database as door
 from jobd.store.db import deadlines
 from jobd.store.db.database import Database

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from jobd.api import body
 from jobd.errors import BadRequest
+from jobd.web import json_body
 
 
 def with_a_name_twice(count: int) -> bytes:
@@ -28,37 +28,37 @@ class CountingText(str):
 def test_a_name_that_stands_twice_is_found_in_one_pass() -> None:
     names = [CountingText(f"{number:x}") for number in range(2000)]
     with pytest.raises(BadRequest, match="'7cf' twice"):
-        body._object([(name, 1) for name in [*names, CountingText("7cf")]])
+        json_body._object([(name, 1) for name in [*names, CountingText("7cf")]])
     assert CountingText.compared < 10 * len(names)
 
 
 @pytest.mark.parametrize("count", [1, 20_000])
 def test_a_name_that_stands_twice_is_named(count: int) -> None:
     with pytest.raises(BadRequest, match=f"the name '{count - 1:x}' twice"):
-        body.parse(with_a_name_twice(count))
+        json_body.parse(with_a_name_twice(count))
 
 
 def test_a_long_name_is_repeated_in_part() -> None:
     long = b'"' + b"x" * 5000 + b'":1'
     with pytest.raises(BadRequest) as refused:
-        body.parse(b"{" + long + b"," + long + b"}")
+        json_body.parse(b"{" + long + b"," + long + b"}")
     assert len(refused.value.message) < 200
 
 
 def test_half_a_surrogate_pair_is_found_at_the_end_of_a_long_text() -> None:
-    assert body.unfit("x" * 100_000 + "\udfff") == "must not contain half a surrogate pair"
-    assert body.unfit("x" * 100_000 + "\U0001f600") is None
+    assert json_body.unfit("x" * 100_000 + "\udfff") == "must not contain half a surrogate pair"
+    assert json_body.unfit("x" * 100_000 + "\U0001f600") is None
 
 
 @pytest.mark.parametrize("value", ["[],", "{},", "1,", '"",', "[[]],"])
 def test_a_body_of_too_many_values_is_refused(value: str) -> None:
     with pytest.raises(BadRequest, match="at most 50000 in all"):
-        body.parse(f'{{"a": [{value * body.MAX_VALUES}1]}}'.encode())
-    assert body.parse(f'{{"a": [{value * 1000}1]}}'.encode())
+        json_body.parse(f'{{"a": [{value * json_body.MAX_VALUES}1]}}'.encode())
+    assert json_body.parse(f'{{"a": [{value * 1000}1]}}'.encode())
 
 
 def test_marks_in_a_text_are_no_values() -> None:
     table = 'a,"b",[c],{d}\\' * 20_000
-    assert body.parse(json.dumps({"a": table, "b": [1, 2]}).encode()) == {"a": table, "b": [1, 2]}
+    assert json_body.parse(json.dumps({"a": table, "b": [1, 2]}).encode()) == {"a": table, "b": [1, 2]}
     with pytest.raises(BadRequest, match="not JSON"):
-        body.parse(b'{"a": "' + b"," * 100_000)
+        json_body.parse(b'{"a": "' + b"," * 100_000)

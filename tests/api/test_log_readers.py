@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from jobd.api import log_readers, log_stream
 from jobd.api import logs as logs_api
-from jobd.api.log_stream import Events, Text, encoded
 from jobd.config.settings import Auth, Limits
 from jobd.output.run_log import Piece
 from jobd.store.people import accounts
 from jobd.threads import Threads
+from jobd.web import log_readers, log_stream
+from jobd.web.log_stream import Events, Text, encoded
 from tests.api.log_clients import LONG, Place, told
 from tests.api.server import Api, settings_for
 

@@ -12,7 +12,7 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from jobd.api import answers, routes
+from jobd.api import routes
 from jobd.api.openapi import document, page
 from jobd.api.openapi.calls import JSON
 from jobd.api.openapi.refusals import REFUSALS
@@ -21,6 +21,7 @@ from jobd.store import secrets
 from jobd.store.db.database import Database
 from jobd.store.db.tables import User
 from jobd.store.people import accounts
+from jobd.web import error_responses
 from tests.api.conftest import USER
 from tests.api.server import Api
 
@@ -70,9 +71,9 @@ def test_it_is_the_same_to_the_last_byte_whenever_it_is_made() -> None:
 
 def test_every_status_of_an_error_is_described() -> None:
     statuses = {status for status, *_ in REFUSALS.values()}
-    assert statuses == {*answers.STATUS.values(), 500} - {405}
+    assert statuses == {*error_responses.STATUS.values(), 500} - {405}
     for status, _, example in REFUSALS.values():
-        assert answers.STATUS.get(example["errors"][0]["code"], 500) == status
+        assert error_responses.STATUS.get(example["errors"][0]["code"], 500) == status
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from jobd.api.proxies import see_through
 from jobd.config.settings import Jobd
+from jobd.web.proxies import see_through
 from tests.api.server import Api
 
 PROXIES = [ip_network(text) for text in ("127.0.0.0/8", "::1", "10.0.0.0/24")]

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from jobd.api.rates import MOST_REMEMBERED, Rates
 from jobd.config.settings import Auth, Limits
 from jobd.store.db.database import Database
 from jobd.store.people import accounts
+from jobd.web.rate_limits import MOST_REMEMBERED, Rates
 from tests.api.conftest import USER
 from tests.api.server import Api
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from jobd.api import routes, rules
-from jobd.api.permissions import Who
 from jobd.api.rules import RULES
 from jobd.store import execs, jobs, webhooks
 from jobd.store.callers import JOBD, Caller
@@ -21,6 +20,7 @@ from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Delivery, Token
 from jobd.store.people import accounts, organizations, users
+from jobd.web.permissions import Who
 from tests.api.server import JOB, Answer, Api
 from tests.store.rows import JOB as COLUMNS
 

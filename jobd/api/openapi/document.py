@@ -9,14 +9,14 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 import jobd
 from jobd.api import shapes
-from jobd.api.base import Handler
 from jobd.api.openapi import accounts, execs, jobs, system, webhooks
 from jobd.api.openapi.calls import JSON, Answer, Call, Calls, Content
 from jobd.api.openapi.refusals import HEADERS, OF_EVERY_CALL, REFUSALS
-from jobd.api.permissions import LOCAL, PUBLIC, Who
-from jobd.api.requests import Query
 from jobd.api.rules import RULES
 from jobd.api.schemas import JobFields
+from jobd.web.handler import Handler
+from jobd.web.permissions import LOCAL, PUBLIC, Who
+from jobd.web.requests import Query
 
 CALLS: Calls = {**jobs.CALLS, **execs.CALLS, **webhooks.CALLS, **accounts.CALLS, **system.CALLS}
 """By method and address, in the order of the page."""

@@ -5,8 +5,8 @@ from typing import Any
 from jobd.api import shapes
 from jobd.api.openapi.calls import JSON, Answer, Body, Call, Calls, Content, Header, answer, empty, page
 from jobd.api.openapi.jobs import JOB
-from jobd.api.requests import Nothing
 from jobd.api.schemas import ExecCreate
+from jobd.web.requests import Nothing
 
 _EXEC: dict[str, Any] = {
     "id": "64b2d045-2881-4293-9bcd-bdc04b953115",

@@ -8,20 +8,20 @@ from typing import Any, Protocol, Self
 
 import pluggy
 
-from jobd.api.connections import Connections
-from jobd.api.fair_turns import FairTurns
-from jobd.api.log_readers import LogReaders
-from jobd.api.log_stream import End
-from jobd.api.rates import Rates
-from jobd.api.sign_ins import SignIns
-from jobd.api.slow_work import SlowWork
-from jobd.api.token_uses import TokenUses
 from jobd.config import Settings
 from jobd.keyring import Keyring
 from jobd.output.run_log import Piece
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
 from jobd.threads import Threads
+from jobd.web.connections import Connections
+from jobd.web.fair_turns import FairTurns
+from jobd.web.log_readers import LogReaders
+from jobd.web.log_stream import End
+from jobd.web.rate_limits import Rates
+from jobd.web.sign_ins import SignIns
+from jobd.web.slow_work import SlowWork
+from jobd.web.token_uses import TokenUses
 
 MAX_LISTS = 4
 """Pages that are read and written at once."""

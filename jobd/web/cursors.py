@@ -5,9 +5,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
-from jobd.api.body import unfit
 from jobd.errors import InvalidArgs
 from jobd.store.db.pages import Key
+from jobd.web.json_body import unfit
 
 VERSION = 1
 OF_NO_LIST = frozenset(["page", "page_size", "count", "after"])

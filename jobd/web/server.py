@@ -14,11 +14,11 @@ from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
-from jobd.api import heads
-from jobd.api.connections import Connections
-from jobd.api.streams import Stream
 from jobd.loop_turns import Turns
 from jobd.periodic import Periodic
+from jobd.web import request_heads
+from jobd.web.connections import Connections
+from jobd.web.streams import Stream
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ TELL_EVERY = 60.0
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class Server(heads.Server):
+class Server(request_heads.Server):
     """`on_pause` is told when there is no room for a connection; the others are HTTPServer's. Used in the loop."""
 
     def initialize(  # type: ignore[override]

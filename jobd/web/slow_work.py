@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jobd import daemon_log
-from jobd.api.fair_turns import FairTurns
 from jobd.threads import Threads
+from jobd.web.fair_turns import FairTurns
 
 Result = TypeVar("Result")
 

@@ -17,9 +17,9 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import Application
 
-from jobd.api import json_text
-from jobd.api.base import Handler
 from jobd.errors import BadRequest
+from jobd.web import json_text
+from jobd.web.handler import Handler
 
 MAX_LINES = 100
 """Header lines of a request; servers and proxies that are in use have this bound, too."""

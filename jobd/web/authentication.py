@@ -10,12 +10,12 @@ from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 
-from jobd.api.connections import source
-from jobd.api.services import Services
 from jobd.errors import PermissionDenied, Unauthorized
 from jobd.hookspecs import AuthRequest
 from jobd.store.callers import EVERYBODY_IS_ADMIN, Caller
 from jobd.store.people import accounts
+from jobd.web.connections import source
+from jobd.web.services import Services
 
 log = logging.getLogger(__name__)
 

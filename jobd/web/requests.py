@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from jobd.api import body
-from jobd.api.faults import check
 from jobd.errors import InvalidArgs
+from jobd.web import json_body
+from jobd.web.validation import check
 
 Q = TypeVar("Q", bound="Query")
 B = TypeVar("B", bound="Body")
@@ -95,7 +95,7 @@ def read_query(model: type[Q], arguments: Mapping[str, Sequence[bytes]]) -> Q:
         except UnicodeDecodeError:
             faults[name] = ["must be UTF-8"]
             continue
-        unfit = next(filter(None, map(body.unfit, [name, *texts])), None)
+        unfit = next(filter(None, map(json_body.unfit, [name, *texts])), None)
         many = name in model.model_fields and str(model.model_fields[name].annotation).startswith("tuple")
         if unfit:
             faults[ascii(name)[1:-1]] = [unfit]

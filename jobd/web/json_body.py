@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from jobd.api.faults import shown
 from jobd.errors import BadRequest, InvalidArgs
+from jobd.web.validation import shown
 
 MAX_OF_NOBODY = 16 * 2**10
 """Bytes of a body whose sender nobody knows."""

@@ -15,12 +15,6 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jobd import daemon_log
-from jobd.api import answers, body, callers, compression, cors, json_text
-from jobd.api.faults import shown
-from jobd.api.permissions import LOCAL, PUBLIC, Rules, Who, check, rule
-from jobd.api.proxies import see_through
-from jobd.api.requests import Body, Nothing, Query, read_body, read_query
-from jobd.api.services import Engine, Services
 from jobd.errors import (
     BadRequest,
     JobdError,
@@ -34,6 +28,12 @@ from jobd.store.callers import Caller
 from jobd.store.db.deadlines import Departure, departure
 from jobd.store.db.tables import MAX_ID
 from jobd.store.namespaces import USERNAME
+from jobd.web import authentication, compression, cors, error_responses, json_body, json_text
+from jobd.web.permissions import LOCAL, PUBLIC, Rules, Who, check, rule
+from jobd.web.proxies import see_through
+from jobd.web.requests import Body, Nothing, Query, read_body, read_query
+from jobd.web.services import Engine, Services
+from jobd.web.validation import shown
 
 __all__ = ["Engine", "Handler", "NoSuchPath", "Services"]
 
@@ -79,7 +79,7 @@ class Handler(RequestHandler):
         """The query string, as the model that `queries` names."""
         self._received: bytearray | None = bytearray()
         self._length = 0
-        self._max_length = body.MAX_OF_NOBODY
+        self._max_length = json_body.MAX_OF_NOBODY
         self.sent_bytes = 0
         """Of the answer's body so far, before any compression."""
         self._refusal: BaseException | None = None
@@ -98,7 +98,7 @@ class Handler(RequestHandler):
 
     async def _let_in(self) -> None:
         if self.services.settings.auth.mode == "none":
-            callers.check_origin(self.request)
+            authentication.check_origin(self.request)
         origins = self.services.settings.api.cors_origins
         self._keep(cors.allowed(self.request, origins))
         if cors.is_preflight(self.request, origins):
@@ -106,11 +106,11 @@ class Handler(RequestHandler):
             return
         asked = self.request.method or ""
         who = rule(self.rules, asked)
-        if who is LOCAL and callers.is_local(self.request):
+        if who is LOCAL and authentication.is_local(self.request):
             who = PUBLIC
         await self._identify(who)
         most = self.services.settings.limits.max_body
-        self._max_length = min(most, body.MAX_OF_NOBODY) if who is PUBLIC else most
+        self._max_length = min(most, json_body.MAX_OF_NOBODY) if who is PUBLIC else most
         if asked not in self.methods():
             raise HTTPError(405)
         if who is not PUBLIC:
@@ -129,12 +129,12 @@ class Handler(RequestHandler):
             self._count(by_address)
             return
         try:
-            self.caller = await callers.identify(self.request, self.request_id, self.services)
+            self.caller = await authentication.identify(self.request, self.request_id, self.services)
         except Unauthorized:
             self._count(by_address)
             raise
         self.services.connections.identified(self._stream)
-        self._count(callers.counted_as(self.request, self.caller) or by_address)
+        self._count(authentication.counted_as(self.request, self.caller) or by_address)
 
     def _count(self, who: str) -> None:
         rate = self.services.rates.take(who) if self.is_limited else None
@@ -197,16 +197,16 @@ class Handler(RequestHandler):
     @property
     def asked_by(self) -> str:
         """Who takes turns with others, as `callers.asked_by` has it."""
-        return callers.asked_by(self.request, getattr(self, "caller", None))
+        return authentication.asked_by(self.request, getattr(self, "caller", None))
 
     async def judged(self, judge: Callable[[dict[str, Any]], Result]) -> Result:
         """What `judge` makes of the request's JSON object; of an empty body, an empty one. Away from the loop unless it
         is little work. Raises BadRequest, InvalidArgs, TooManyRequests, and what `judge` raises.
         """
         data = self.received()
-        if body.is_light(data):
-            return judge(body.parse(data) if data else {})
-        return await self.services.bodies.call(self.asked_by, lambda: judge(body.parse(data)))
+        if json_body.is_light(data):
+            return judge(json_body.parse(data) if data else {})
+        return await self.services.bodies.call(self.asked_by, lambda: judge(json_body.parse(data)))
 
     async def said(self, model: type[B]) -> B:
         """The request's body, as this model. Raises BadRequest, InvalidArgs, TooManyRequests."""
@@ -300,22 +300,22 @@ class Handler(RequestHandler):
         self._tell(error)
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        if answers.status(answers.explained(value, "")) >= 500:
-            unexpected = not isinstance(value, JobdError) or value.code not in answers.STATUS
+        if error_responses.status(error_responses.explained(value, "")) >= 500:
+            unexpected = not isinstance(value, JobdError) or value.code not in error_responses.STATUS
             exc_info = (typ, value, tb) if unexpected else None
             # A client that waits no longer is no fault, and may be one of many.
             level = logging.DEBUG if self._departure.is_over and exc_info is None else logging.ERROR
             log.log(level, "request %s: %s", self.request_id, value, exc_info=exc_info)  # type: ignore[arg-type]
 
     def _tell(self, error: BaseException | None) -> None:
-        said = answers.explained(error, self.request_id)
+        said = error_responses.explained(error, self.request_id)
         if isinstance(said, TooManyRequests):
             self.set_header("Retry-After", str(math.ceil(said.retry_after)))
         if isinstance(said, Unauthorized):
             self.set_header("WWW-Authenticate", 'Token realm="jobd", Bearer realm="jobd"')
-        if answers.status(said) == 405:
+        if error_responses.status(said) == 405:
             self.set_header("Allow", self._allow())
-        self.reply(answers.body(said), answers.status(said))
+        self.reply(error_responses.body(said), error_responses.status(said))
 
     def _refuse(self, error: BaseException) -> None:
         self._refusal = error

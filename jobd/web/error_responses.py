@@ -4,8 +4,8 @@ from typing import Any
 
 from tornado.web import HTTPError
 
-from jobd.api.faults import MAX_FAULTS, shown
 from jobd.errors import BadRequest, InvalidArgs, JobdError, MethodNotAllowed, NotFound
+from jobd.web.validation import MAX_FAULTS, shown
 
 STATUS = {
     "invalid_args": 400,

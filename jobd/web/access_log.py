@@ -7,8 +7,8 @@ from typing import Any
 
 from tornado.web import RequestHandler
 
-from jobd.api.base import METHODS
 from jobd.metrics import Metrics
+from jobd.web.handler import METHODS
 
 log = logging.getLogger("jobd.access")
 
