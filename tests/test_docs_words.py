@@ -3,7 +3,7 @@
 import re
 from typing import get_args
 
-from jobd.api.shapes import ExecReason
+from jobd.api.schemas.responses import ExecReason
 from jobd.store.outbox import EVENTS
 from tests.services import ROOT
 

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
-from jobd.api.schemas import Credentials, ProfileChange
+from jobd.api.schemas.requests import Credentials, ProfileChange
 from jobd.errors import BadRequest, InvalidArgs, StateConflict, Unauthorized
 from jobd.store.callers import Caller
 from jobd.store.people import accounts

@@ -1,7 +1,8 @@
 """/v1/audit"""
 
-from jobd.api import lists, render
-from jobd.api.schemas import AuditQuery
+from jobd.api import lists
+from jobd.api.schemas import serialize
+from jobd.api.schemas.requests import AuditQuery
 from jobd.store import audit
 from jobd.store.audit import AuditFilter
 from jobd.web.handler import Handler
@@ -14,4 +15,4 @@ class AuditRecords(Handler):
         asked: AuditQuery = self.wanted
         wanted = AuditFilter(asked.namespace, asked.actor, asked.since, asked.until)
         args = (self.caller, wanted, lists.page_request(self))
-        await lists.reply(self, lists.shaped, render.audit_record, audit.listed, *args)
+        await lists.reply(self, lists.shaped, serialize.audit_record, audit.listed, *args)

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from jobd.api import job_values, lists, render
+from jobd.api import lists
 from jobd.api.lists import Listed
-from jobd.api.schemas import ExecQuery, StopQuery
+from jobd.api.schemas import job_input, serialize
+from jobd.api.schemas.requests import ExecQuery, StopQuery
 from jobd.errors import BadRequest
 from jobd.store import deletion, execs, jobs
 from jobd.store.db.tables import Exec, Job
@@ -37,7 +38,7 @@ class _Execs(_Explaining):
     def _listed(self, *args: Any) -> Listed:
         page = execs.listed(*args)
         reasons = self.reasons(page.rows)
-        return page, (render.exec(row, reasons.get(row.seq)) for row in page.rows)
+        return page, (serialize.exec(row, reasons.get(row.seq)) for row in page.rows)
 
     async def reply_created(self, row: Exec) -> None:
         self.services.engine.exec_created([row])
@@ -46,7 +47,7 @@ class _Execs(_Explaining):
         if row.region_name not in self.services.engine.regions:
             reasons = await self.services.database.read(self.reasons, [row])
             log.warning("exec %s waits: %s", row.id, reasons.get(row.seq))
-        await self.reply_with(lambda: render.exec(row, reasons.get(row.seq)), render.is_small(row), 201)
+        await self.reply_with(lambda: serialize.exec(row, reasons.get(row.seq)), serialize.is_small(row), 201)
 
 
 class AllExecs(_Execs):
@@ -68,7 +69,7 @@ class JobExecs(_Execs):
     async def post(self, job_id: str) -> None:
         database, settings, number = self.services.database, self.services.settings, self.number(job_id)
         job = await database.read(jobs.writable, self.caller, number)
-        overrides = await self.judged(lambda body: job_values.for_exec(body, job, settings))
+        overrides = await self.judged(lambda body: job_input.for_exec(body, job, settings))
         room, key = settings.limits.waiting_per_namespace, self._idempotency_key()
         await self.reply_created(await database.write(execs.create, self.caller, number, overrides, room, key))
 
@@ -85,8 +86,8 @@ class OneExec(_Explaining):
         row, job, waits_for = await self.services.database.read(
             self._read, self.caller, self.number(job_id), self.exec_id(exec_id)
         )
-        is_small = render.is_small(row) and render.is_small(job)
-        await self.reply_with(lambda: render.exec_detail(row, job, waits_for), is_small)
+        is_small = serialize.is_small(row) and serialize.is_small(job)
+        await self.reply_with(lambda: serialize.exec_detail(row, job, waits_for), is_small)
 
     def _read(self, *args: Any) -> tuple[Exec, Job, str | None]:
         row, job = execs.with_job(*args)
@@ -111,7 +112,7 @@ class Stop(Handler):
         forced = self.wanted.force and (region is None or region.down is not None)
         row = await database.write(execs.force_end if forced else execs.stop, self.caller, job, row.id)
         self.services.engine.stop_requested()
-        await self.reply_with(lambda: render.exec(row), render.is_small(row), 202)
+        await self.reply_with(lambda: serialize.exec(row), serialize.is_small(row), 202)
 
 
 class Rerun(_Execs):

@@ -5,9 +5,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from jobd.api import job_values, lists, render
+from jobd.api import lists
 from jobd.api.lists import Listed
-from jobd.api.schemas import JobFields, JobQuery
+from jobd.api.schemas import job_input, serialize
+from jobd.api.schemas.requests import JobFields, JobQuery
 from jobd.store import deletion, execs, jobs
 from jobd.store.callers import Caller
 from jobd.store.db.pages import PageRequest
@@ -21,11 +22,11 @@ from jobd.web.preconditions import require_match
 class _Jobs(Handler):
     async def reply_job(self, row: Job, last: Exec | None, status: int = 200) -> None:
         """Answer with the job and its entity tag, worked out away from the loop unless the job is small."""
-        if render.is_small(row):
+        if serialize.is_small(row):
             self.set_header("Etag", version(row))
         else:
             self.set_header("Etag", await self.services.answers.call(self.asked_by, version, row))
-        await self.reply_with(lambda: render.job(row, last), render.is_small(row), status)
+        await self.reply_with(lambda: serialize.job(row, last), serialize.is_small(row), status)
 
 
 class Jobs(_Jobs):
@@ -38,7 +39,7 @@ class Jobs(_Jobs):
 
     async def post(self) -> None:
         namespace, settings = self.caller.own_namespace, self.services.settings
-        values = await self.judged(lambda body: job_values.for_create(body, namespace, settings))
+        values = await self.judged(lambda body: job_input.for_create(body, namespace, settings))
         row = await self.services.database.write(jobs.create, self.caller, values, self.services.keyring)
         self.set_header("Location", f"/v1/jobs/{row.id}")
         await self.reply_job(row, None, 201)
@@ -52,7 +53,7 @@ class OneJob(_Jobs):
     async def put(self, job_id: str) -> None:
         database, number = self.services.database, self.number(job_id)
         current = await database.read(jobs.writable, self.caller, number)
-        changes = await self.judged(lambda body: job_values.for_update(body, current, self.services.settings))
+        changes = await self.judged(lambda body: job_input.for_update(body, current, self.services.settings))
         row, last = await database.write(
             _with_last, jobs.update, self.caller, number, changes, self._require, self.services.keyring
         )
@@ -76,7 +77,7 @@ def version(job: Job) -> str:
 def _page(caller: Caller, wanted: JobFilter, asked: PageRequest) -> Listed:
     page = jobs.listed(caller, wanted, asked)
     last = execs.last_of(row.id for row in page.rows)
-    return page, (render.job(row, last.get(row.id)) for row in page.rows)
+    return page, (serialize.job(row, last.get(row.id)) for row in page.rows)
 
 
 def _with_last(fn: Callable[..., Job], *args: Any) -> tuple[Job, Exec | None]:

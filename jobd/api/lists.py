@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlencode
 
-from jobd.api.render import Shape
+from jobd.api.schemas.serialize import Shape
 from jobd.errors import InvalidArgs
 from jobd.store.db.pages import Page, PageRequest
 from jobd.web import cursors, json_text

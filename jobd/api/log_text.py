@@ -3,7 +3,7 @@
 import json
 import re
 
-from jobd.api.schemas import LogQuery
+from jobd.api.schemas.requests import LogQuery
 from jobd.output import run_log
 from jobd.output.run_log import Line
 from jobd.store.exec_json import instant

@@ -7,7 +7,7 @@ from typing import Any, cast
 from tornado.iostream import StreamClosedError
 
 from jobd.api import log_text
-from jobd.api.schemas import LogQuery
+from jobd.api.schemas.requests import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
 from jobd.output import run_log
 from jobd.store import execs

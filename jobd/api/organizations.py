@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from jobd.api import lists, render
-from jobd.api.schemas import MemberChange, MemberCreate, OrganizationCreate
+from jobd.api import lists
+from jobd.api.schemas import serialize
+from jobd.api.schemas.requests import MemberChange, MemberCreate, OrganizationCreate
 from jobd.store.people import organizations
 from jobd.web.handler import Handler
 from jobd.web.requests import PageQuery
@@ -13,7 +14,7 @@ class Organizations(Handler):
     queries = {"GET": PageQuery}
 
     async def get(self) -> None:
-        shape = partial(render.organization, seen_by=self.caller)
+        shape = partial(serialize.organization, seen_by=self.caller)
         await lists.reply(self, lists.shaped, shape, organizations.listed, self.caller, lists.page_request(self))
 
     async def post(self) -> None:
@@ -22,13 +23,13 @@ class Organizations(Handler):
             organizations.create, self.caller, said.name, said.admin or self.caller.username
         )
         self.set_header("Location", f"/v1/orgs/{row.name}")
-        self.reply(render.organization(row, self.caller), 201)
+        self.reply(serialize.organization(row, self.caller), 201)
 
 
 class OneOrganization(Handler):
     async def get(self, name: str) -> None:
         row = await self.services.database.read(organizations.get, self.caller, self.account_name(name))
-        self.reply(render.organization(row, self.caller))
+        self.reply(serialize.organization(row, self.caller))
 
     async def delete(self, name: str) -> None:
         await self.services.database.write(organizations.delete, self.caller, self.account_name(name))
@@ -40,7 +41,7 @@ class Members(Handler):
 
     async def get(self, name: str) -> None:
         args = (self.caller, self.account_name(name), lists.page_request(self))
-        await lists.reply(self, lists.shaped, render.member, organizations.members, *args)
+        await lists.reply(self, lists.shaped, serialize.member, organizations.members, *args)
 
     async def post(self, name: str) -> None:
         said = await self.said(MemberCreate)
@@ -48,19 +49,19 @@ class Members(Handler):
             organizations.add, self.caller, self.account_name(name), said.username, said.role
         )
         self.set_header("Location", f"/v1/orgs/{name}/members/{made.username}")
-        self.reply(render.member(made), 201)
+        self.reply(serialize.member(made), 201)
 
 
 class OneMember(Handler):
     async def get(self, name: str, username: str) -> None:
         where = self.account_name(name), self.account_name(username)
-        self.reply(render.member(await self.services.database.read(organizations.member, self.caller, *where)))
+        self.reply(serialize.member(await self.services.database.read(organizations.member, self.caller, *where)))
 
     async def put(self, name: str, username: str) -> None:
         where = self.account_name(name), self.account_name(username)
         said = await self.said(MemberChange)
         changed = await self.services.database.write(organizations.change, self.caller, *where, said.role)
-        self.reply(render.member(changed))
+        self.reply(serialize.member(changed))
 
     async def delete(self, name: str, username: str) -> None:
         where = self.account_name(name), self.account_name(username)

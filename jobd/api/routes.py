@@ -14,13 +14,13 @@ from jobd.api import (
     metrics,
     organizations,
     schedules,
-    specification,
     system,
     tokens,
     users,
     webhooks,
 )
 from jobd.api.front import Front
+from jobd.api.openapi import handlers
 from jobd.api.rules import RULES
 from jobd.web import access_log
 from jobd.web.compression import Compression
@@ -66,15 +66,15 @@ TABLE: dict[str, type[Handler]] = {
     "/healthz": system.Health,
     "/readyz": system.Readiness,
     "/metrics": metrics.Exposition,
-    "/openapi.json": specification.Document,
-    "/docs": specification.Docs,
+    "/openapi.json": handlers.Document,
+    "/docs": handlers.Docs,
 }
 """Address, with the parts that differ in braces, and handler."""
 
 
 def routes(services: Services) -> list[Route]:
     """Pattern, handler, and what the handler is made with: an address that no rule names lets nobody in."""
-    described = {"specification": specification.Specification(TABLE)}
+    described = {"specification": handlers.Specification(TABLE)}
     more: dict[str, dict[str, Any]] = {
         "/metrics": {"census": metrics.Census(services)},
         "/openapi.json": described,

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice
 
 from jobd import schedule
-from jobd.api import render
-from jobd.api.render import Shape
-from jobd.api.schemas import Preview, SlotQuery
+from jobd.api.schemas import serialize
+from jobd.api.schemas.requests import Preview, SlotQuery
+from jobd.api.schemas.serialize import Shape
 from jobd.errors import InvalidArgs, ScheduleError
 from jobd.schedule import Schedule, Slot
 from jobd.store import jobs
@@ -77,7 +77,7 @@ def _shown(parsed: Schedule, first: Slot | None, after: datetime, remaining: int
             fault = f"is more than this schedule has in {MAX_CRON_SPAN.days} days: {len(slots)}"
             raise InvalidArgs("the request holds what cannot be", {"count": [fault]})
         local = _in_whole_minutes(parsed.local(slot.at)).isoformat(timespec="microseconds")
-        slots.append({"utc": render.instant(slot.at), "local": local, "notes": parsed.notes(slot)})
+        slots.append({"utc": serialize.instant(slot.at), "local": local, "notes": parsed.notes(slot)})
     return {"slots": slots, "remaining": remaining, "words": parsed.describe()}
 
 

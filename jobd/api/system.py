@@ -1,15 +1,15 @@
 """What may be chosen, and whether this daemon is well."""
 
 from jobd import __version__
-from jobd.api import render
-from jobd.api.render import Shape
+from jobd.api.schemas import serialize
+from jobd.api.schemas.serialize import Shape
 from jobd.schedule import zone_rules
 from jobd.web.handler import Handler
 
 
 class Regions(Handler):
     async def get(self) -> None:
-        self.reply(render.whole_list([self._region(name) for name in self.services.settings.regions]))
+        self.reply(serialize.whole_list([self._region(name) for name in self.services.settings.regions]))
 
     def _region(self, name: str) -> Shape:
         settings, served = self.services.settings.regions[name], self.services.engine.regions.get(name)
@@ -30,7 +30,7 @@ class Sizes(Handler):
     async def get(self) -> None:
         settings = self.services.settings
         self.reply(
-            render.whole_list(
+            serialize.whole_list(
                 [
                     {
                         "name": name,

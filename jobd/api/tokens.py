@@ -1,7 +1,8 @@
 """/v1/tokens"""
 
-from jobd.api import lists, render
-from jobd.api.schemas import TokenCreate, TokenQuery
+from jobd.api import lists
+from jobd.api.schemas import serialize
+from jobd.api.schemas.requests import TokenCreate, TokenQuery
 from jobd.errors import NotFound
 from jobd.store.people import accounts, tokens
 from jobd.store.people.tokens import Owned
@@ -16,7 +17,7 @@ class Tokens(Handler):
         username = self.caller.username if wanted.username is None else wanted.username
         if username != self.caller.username and not self.caller.is_admin:
             raise NotFound(f"no user {username!r}")
-        await lists.reply(self, lists.shaped, render.token, tokens.listed, username, lists.page_request(self))
+        await lists.reply(self, lists.shaped, serialize.token, tokens.listed, username, lists.page_request(self))
 
     async def post(self) -> None:
         said = await self.said(TokenCreate)
@@ -25,12 +26,12 @@ class Tokens(Handler):
             accounts.issue_token, username, said.name, said.namespace, access, said.expires_at, self.caller
         )
         self.set_header("Location", f"/v1/tokens/{row.id}")
-        self.reply({**render.token(Owned(row, username)), "token": text}, 201)
+        self.reply({**serialize.token(Owned(row, username)), "token": text}, 201)
 
 
 class OneToken(Handler):
     async def get(self, token_id: str) -> None:
-        self.reply(render.token(await self.services.database.read(tokens.get, self.caller, self.number(token_id))))
+        self.reply(serialize.token(await self.services.database.read(tokens.get, self.caller, self.number(token_id))))
 
     async def delete(self, token_id: str) -> None:
         await self.services.database.write(tokens.revoke, self.caller, self.number(token_id))

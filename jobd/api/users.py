@@ -1,7 +1,8 @@
 """/v1/users"""
 
-from jobd.api import lists, render
-from jobd.api.schemas import UserChange, UserCreate
+from jobd.api import lists
+from jobd.api.schemas import serialize
+from jobd.api.schemas.requests import UserChange, UserCreate
 from jobd.store.people import accounts, users
 from jobd.store.people.accounts import PasswordHash
 from jobd.web.handler import Handler
@@ -17,7 +18,7 @@ class Users(_Users):
     queries = {"GET": PageQuery}
 
     async def get(self) -> None:
-        await lists.reply(self, lists.shaped, render.user, users.listed, lists.page_request(self))
+        await lists.reply(self, lists.shaped, serialize.user, users.listed, lists.page_request(self))
 
     async def post(self) -> None:
         said = await self.said(UserCreate)
@@ -26,19 +27,19 @@ class Users(_Users):
             accounts.create_user, said.username, hashed, bool(said.is_admin), self.caller
         )
         self.set_header("Location", f"/v1/users/{row.username}")
-        self.reply(render.user(row), 201)
+        self.reply(serialize.user(row), 201)
 
 
 class OneUser(_Users):
     async def get(self, username: str) -> None:
-        self.reply(render.user(await self.services.database.read(accounts.user, self.account_name(username))))
+        self.reply(serialize.user(await self.services.database.read(accounts.user, self.account_name(username))))
 
     async def put(self, username: str) -> None:
         said = await self.said(UserChange)
         flags = said.model_dump(include=set(users.FLAGS), exclude_none=True)
         hashed = await self.hashed(said.password)
         row = await self.services.database.write(users.update, self.caller, self.account_name(username), flags, hashed)
-        self.reply(render.user(row))
+        self.reply(serialize.user(row))
 
     async def delete(self, username: str) -> None:
         await self.services.database.write(users.delete, self.caller, self.account_name(username))

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jobd.api import fields, lists, render
+from jobd.api import lists
 from jobd.api.lists import Listed
-from jobd.api.schemas import HOOK_READ_ONLY, HookChange, HookCreate, HookQuery
+from jobd.api.schemas import fields, serialize
+from jobd.api.schemas.requests import HOOK_READ_ONLY, HookChange, HookCreate, HookQuery
 from jobd.errors import InvalidArgs
 from jobd.output.masking import MASK
 from jobd.store import webhooks
@@ -24,7 +25,7 @@ class Hooks(Handler):
         wanted: HookQuery = self.wanted
         subject = subject_of(wanted.subject_type, wanted.subject)
         rows = await self.services.database.read(webhooks.listed, self.caller, subject)
-        self.reply([render.hook(row) for row in rows])
+        self.reply([serialize.hook(row) for row in rows])
 
     async def post(self) -> None:
         said = await self.judged(lambda body: read_body(HookCreate, _writable(body)))
@@ -40,20 +41,20 @@ class Hooks(Handler):
         }
         row = await self.services.database.write(webhooks.create, self.caller, subject, values, self.services.keyring)
         self.set_header("Location", f"/v1/hooks/{row.id}")
-        self.reply(render.hook(row), 201)
+        self.reply(serialize.hook(row), 201)
 
 
 class OneHook(Handler):
     async def get(self, hook_id: str) -> None:
         row = await self.services.database.read(webhooks.get, self.caller, self.number(hook_id))
-        self.reply(render.hook(row))
+        self.reply(serialize.hook(row))
 
     async def put(self, hook_id: str) -> None:
         database, number = self.services.database, self.number(hook_id)
         current = await database.read(webhooks.get, self.caller, number)
         changes = await self.judged(lambda body: _changes(body, current))
         row = await database.write(webhooks.update, self.caller, number, changes, self.services.keyring)
-        self.reply(render.hook(row))
+        self.reply(serialize.hook(row))
 
     async def delete(self, hook_id: str) -> None:
         await self.services.database.write(webhooks.delete, self.caller, self.number(hook_id))
@@ -73,7 +74,7 @@ class Redeliver(Handler):
         row = await self.services.database.write(
             webhooks.redeliver, self.caller, self.number(hook_id), self.number(delivery_id)
         )
-        self.reply(render.delivery(row, []), 201)
+        self.reply(serialize.delivery(row, []), 201)
 
 
 def subject_of(subject_type: str, subject: str) -> int | str:
@@ -89,7 +90,7 @@ def subject_of(subject_type: str, subject: str) -> int | str:
 
 def _deliveries(caller: Caller, hook_id: int, wanted: PageRequest) -> Listed:
     page, attempts = webhooks.deliveries(caller, hook_id, wanted)
-    return page, (render.delivery(row, attempts[row.id]) for row in page.rows)
+    return page, (serialize.delivery(row, attempts[row.id]) for row in page.rows)
 
 
 def _writable(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def _writable(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _changes(body: Mapping[str, Any], current: Hook) -> dict[str, Any]:
     """The columns that a request changes. Raises InvalidArgs with every fault."""
-    shown, said = render.hook(current), _writable(body)
+    shown, said = serialize.hook(current), _writable(body)
     parsed, faults = check(HookChange, said)
     for name in ("subject_type", "subject"):
         if name in said and str(said[name]) != str(shown[name]):

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
-from jobd.api.schemas import READ_ONLY, JobFields
+from jobd.api.schemas.requests import READ_ONLY, JobFields
 from tests.api.server import JOB, Api
 
 TEXT = st.text(max_size=20) | st.sampled_from(["", " ", "\x00", "\ud800", "R/P1D", "@daily", "latest", "BEIJING1"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from jobd.api import routes, schemas
+from jobd.api import routes
+from jobd.api.schemas import requests
 from jobd.store.callers import JOBD
 from jobd.store.db.database import Database
 from jobd.store.people import users
@@ -61,13 +62,13 @@ def test_every_section_of_an_address_has_an_example_of_it() -> None:
         assert re.search(rf'curl (-X {method} )?"\$JOBD_URL{re.escape(url)}[?"]', rest), f"{method} {path}"
 
 
-@pytest.mark.parametrize("model", sorted(models(schemas.Body), key=str))
-def test_every_field_is_named(model: type[schemas.Body]) -> None:
+@pytest.mark.parametrize("model", sorted(models(requests.Body), key=str))
+def test_every_field_is_named(model: type[requests.Body]) -> None:
     assert [name for name in model.model_fields if f"`{name}`" not in TEXT] == []
 
 
-@pytest.mark.parametrize("model", sorted(models(schemas.Query), key=str))
-def test_every_parameter_is_named(model: type[schemas.Query]) -> None:
+@pytest.mark.parametrize("model", sorted(models(requests.Query), key=str))
+def test_every_parameter_is_named(model: type[requests.Query]) -> None:
     assert [name for name in model.model_fields if f"`{name}`" not in TEXT] == []
 
 

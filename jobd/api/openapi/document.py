@@ -8,12 +8,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 import jobd
-from jobd.api import shapes
 from jobd.api.openapi import accounts, execs, jobs, system, webhooks
 from jobd.api.openapi.calls import JSON, Answer, Call, Calls, Content
 from jobd.api.openapi.refusals import HEADERS, OF_EVERY_CALL, REFUSALS
 from jobd.api.rules import RULES
-from jobd.api.schemas import JobFields
+from jobd.api.schemas import responses
+from jobd.api.schemas.requests import JobFields
 from jobd.web.handler import Handler
 from jobd.web.permissions import LOCAL, PUBLIC, Who
 from jobd.web.requests import Query
@@ -52,7 +52,7 @@ def methods(handler: type[Handler]) -> list[str]:
 
 def build(table: Table) -> Json:
     """The document; the same for the same program, to the last byte. An entry without a route has no place in it."""
-    schemas = _schemas(CALLS.values(), [shapes.Errors])
+    schemas = _schemas(CALLS.values(), [responses.Errors])
     paths: Json = {}
     for (method, path), call in CALLS.items():
         handler = table.get(path)
@@ -106,7 +106,7 @@ def _schemas(calls: Iterable[Call], more: Iterable[type[BaseModel]]) -> Json:
     )
     schemas = {name: _without_noise(schema) for name, schema in sorted(whole["$defs"].items())}
     texts = {name: field.description for name, field in JobFields.model_fields.items()}
-    for base in (JobFields, shapes.JobAsItIs, shapes.AnyExec):
+    for base in (JobFields, responses.JobAsItIs, responses.AnyExec):
         for model in base.__subclasses__():
             _describe(schemas[model.__name__], texts)
     return schemas
@@ -230,5 +230,5 @@ def _refusal(name: str) -> Json:
     return {
         "description": description,
         **({"headers": headers} if headers else {}),
-        "content": {JSON: {"schema": _schema(shapes.Errors), "example": example}},
+        "content": {JSON: {"schema": _schema(responses.Errors), "example": example}},
     }

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from jobd.api import shapes
 from jobd.api.openapi.calls import JSON, Answer, Body, Call, Calls, Content, Header, answer, empty, page
 from jobd.api.openapi.jobs import JOB
-from jobd.api.schemas import ExecCreate
+from jobd.api.schemas import responses
+from jobd.api.schemas.requests import ExecCreate
 from jobd.web.requests import Nothing
 
 _EXEC: dict[str, Any] = {
@@ -65,7 +65,7 @@ _KEY = Header(
     {"type": "string", "pattern": "^[!-~]{1,255}$"},
 )
 _NO_BODY = Body(Nothing, {"Nothing": {}}, required=False)
-_CREATED = answer("The exec.", shapes.Exec, _EXEC, {"Location": "Its address."})
+_CREATED = answer("The exec.", responses.Exec, _EXEC, {"Location": "Its address."})
 
 CALLS: Calls = {
     ("POST", "/v1/jobs/{id}/execs"): Call(
@@ -90,14 +90,14 @@ CALLS: Calls = {
         "list_job_execs",
         "Execs",
         "List a job's execs",
-        {200: answer("One page, newest first.", shapes.ExecPage, page([_ENDED]))},
+        {200: answer("One page, newest first.", responses.ExecPage, page([_ENDED]))},
         refusals=(404,),
     ),
     ("GET", "/v1/execs"): Call(
         "list_execs",
         "Execs",
         "List execs of all jobs",
-        {200: answer("One page, newest first.", shapes.ExecPage, page([_ENDED]))},
+        {200: answer("One page, newest first.", responses.ExecPage, page([_ENDED]))},
         "All that the caller may see, or those that match every filter. 404 when `job` names none.",
         refusals=(404,),
     ),
@@ -105,7 +105,7 @@ CALLS: Calls = {
         "get_exec",
         "Execs",
         "Show an exec",
-        {200: answer("The exec, with its job as it is now.", shapes.ExecDetail, {**_ENDED, "job": _JOB_NOW})},
+        {200: answer("The exec, with its job as it is now.", responses.ExecDetail, {**_ENDED, "job": _JOB_NOW})},
         refusals=(404,),
     ),
     ("DELETE", "/v1/jobs/{id}/execs/{exec_id}"): Call(
@@ -119,7 +119,7 @@ CALLS: Calls = {
         "stop_exec",
         "Execs",
         "Stop an exec",
-        {202: answer("The exec as it is now.", shapes.Exec, _CANCELLED)},
+        {202: answer("The exec as it is now.", responses.Exec, _CANCELLED)},
         "One that waits is cancelled at once; one that runs gets SIGTERM, and SIGKILL after a grace. It may be asked "
         "again; of one that has ended it is 409.",
         _NO_BODY,
@@ -143,7 +143,7 @@ CALLS: Calls = {
                 "What there is; with `follow` all until the exec ends.",
                 {
                     "text/plain": Content(_TEXT, "no such table\n"),
-                    JSON: Content({"type": "array", "items": shapes.LogLine}, [_LINE]),
+                    JSON: Content({"type": "array", "items": responses.LogLine}, [_LINE]),
                     "text/event-stream": Content(_TEXT, _EVENTS),
                 },
                 {"Accept-Ranges": "`bytes`, of text that is not followed."},

@@ -1,8 +1,8 @@
 """The calls of jobs and their schedules."""
 
-from jobd.api import shapes
 from jobd.api.openapi.calls import Body, Call, Calls, Header, answer, empty, page
-from jobd.api.schemas import JobCreate, JobFields, Preview
+from jobd.api.schemas import responses
+from jobd.api.schemas.requests import JobCreate, JobFields, Preview
 
 _NEW = {
     "name": "每日报表",
@@ -62,26 +62,26 @@ CALLS: Calls = {
         "list_jobs",
         "Jobs",
         "List jobs",
-        {200: answer("One page, newest first.", shapes.JobPage, page([JOB]))},
+        {200: answer("One page, newest first.", responses.JobPage, page([JOB]))},
         "All that the caller may see, or those that match every filter.",
     ),
     ("POST", "/v1/jobs"): Call(
         "create_job",
         "Jobs",
         "Create a job",
-        {201: answer("The job.", shapes.Job, JOB, {"Location": "Its address.", **_ETAG})},
+        {201: answer("The job.", responses.Job, JOB, {"Location": "Its address.", **_ETAG})},
         "Null is a field's default. Fields that cannot be set are ignored.",
         Body(JobCreate, {"A daily report": _NEW, "A minimal job": _SMALLEST}),
         refusals=(403,),
     ),
     ("GET", "/v1/jobs/{id}"): Call(
-        "get_job", "Jobs", "Show a job", {200: answer("The job.", shapes.Job, JOB, _ETAG)}, refusals=(404,)
+        "get_job", "Jobs", "Show a job", {200: answer("The job.", responses.Job, JOB, _ETAG)}, refusals=(404,)
     ),
     ("PUT", "/v1/jobs/{id}"): Call(
         "update_job",
         "Jobs",
         "Change a job",
-        {200: answer("The job.", shapes.Job, JOB, _ETAG)},
+        {200: answer("The job.", responses.Job, JOB, _ETAG)},
         "Changes what it names and leaves the rest; objects are replaced whole; null puts a default back. Execs that "
         "exist stay as they are.",
         Body(JobFields, {"Another version": {"docker_image_tag": "v4", "timeout": None}}, required=False),
@@ -99,7 +99,7 @@ CALLS: Calls = {
         "get_job_schedule",
         "Schedules",
         "Show a job's next slots",
-        {200: answer("The next slots.", shapes.Slots, _SLOTS)},
+        {200: answer("The next slots.", responses.Slots, _SLOTS)},
         "A job without a schedule has no slots. A form without a start that is switched off is shown as if it were "
         "switched on now.",
         refusals=(404,),
@@ -108,7 +108,7 @@ CALLS: Calls = {
         "preview_schedule",
         "Schedules",
         "Preview a schedule",
-        {200: answer("The next slots.", shapes.Slots, _SLOTS)},
+        {200: answer("The next slots.", responses.Slots, _SLOTS)},
         "Of a schedule that no job has.",
         Body(
             Preview,

@@ -1,7 +1,7 @@
 """The calls about what may be chosen, about this daemon, and about the API itself."""
 
-from jobd.api import shapes
 from jobd.api.openapi.calls import Answer, Call, Calls, Content, Header, answer, empty, page
+from jobd.api.schemas import responses
 
 _REGION = {
     "name": "BEIJING1",
@@ -34,25 +34,25 @@ CALLS: Calls = {
         "list_regions",
         "Choices",
         "List regions",
-        {200: answer("All of them, and how each is.", shapes.RegionPage, page([_REGION]))},
+        {200: answer("All of them, and how each is.", responses.RegionPage, page([_REGION]))},
     ),
     ("GET", "/v1/sizes"): Call(
-        "list_sizes", "Choices", "List sizes", {200: answer("All of them.", shapes.SizePage, page([_SIZE]))}
+        "list_sizes", "Choices", "List sizes", {200: answer("All of them.", responses.SizePage, page([_SIZE]))}
     ),
     ("GET", "/v1/system"): Call(
-        "get_system", "Choices", "Show what the server runs on", {200: answer("That.", shapes.System, _SYSTEM)}
+        "get_system", "Choices", "Show what the server runs on", {200: answer("That.", responses.System, _SYSTEM)}
     ),
     ("GET", "/healthz"): Call(
         "get_health",
         "Health",
         "Check that the process is alive",
-        {200: answer("It is.", shapes.Health, {"status": "ok"})},
+        {200: answer("It is.", responses.Health, {"status": "ok"})},
     ),
     ("GET", "/readyz"): Call(
         "get_readiness",
         "Health",
         "Check that the server is ready",
-        {200: answer("It is, with this version's schema.", shapes.Readiness, {"status": "ready"})},
+        {200: answer("It is, with this version's schema.", responses.Readiness, {"status": "ready"})},
     ),
     ("GET", "/metrics"): Call(
         "get_metrics",

@@ -1,8 +1,8 @@
 """The calls of webhooks."""
 
-from jobd.api import shapes
 from jobd.api.openapi.calls import Body, Call, Calls, answer, empty, page
-from jobd.api.schemas import HookChange, HookCreate
+from jobd.api.schemas import responses
+from jobd.api.schemas.requests import HookChange, HookCreate
 
 _AT = "2025-12-28T14:31:07.639255+00:00"
 _NEW = {
@@ -57,26 +57,26 @@ CALLS: Calls = {
         "list_hooks",
         "Hooks",
         "List the hooks of a job or a namespace",
-        {200: answer("All of them, newest first.", {"type": "array", "items": shapes.Hook}, [_HOOK])},
+        {200: answer("All of them, newest first.", {"type": "array", "items": responses.Hook}, [_HOOK])},
         "None for what is not the caller's.",
     ),
     ("POST", "/v1/hooks"): Call(
         "create_hook",
         "Hooks",
         "Create a hook",
-        {201: answer("The hook.", shapes.Hook, _HOOK, {"Location": "Its address."})},
+        {201: answer("The hook.", responses.Hook, _HOOK, {"Location": "Its address."})},
         "A job or a namespace has at most 20; another is 409.",
         Body(HookCreate, {"Of a job": _NEW, "Of a namespace": _OF_ALL}),
         refusals=(409,),
     ),
     ("GET", "/v1/hooks/{id}"): Call(
-        "get_hook", "Hooks", "Show a hook", {200: answer("The hook.", shapes.Hook, _HOOK)}, refusals=(404,)
+        "get_hook", "Hooks", "Show a hook", {200: answer("The hook.", responses.Hook, _HOOK)}, refusals=(404,)
     ),
     ("PUT", "/v1/hooks/{id}"): Call(
         "update_hook",
         "Hooks",
         "Change a hook",
-        {200: answer("The hook.", shapes.Hook, _HOOK)},
+        {200: answer("The hook.", responses.Hook, _HOOK)},
         "Changes what it names and leaves the rest.",
         Body(HookChange, {"Other events": {"events": ["job:fail", "job:cancel"]}}, required=False),
         refusals=(404,),
@@ -92,14 +92,14 @@ CALLS: Calls = {
         "list_hook_deliveries",
         "Hooks",
         "List a hook's deliveries",
-        {200: answer("One page, newest first.", shapes.DeliveryPage, page([_DELIVERY]))},
+        {200: answer("One page, newest first.", responses.DeliveryPage, page([_DELIVERY]))},
         refusals=(404,),
     ),
     ("POST", "/v1/hooks/{id}/deliveries/{delivery_id}/redeliver"): Call(
         "redeliver_hook_delivery",
         "Hooks",
         "Send a delivery again",
-        {201: answer("A new delivery of the same message.", shapes.Delivery, _AGAIN)},
+        {201: answer("A new delivery of the same message.", responses.Delivery, _AGAIN)},
         "With the same `webhook_id`. Of a hook that is switched off it is 409.",
         refusals=(404, 409),
     ),

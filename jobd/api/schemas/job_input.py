@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from jobd import schedule
-from jobd.api import fields
-from jobd.api.schemas import READ_ONLY, ExecCreate, JobCreate, JobFields
+from jobd.api.schemas import fields
+from jobd.api.schemas.requests import READ_ONLY, ExecCreate, JobCreate, JobFields
 from jobd.config import Settings
 from jobd.errors import InvalidArgs, ScheduleError
 from jobd.store import secrets

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from jobd.api import fields
+from jobd.api.schemas import fields
 from jobd.store.db.tables import MAX_ID
 from jobd.web.requests import Body, Digits, Flag, Instant, PageQuery, Query
 

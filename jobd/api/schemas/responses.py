@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from jobd.api import fields
+from jobd.api.schemas import fields
 from jobd.store.db.tables import MAX_ID
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
