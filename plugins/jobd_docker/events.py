@@ -24,6 +24,10 @@ STOP_PATIENCE = 5.0
 """Seconds that `stop` waits for the thread, which may be connecting to an engine that does not answer."""
 DELAYS = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds until the next try after a connection was lost; the last one for all further tries."""
+CLEARS_UP_IN = 60.0
+"""Seconds before a stream began from which ends are told again. The engine tells an end, then takes away network and
+mounts, and only then lists the container as exited: a stream that begins in between finds it in neither.
+"""
 MEMORY = 256
 """Events that an engine remembers, until it restarts (`eventsLimit` in moby's daemon/events)."""
 
@@ -113,12 +117,11 @@ class Watch:
 
     def _change(self, event: dict[str, Any], began: float) -> Iterator[tuple[Callable[[Handle], None], Handle]]:
         is_foreign_start = self._first_runs.note(event)
-        if event["timeNano"] / 1e9 < began:
-            # Who lists what runs at the beginning sees what is left of it.
-            return
-        if event["Action"] == "die":
+        age = began - event["timeNano"] / 1e9
+        # Who lists what runs at the beginning sees what is left of older ones.
+        if event["Action"] == "die" and age < CLEARS_UP_IN:
             yield self._on_change, Handle(event["Actor"]["ID"])
-        elif is_foreign_start:
+        elif is_foreign_start and age <= 0:
             yield self._on_start, Handle(event["Actor"]["ID"])
 
     def _tell(self, tell: Callable[[Handle], None], handle: Handle) -> None:

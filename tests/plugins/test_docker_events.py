@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import docker
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from jobd.conformance.bench import Bench, Ends
 from jobd.errors import RegionUnavailable
 from jobd.executor import State
+from jobd_docker.events import Watch
+from jobd_docker.first_runs import FirstRuns
 from tests.engines import OwnEngine, import_busybox, started_engine
 from tests.plugins.conftest import docker_bench
 
@@ -50,6 +53,31 @@ def test_a_watch_outlives_the_engine(own_bench: Bench, own_engine: OwnEngine):
     after = own_bench.start(own_bench.spec("true"))
     assert ends.include(after, 60)
     stop()
+
+
+class SlowToClearUp(docker.APIClient):
+    """An engine that has told ends but not yet cleared up: nothing is listed as exited."""
+
+    def containers(self, *args: Any, **more: Any) -> list[dict[str, Any]]:
+        return [] if more.get("filters", {}).get("status") == "exited" else super().containers(*args, **more)
+
+
+def test_an_end_is_told_to_a_watch_that_began_while_the_engine_cleared_up(bench: Bench, docker_socket: str):
+    handle = bench.start(bench.spec("true"))
+    assert bench.end_of(handle).exit_code == 0
+    ends = Ends()
+    clients: list[docker.APIClient] = []
+
+    def client() -> docker.APIClient:
+        clients.append(SlowToClearUp(docker_socket, version="auto"))
+        return clients[-1]
+
+    installation = bench.executor.region.installation
+    watch = Watch(client, installation, FirstRuns(), ends, lambda handle: None, "clearing-up")
+    assert ends.include(handle, 60)
+    watch.stop()
+    for each in clients:
+        each.close()
 
 
 def test_the_engines_identity_outlives_it(own_bench: Bench, own_engine: OwnEngine):
