@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pluggy
@@ -31,11 +32,13 @@ class Observers:
         self._plugins = plugins
         self._database = database
         self._on_change = on_change
-        # One thread: a plugin sees an exec's events in their order.
+        # One thread, and each event waits for the one before of its exec: a plugin sees them in their order.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobd-hooks")
         # Apart, so that an observer that takes its time delays no run.
         self._preparing = ThreadPoolExecutor(4, thread_name_prefix="jobd-prepare")
         self._pending: set[asyncio.Task[None]] = set()
+        self._latest: dict[str, asyncio.Task[None]] = {}
+        """Of each exec with events under way, by its id."""
 
     def listen(self) -> None:
         """From now on tell of the ends of execs that nobody owned, too: cancelled or overdue while they waited."""
@@ -61,9 +64,16 @@ class Observers:
         self._on_change(row.id)
         impls = self._impls(hook)
         if impls:
-            task = asyncio.get_running_loop().create_task(self._tell(impls, _exec_info(row)))
+            before = self._latest.get(row.id)
+            task = asyncio.get_running_loop().create_task(self._tell(impls, _exec_info(row), before))
+            self._latest[row.id] = task
             self._pending.add(task)
-            task.add_done_callback(self._pending.discard)
+            task.add_done_callback(partial(self._told, row.id))
+
+    def _told(self, exec_id: str, task: asyncio.Task[None]) -> None:
+        self._pending.discard(task)
+        if self._latest.get(exec_id) is task:
+            del self._latest[exec_id]
 
     async def prepare_run(self, spec: RunSpec) -> RunSpec:
         """The spec as `jobd_prepare_run` leaves it. Raises StartFailed when a plugin refuses or raises."""
@@ -85,13 +95,16 @@ class Observers:
         # pluggy calls the last registered first; so does this.
         return list(reversed(getattr(self._plugins.hook, hook).get_hookimpls()))
 
-    async def _tell(self, impls: list[Any], info: ExecInfo) -> None:
+    async def _tell(self, impls: list[Any], info: ExecInfo, before: asyncio.Task[None] | None) -> None:
         daemon_log.bind_log_context(exec_id=info.id, job_id=info.job_id)
         try:
             job = await self._job_info(info.job_id)
         except ServiceUnavailable as error:
             log.warning("exec %s: plugins were not told that it is %s: %s", info.id, info.status, error)
             return
+        finally:
+            if before is not None:
+                await asyncio.wait([before])
         call_each = daemon_log.with_log_context(_call_each)
         await asyncio.get_running_loop().run_in_executor(self._thread, call_each, impls, info, job)
 

@@ -1,16 +1,19 @@
 """From trigger to record, on an executor that behaves and on some that do not."""
 
+import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from jobd.engine import plugin_events
 from jobd.errors import RegionUnavailable, RunRefused
 from jobd.executor import Handle, RunSpec, State
 from jobd.hookspecs import hookimpl
 from jobd.output.run_log import as_text, decode
 from jobd.store import deletion, execs
-from jobd.store.db.tables import Exec
+from jobd.store.db.tables import Exec, Job
 from tests.engine.conftest import Bench
 from tests.engine.executors import (
     CrashingExecutor,
@@ -278,6 +281,40 @@ async def test_hooks_see_the_life_of_an_exec_and_one_that_raises_breaks_nothing(
     row = await bench.until(await bench.trigger(engine), "R")
     executor.end(row.id, 0)
     await bench.eventually(lambda: seen == ["created test", "ended S"], "the hooks")
+
+
+async def test_a_plugin_sees_the_events_of_an_exec_in_their_order_however_slow_the_database(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    held = threading.Event()
+    reads: list[Any] = []
+
+    class Watcher:
+        @hookimpl
+        def jobd_exec_created(self) -> None:
+            seen.append("created")
+
+        @hookimpl
+        def jobd_exec_ended(self) -> None:
+            seen.append("ended")
+
+    def slow_at_first(*query: Any) -> Job | None:
+        reads.append(query)
+        if len(reads) == 1:
+            held.wait(60)
+        return Job.get_or_none(*query)
+
+    monkeypatch.setattr(plugin_events, "Job", SimpleNamespace(get_or_none=slow_at_first, id=Job.id))
+    bench.plugins.register(Watcher())
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.end(row.id, 0)
+    await bench.until(row, "S")
+    await bench.eventually(lambda: len(reads) == 2, "the job to be read for the end, too")
+    held.set()
+    await bench.eventually(lambda: seen == ["created", "ended"], "the hooks")
 
 
 async def test_a_plugin_may_change_or_refuse_a_run(bench: Bench) -> None:
