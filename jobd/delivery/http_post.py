@@ -25,10 +25,12 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
+from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
 from jobd.delivery.addresses import Network, may_be_sent_to
 from jobd.errors import DeliveryFailed, DeliveryRefused
+from jobd.fair_streams import PlainStream, TlsStream
+from jobd.loop_turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,8 @@ class Poster:
         self._lookup = lookup
         # As many as there are deliveries at a time: a name that nobody answers for holds its thread, and no other's.
         self._names = ThreadPoolExecutor(threads, thread_name_prefix="jobd-names")
+        self._turns = Turns()
+        """Of answers that are read: one in many small pieces must not have the loop for itself."""
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -114,7 +118,7 @@ class Poster:
         tls = await asyncio.to_thread(lambda: self._tls) if url.scheme == "https" else None
         for family, *_, address in await self._addresses(url):
             connection = socket.socket(family)
-            stream = IOStream(connection) if tls is None else SSLIOStream(connection, ssl_options=tls)
+            stream = self._stream(connection, tls)
             try:
                 async with asyncio.timeout(CONNECT_PATIENCE):
                     return await stream.connect(address, server_hostname=url.hostname if tls else None)
@@ -128,6 +132,11 @@ class Poster:
             stream.close()
         log.info("no connection to %s: %s", url.hostname, "; ".join(f"{one.address}: {one.words}" for one in reasons))
         raise DeliveryFailed(f"no connection: {'; '.join(dict.fromkeys(one.words for one in reasons))}")
+
+    def _stream(self, connection: socket.socket, tls: ssl.SSLContext | None) -> IOStream:
+        if tls is None:
+            return PlainStream(connection, turns=self._turns)
+        return TlsStream(connection, turns=self._turns, ssl_options=tls)
 
     async def _addresses(self, url: SplitResult) -> list[Any]:
         """All addresses of the URL's host. Raises DeliveryFailed, also when only one of them may not be sent to."""

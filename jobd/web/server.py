@@ -99,7 +99,7 @@ class Server(request_heads.Server):
                     return
                 # Of a client that is gone again, or of its network (accept(2)).
                 continue
-            stream = Stream(accepted, self._turns, read_chunk_size=self.read_chunk_size)
+            stream = Stream(accepted, turns=self._turns, read_chunk_size=self.read_chunk_size)
             self.handle_stream(stream, address)
 
     def _pause(self, listener: socket.socket, why: str) -> None:

@@ -1,57 +1,29 @@
-"""Clients' connections, of which none has the loop for itself, however much it has sent ahead."""
+"""Clients' connections: what a client had sent that is gone is not read any more, nobody would get the answers."""
 
-import socket
-from asyncio import Future
 from collections.abc import Awaitable
-from typing import Any, cast
 
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import StreamClosedError
 
-from jobd.loop_turns import Turns
-
-MOST_READS = 32
-"""Reads in a row that find what they want without waiting for the network: in less than a millisecond. A body in
-chunks of a byte takes three of them for each.
-"""
+from jobd.fair_streams import PlainStream
 
 
-class Stream(IOStream):
-    """Whoever has more to read that is here already takes turns with the others that have. What a client had sent that
-    is gone is not read any more: nobody would get the answers. `turns` are those of all connections of a server.
-    """
-
-    def __init__(self, connection: socket.socket, turns: Turns, **more: Any) -> None:
-        self._turns = turns
-        self._reads = 0
-        super().__init__(connection, **more)
-
+class Stream(PlainStream):
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
-        # A request's head: what is done for each is worth a turn.
         self._refuse_when_closed()
-        return self._in_turn(super().read_until_regex(regex, max_bytes), MOST_READS)
+        return super().read_until_regex(regex, max_bytes)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         self._refuse_when_closed()
-        return self._in_turn(super().read_until(delimiter, max_bytes))
+        return super().read_until(delimiter, max_bytes)
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
         self._refuse_when_closed()
-        return self._in_turn(super().read_bytes(num_bytes, partial))
+        return super().read_bytes(num_bytes, partial)
 
     def _refuse_when_closed(self) -> None:
         # tornado goes on with what it has in its buffer.
         if self.closed():
             raise StreamClosedError
-
-    def _in_turn(self, reading: Awaitable[bytes], worth: int = 1) -> Awaitable[bytes]:
-        if not cast("Future[bytes]", reading).done():
-            self._reads = 0
-            return reading
-        self._reads += worth
-        if self._reads < MOST_READS:
-            return reading
-        self._reads = 0
-        return self._after_others(reading)
 
     async def _after_others(self, reading: Awaitable[bytes]) -> bytes:
         await self._turns.wait()

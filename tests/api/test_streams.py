@@ -1,12 +1,11 @@
 """Clients that send far ahead: they wait for themselves, and what they left behind when they went is dropped."""
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 
 import pytest
 
 from tests.api.server import Api
+from tests.loop_rounds import rounds
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 
@@ -16,25 +15,6 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
     return sqlite_url
-
-
-@contextlib.contextmanager
-def rounds() -> Iterator[list[None]]:
-    """Grows by one in each round of the loop."""
-    seen: list[None] = []
-    loop = asyncio.get_running_loop()
-    is_over = False
-
-    def count() -> None:
-        seen.append(None)
-        if not is_over:
-            loop.call_soon(count)
-
-    loop.call_soon(count)
-    try:
-        yield seen
-    finally:
-        is_over = True
 
 
 def answered(api: Api) -> float:

@@ -15,6 +15,7 @@ from jobd.delivery.http_post import MOST_KEPT, Answer, Poster
 from jobd.errors import DeliveryFailed, DeliveryRefused
 from tests.certificates import make_certificate
 from tests.delivery.receivers import Talk, answer, receiver, silence
+from tests.loop_rounds import rounds
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 
@@ -192,6 +193,16 @@ async def test_of_an_answer_that_does_not_end_in_time_the_status_counts(poster: 
     async with receiver(drips) as there:
         got = await send(poster, there.url(), patience=0.5)
     assert (got.status, got.body) == (202, b"x")
+
+
+async def test_many_answers_in_chunks_of_a_byte_let_others_have_their_turn(poster: Poster) -> None:
+    said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 3000 + b"0\r\n\r\n"
+    async with receiver(said) as there:
+        with rounds() as seen:
+            answers = await asyncio.gather(*(send(poster, there.url(), 30) for _ in range(20)))
+    assert {(got.status, got.body) for got in answers} == {(200, b"x" * 3000)}
+    # 180,000 reads: with all that there is of each answer in a round it takes a hundred rounds.
+    assert len(seen) > 700
 
 
 @pytest.mark.parametrize(
