@@ -13,6 +13,7 @@ from jobd.store import webhooks
 from jobd.store.callers import Caller
 from jobd.store.db.pages import PageRequest
 from jobd.store.db.tables import MAX_ID, Hook
+from jobd.web import json_text
 from jobd.web.handler import Handler
 from jobd.web.requests import PageQuery, read_body
 from jobd.web.validation import check
@@ -24,8 +25,7 @@ class Hooks(Handler):
     async def get(self) -> None:
         wanted: HookQuery = self.wanted
         subject = subject_of(wanted.subject_type, wanted.subject)
-        rows = await self.services.database.read(webhooks.listed, self.caller, subject)
-        self.reply([serialize.hook(row) for row in rows])
+        await self.reply_written(await self.services.database.read(_listed, self.caller, subject))
 
     async def post(self) -> None:
         said = await self.judged(lambda body: read_body(HookCreate, _writable(body)))
@@ -86,6 +86,11 @@ def subject_of(subject_type: str, subject: str) -> int | str:
     if not fields.is_namespace(subject):
         raise InvalidArgs("invalid request", {"subject": ["must be a namespace's name"]})
     return subject
+
+
+def _listed(caller: Caller, subject: int | str) -> bytes:
+    """In the thread that has read them: there may be many, with long addresses."""
+    return json_text.line([serialize.hook(row) for row in webhooks.listed(caller, subject)])
 
 
 def _deliveries(caller: Caller, hook_id: int, wanted: PageRequest) -> Listed:

@@ -1,10 +1,12 @@
 """/v1/hooks: who is told of what, and what became of it."""
 
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from jobd.api.schemas import serialize
 from jobd.store import outbox, secrets, webhooks
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Hook, Secret
@@ -307,3 +309,17 @@ async def test_a_mail_address_that_changes_is_audited(api: Api) -> None:
     await api.call("PUT", f"/v1/jobs/{job['id']}", {"email_enabled": True, "email_recipients": ["a@b.cn"]})
     (row, *_) = (await api.call("GET", f"/v1/audit?namespace={USER}")).json["results"]
     assert row["after"] == {"email_enabled": True, "email_recipients": ["a@b.cn"]}
+
+
+async def test_a_list_of_hooks_is_written_off_the_loop(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    await make(api, USER)
+    usual, threads = serialize.hook, list[threading.Thread]()
+
+    def noted(row: Hook) -> serialize.Shape:
+        threads.append(threading.current_thread())
+        return usual(row)
+
+    monkeypatch.setattr(serialize, "hook", noted)
+    found = await api.call("GET", f"/v1/hooks?subject_type=namespace&subject={USER}")
+    assert [one["url"] for one in found.json] == [URL]
+    assert threads and threading.main_thread() not in threads
