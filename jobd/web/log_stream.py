@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol, cast
 
+from jobd.engine.following.feed import End
 from jobd.errors import BadRequest
 from jobd.executor import Stream
 from jobd.output import run_log
@@ -27,17 +28,6 @@ MAX_PARTS_ON_LOOP = 64
 """Events or lines that are made on the event loop at once, in less than a millisecond; more are made in a thread."""
 MAX_LINE = 2**18
 """Bytes of a line that are waited for, where lines get their times; a longer one is broken there."""
-
-
-class End(Protocol):
-    """How a followed exec ended; `status` None: its record was deleted."""
-
-    @property
-    def status(self) -> str | None: ...
-    @property
-    def exit_code(self) -> int | None: ...
-    @property
-    def reason(self) -> str | None: ...
 
 
 class Form(Protocol):

@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import pluggy
 
 from jobd.config import Settings
+from jobd.engine.following.followers import Follower
+from jobd.engine.regions import ServedRegion
 from jobd.keyring import Keyring
-from jobd.output.run_log import Piece
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
 from jobd.threads import Threads
 from jobd.web.connections import Connections
 from jobd.web.fair_turns import FairTurns
 from jobd.web.log_readers import LogReaders
-from jobd.web.log_stream import End
 from jobd.web.rate_limits import Rates
 from jobd.web.sign_ins import SignIns
 from jobd.web.slow_work import SlowWork
@@ -29,34 +29,6 @@ MAX_BODIES = 100
 """Large bodies that wait to be read; each is in memory."""
 MAX_SCHEDULES = 20
 """Schedules that wait to be shown."""
-
-
-class ServedRegion(Protocol):
-    @property
-    def down(self) -> str | None:
-        """Why the region cannot be used now; None while it can."""
-
-    @property
-    def engine(self) -> str:
-        """Which engine serves it; empty while none did."""
-
-
-class Follower(Protocol):
-    """At a place in an exec's output. To be left, as a context manager, by whoever follows no longer."""
-
-    async def more(self, patience: float) -> Piece:
-        """What comes next, as soon as there is something: none after `patience` seconds, and none when it is over."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing comes any more: the exec ended and all was given, or the daemon stops."""
-
-    @property
-    def end(self) -> End | None:
-        """How the exec ended; None while it goes on, as it does when the daemon stops."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *error: object) -> None: ...
 
 
 class Engine(Protocol):

@@ -10,7 +10,7 @@ import pytest
 
 from jobd import loop_turns
 from jobd.engine.engine import Engine
-from jobd.engine.following import followers
+from jobd.engine.following import feed, followers
 from jobd.errors import ServiceUnavailable, TooManyRequests
 from jobd.executor import Handle, LogStream, Region
 from jobd.output.run_log import as_text
@@ -206,7 +206,7 @@ async def test_a_follower_with_much_to_catch_up_with_waits_for_its_turn_before_e
     executor = bench.executor()
     engine = await bench.engine(executor)
     row = await bench.until(await bench.trigger(engine), "R")
-    executor.end(row.id, output=b"x" * 20 * followers.PIECE)
+    executor.end(row.id, output=b"x" * 20 * feed.PIECE)
     await bench.until(row, "S")
     others = 0
 
@@ -231,7 +231,7 @@ async def test_followers_who_came_to_different_places_get_the_same_pieces_soon(b
     executor = bench.executor()
     engine = await bench.engine(executor)
     row = await bench.until(await bench.trigger(engine), "R")
-    output = b"0123456789abcdef" * (followers.PIECE // 4)
+    output = b"0123456789abcdef" * (feed.PIECE // 4)
     executor.end(row.id, output=output)
     await bench.until(row, "S")
     with engine.follow(row, 0) as first, engine.follow(row, 1000) as second:
@@ -248,7 +248,7 @@ async def test_a_piece_has_a_bounded_number_of_entries(bench: Bench) -> None:
     executor = bench.executor()
     engine = await bench.engine(executor)
     row = await bench.until(await bench.trigger(engine), "R")
-    for number in range(3 * followers.MAX_ENTRIES):
+    for number in range(3 * feed.MAX_ENTRIES):
         executor.write(row.id, b"%d," % number, "stderr" if number % 2 else "stdout")
     executor.end(row.id)
     await bench.until(row, "S")
@@ -256,8 +256,8 @@ async def test_a_piece_has_a_bounded_number_of_entries(bench: Bench) -> None:
     with engine.follow(row, 0) as follower:
         while not follower.is_over:
             pieces.append(await follower.more(LONG))
-    assert b"".join(map(as_text, pieces)) == b"".join(b"%d," % number for number in range(3 * followers.MAX_ENTRIES))
-    assert max(len(piece) for piece in pieces) <= followers.MAX_ENTRIES + 1
+    assert b"".join(map(as_text, pieces)) == b"".join(b"%d," % number for number in range(3 * feed.MAX_ENTRIES))
+    assert max(len(piece) for piece in pieces) <= feed.MAX_ENTRIES + 1
 
 
 @pytest.mark.gen_test(timeout=LONG)
@@ -449,7 +449,7 @@ async def test_a_stored_log_that_is_damaged_keeps_nobody_waiting(bench: Bench) -
 async def test_too_many_followed_execs_are_refused_and_more_followers_of_one_are_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(followers, "MOST", 1)
+    monkeypatch.setattr(followers, "MAX_FEEDS", 1)
     executor = bench.executor()
     engine = await bench.engine(executor)
     first, second = [await bench.until(await bench.trigger(engine), "R") for _ in range(2)]
