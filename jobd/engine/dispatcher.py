@@ -30,7 +30,7 @@ from jobd.errors import (
 from jobd.executor import Handle, RunSpec, State, Status
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +128,9 @@ class Dispatcher:
             region.is_held_back = True
             return
         most = region.settings.max_running
-        rows = await self._database.write(transitions.claim, self._lease.daemon, region.name, most, room, region.turn)
+        rows = await self._database.write(claims.claim, self._lease.daemon, region.name, most, room, region.turn)
         region.is_held_back = len(rows) == room
-        region.turn = transitions.last_turn(rows, region.turn)
+        region.turn = claims.last_turn(rows, region.turn)
         for row in rows:
             live = LiveExec(row, region)
             self._live.add(live)

@@ -34,7 +34,7 @@ from jobd.periodic import Periodic
 from jobd.store import daemons
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.queue import transitions, waiting
+from jobd.store.queue import claims, waiting
 from jobd.store.queue.due_slots import Rules
 
 log = logging.getLogger(__name__)
@@ -286,9 +286,7 @@ class Engine:
         alive = await self._lease.others_alive()
         if region.was_open:
             alive.append(self._lease.daemon)
-        await self._adopt(
-            region, await self._database.write(transitions.take_over, self._lease.daemon, region.name, alive)
-        )
+        await self._adopt(region, await self._database.write(claims.take_over, self._lease.daemon, region.name, alive))
         region.was_open = True
 
     async def _adopt(self, region: ServedRegion, rows: list[Exec]) -> None:
@@ -302,13 +300,11 @@ class Engine:
         """Execs that this daemon owns by the record, but does not know of since the last sweep or longer: their claim
         was committed, and its answer never arrived.
         """
-        owned = await self._database.read(transitions.owned, self._lease.daemon, region.name)
+        owned = await self._database.read(claims.owned, self._lease.daemon, region.name)
         unknown = {row.seq for row in owned if self._live.named(row.id) is None}
         forgotten, region.unknown = unknown & region.unknown, unknown
         if forgotten:
-            await self._adopt(
-                region, await self._database.write(transitions.retake, self._lease.daemon, sorted(forgotten))
-            )
+            await self._adopt(region, await self._database.write(claims.retake, self._lease.daemon, sorted(forgotten)))
 
     async def _beat(self) -> None:
         if self._lease.ran_out and not self._lease_ran_out:
@@ -355,7 +351,7 @@ class Engine:
         await self._database.write(waiting.explain, self._lease.daemon, region.name, message)
 
     async def _look_for_stops(self) -> None:
-        for row in await self._database.read(transitions.stops_requested, self._lease.daemon):
+        for row in await self._database.read(claims.stops_requested, self._lease.daemon):
             live = self._live.named(row.id)
             if live is not None:
                 live.row.stop_requested_at, live.row.stop_reason = row.stop_requested_at, row.stop_reason

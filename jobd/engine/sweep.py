@@ -14,7 +14,7 @@ from jobd.executor import Handle, Run, State, Status
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
 from jobd.store.execs import LIVE
-from jobd.store.queue import transitions
+from jobd.store.queue import claims
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Sweep:
         records: dict[str, Exec] = {}
         ids = [run.exec_id for run in runs]
         for start in range(0, len(ids), 500):
-            records |= await self._database.read(transitions.by_id, ids[start : start + 500])
+            records |= await self._database.read(claims.by_id, ids[start : start + 500])
         left = [run for run in runs if self._is_left_over(run, records.get(run.exec_id), region.name)]
         running = [run for run in left if run.state is State.RUNNING]
         # Together: each may take all of its grace.

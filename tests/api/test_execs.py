@@ -8,7 +8,7 @@ from jobd.output import run_log
 from jobd.output.run_log import Kept
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 from jobd.store.queue.transitions import Result
 from tests.api.server import Api
 
@@ -19,7 +19,7 @@ BEGAN = datetime(2015, 12, 28, 14, 51, 53, 74169, tzinfo=UTC)
 
 def run(database: Database, result: Result, kept: Kept | None = None) -> Exec:
     """The one waiting exec starts and ends with this."""
-    (row,) = database.write_sync(transitions.claim, "daemon", "BEIJING1", 1, 1)
+    (row,) = database.write_sync(claims.claim, "daemon", "BEIJING1", 1, 1)
     assert database.write_sync(transitions.set_running, row, result.started_at)
     assert database.write_sync(transitions.end, row, result, kept)
     return row
@@ -104,7 +104,7 @@ async def test_a_waiting_exec_that_is_stopped_is_cancelled_at_once(api: Api) -> 
 async def test_a_running_exec_is_asked_to_stop_and_may_be_asked_again(api: Api, database: Database) -> None:
     job = await api.job()
     exec = await api.exec(job["id"])
-    (row,) = database.write_sync(transitions.claim, "daemon", "BEIJING1", 1, 1)
+    (row,) = database.write_sync(claims.claim, "daemon", "BEIJING1", 1, 1)
     assert database.write_sync(transitions.set_running, row, None)
     for _ in range(2):
         answer = await api.call("POST", f"/v1/jobs/{job['id']}/execs/{exec['id']}/stop")
@@ -251,7 +251,7 @@ async def test_force_ends_the_record_only_where_the_region_is_down(api: Api, dat
     job = await api.job()
     path = f"/v1/jobs/{job['id']}/execs"
     made = await api.exec(job["id"])
-    database.write_sync(transitions.claim, "daemon", "BEIJING1", 1, 1)
+    database.write_sync(claims.claim, "daemon", "BEIJING1", 1, 1)
     asked = await api.call("POST", f"{path}/{made['id']}/stop?force=1")
     assert (asked.status, asked.json["status"]) == (202, "W")
     api.engine.regions["BEIJING1"].down = "no route to host"

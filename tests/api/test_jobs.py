@@ -6,7 +6,7 @@ import pytest
 
 from jobd.store.db import tables
 from jobd.store.db.database import Database
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 from jobd.store.queue.transitions import Result
 from tests.api.server import JOB, Api
 
@@ -86,7 +86,7 @@ async def test_the_last_exec_is_told_with_a_job_and_in_lists(api: Api, database:
     shown = {"id": last["id"], "status": "W", "ended_at": None}
     assert (await api.call("GET", f"/v1/jobs/{job['id']}")).json["last_exec"] == shown
     assert (await api.call("GET", "/v1/jobs")).json["results"][0]["last_exec"] == shown
-    rows = database.write_sync(transitions.claim, "daemon", "BEIJING1", 2, 2)
+    rows = database.write_sync(claims.claim, "daemon", "BEIJING1", 2, 2)
     assert database.write_sync(transitions.end, rows[1], Result("S"), None)
     ended = (await api.call("GET", f"/v1/jobs/{job['id']}")).json["last_exec"]
     assert ended["status"] == "S"
@@ -170,13 +170,13 @@ async def test_nobody_makes_a_job_in_a_foreign_namespace_whether_it_exists_or_no
 async def test_a_deleted_job_is_gone_with_its_execs_and_what_runs_is_stopped(api: Api, database: Database) -> None:
     job = await api.job()
     exec = await api.exec(job["id"])
-    (row,) = database.write_sync(transitions.claim, "daemon", "BEIJING1", 1, 1)
+    (row,) = database.write_sync(claims.claim, "daemon", "BEIJING1", 1, 1)
     assert database.write_sync(transitions.set_running, row, None)
     answer = await api.call("DELETE", f"/v1/jobs/{job['id']}")
     assert (answer.status, answer.body) == (204, b"")
     assert "Content-Type" not in answer.headers
     assert api.engine.stops == 1
-    (stopping,) = database.read_sync(transitions.stops_requested, "daemon")
+    (stopping,) = database.read_sync(claims.stops_requested, "daemon")
     assert stopping.id == exec["id"]
     for path in (f"/v1/jobs/{job['id']}", f"/v1/jobs/{job['id']}/execs/{exec['id']}"):
         assert (await api.call("GET", path)).status == 404

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobd.store.db.database import Database
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 from jobd.store.queue.transitions import Result
 from tests.api import seed
 from tests.api.server import Answer, Api
@@ -96,7 +96,7 @@ class Replay:
     def _let_it_fail(self) -> None:
         """The exec runs and fails, as in the document's examples."""
         write = self._database.write_sync
-        (row,) = write(transitions.claim, "daemon", "BEIJING1", 1, 1)
+        (row,) = write(claims.claim, "daemon", "BEIJING1", 1, 1)
         assert write(transitions.set_running, row, None)
         assert write(transitions.end, row, Result("F", "exit_code", None, 1), None)
 

@@ -13,7 +13,7 @@ from jobd.store.db.tables import Exec, Job
 from jobd.store.execs import ExecFilter
 from jobd.store.jobs import JobFilter
 from jobd.store.people.accounts import Caller
-from jobd.store.queue import due_slots, transitions
+from jobd.store.queue import claims, due_slots, transitions
 from tests.bench.engine_rows import ROOM
 from tests.bench.firing import RULES, median_ms
 from tests.bench.measure import Figure, at_most, by_rounds
@@ -60,7 +60,7 @@ def _works(database: Database, caller: Caller) -> dict[str, Callable[[], object]
 
     def life() -> None:
         row = database.write_sync(execs.create, caller, 2, {}, ROOM)
-        (taken,) = database.write_sync(transitions.claim, "bench", row.region_name, 10, 10)
+        (taken,) = database.write_sync(claims.claim, "bench", row.region_name, 10, 10)
         database.write_sync(transitions.end, taken, transitions.Result("S", exit_code=next(numbers) * 0), None)
         database.write_sync(Exec.delete().where(Exec.id == row.id).execute)
 

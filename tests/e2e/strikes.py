@@ -19,7 +19,7 @@ from jobd.store.db.database import Database
 from jobd_docker.executor import EngineExecutor
 
 VARIABLE = "JOBD_TEST_STRIKE"
-MODULES = ("jobd.store.queue.armed_slots", "jobd.store.queue.transitions", "jobd.store.queue.due_slots")
+MODULES = tuple(f"jobd.store.queue.{name}" for name in ("armed_slots", "claims", "due_slots", "transitions"))
 METHODS = ("pull", "create", "start", "stop", "remove", "statuses", "logs", "was_started")
 
 

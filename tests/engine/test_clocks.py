@@ -16,7 +16,7 @@ from jobd.store.daemons import Seen
 from jobd.store.db import clock
 from jobd.store.db.clock import Reading
 from jobd.store.db.tables import Daemon, Exec, IdempotencyKey, Job
-from jobd.store.queue import transitions, waiting
+from jobd.store.queue import claims, transitions, waiting
 from jobd.store.queue.transitions import Result
 from tests.engine.conftest import Bench
 from tests.store.rows import REGION, make_exec
@@ -360,7 +360,7 @@ async def test_nothing_is_deleted_for_its_age_before_the_clock_has_gone_evenly_f
     watched = Watched(bench)
     await watched.begin()
     row = make_exec(bench.database, bench.caller)
-    (row,) = await bench.database.write(transitions.claim, "a", REGION, 10, 10)
+    (row,) = await bench.database.write(claims.claim, "a", REGION, 10, 10)
     await bench.database.write(transitions.end, row, Result("S"), None)
     old = row.created_at - timedelta(days=1000)
     await bench.database.write(Exec.update(ended_at=old).execute)

@@ -11,7 +11,7 @@ from jobd.errors import HandleGone
 from jobd.executor import Handle, State
 from jobd.store import daemons, execs
 from jobd.store.db.tables import Exec
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 from tests.engine.conftest import Bench
 from tests.engine.executors import MemoryExecutor, SlowExecutor
 
@@ -199,7 +199,7 @@ async def _claimed(bench: Bench, daemon: str = "one") -> Exec:
     await bench.database.write(daemons.bind_region, "BEIJING1", bench.world.identity)
     job = await asyncio.to_thread(bench.job)
     await bench.database.write(execs.create, bench.caller, job.id, {}, 100)
-    (row,) = await bench.database.write(transitions.claim, daemon, "BEIJING1", 10, 10)
+    (row,) = await bench.database.write(claims.claim, daemon, "BEIJING1", 10, 10)
     return row
 
 

@@ -8,7 +8,7 @@ from jobd.engine import retention
 from jobd.engine.retention import Retirement
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 from jobd.store.queue.transitions import Result
 from tests.engine.conftest import Bench
 from tests.store.rows import make_exec
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gen_test(timeout=30)
 async def ended(bench: Bench, job: Job, count: int) -> None:
     for _ in range(count):
         make_exec(bench.database, bench.caller, job)
-    for row in await bench.database.write(transitions.claim, "a", "BEIJING1", 1000, 1000):
+    for row in await bench.database.write(claims.claim, "a", "BEIJING1", 1000, 1000):
         await bench.database.write(transitions.end, row, Result("S"), None)
 
 

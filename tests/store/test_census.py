@@ -9,7 +9,7 @@ from jobd.store import census, daemons, execs
 from jobd.store.db.database import Database, count
 from jobd.store.db.tables import Exec, Job
 from jobd.store.people.accounts import Caller
-from jobd.store.queue import transitions, waiting
+from jobd.store.queue import claims, transitions, waiting
 from tests.store.rows import REGION, make_exec, make_job
 from tests.store.test_slots import due, fire
 
@@ -26,7 +26,7 @@ def test_an_empty_database_has_nothing(database: Database) -> None:
 def test_live_execs_are_counted_by_region_and_state(database: Database, caller: Caller) -> None:
     job = make_job(database, caller)
     rows = [make_exec(database, caller, job) for _ in range(3)]
-    database.write_sync(transitions.claim, "one", REGION, 1, 1)
+    database.write_sync(claims.claim, "one", REGION, 1, 1)
     claimed = database.read_sync(Exec.get, Exec.owner == "one")
     database.write_sync(transitions.set_running, claimed, None)
     database.write_sync(daemons.register, "one", "here", 1, [REGION])

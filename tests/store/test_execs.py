@@ -10,7 +10,7 @@ from jobd.store import deletion, execs, jobs
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, IdempotencyKey
 from jobd.store.people.accounts import Caller
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 from tests.store.rows import REGION, ROOM, make_caller, make_exec, make_job, read
 
 
@@ -95,7 +95,7 @@ def test_the_key_of_a_deleted_exec_makes_no_second(database: Database, caller: C
 
 def test_force_ends_the_record_and_fences_its_owner(database: Database, caller: Caller) -> None:
     made = make_exec(database, caller)
-    (row,) = database.write_sync(transitions.claim, "a", REGION, 10, 10)
+    (row,) = database.write_sync(claims.claim, "a", REGION, 10, 10)
     database.write_sync(transitions.set_running, row, None)
     ended = database.write_sync(execs.force_end, caller, made.job_id, made.id)
     assert (ended.status, ended.reason) == ("F", "lost")

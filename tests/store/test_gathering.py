@@ -19,7 +19,7 @@ from jobd.store.db.batching import Gathering
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog
 from jobd.store.people.accounts import Caller
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_exec, make_hook, make_job, outbox_rows, read
 
@@ -53,7 +53,7 @@ def claimed(database: Database, caller: Caller, count: int = COUNT, **values: An
     job = make_job(database, caller, **values)
     for _ in range(count):
         make_exec(database, caller, job)
-    return database.write_sync(transitions.claim, "one", REGION, 1000, 1000)
+    return database.write_sync(claims.claim, "one", REGION, 1000, 1000)
 
 
 async def each(database: Database, fn: Any, calls: Iterable[tuple[Any, ...]]) -> list[Any]:

@@ -11,7 +11,7 @@ from jobd.store.db.tables import Audit, Daemon, Delivery, Exec, IdempotencyKey, 
 from jobd.store.outbox import Attempt, Room
 from jobd.store.people import accounts, organizations, tokens
 from jobd.store.people.accounts import Caller
-from jobd.store.queue import left_ahead, transitions, waiting
+from jobd.store.queue import claims, left_ahead, transitions, waiting
 from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_exec, make_hook, make_job, read
 
@@ -37,13 +37,13 @@ def put(database: Database, model: Any, **columns: Any) -> None:
 def failed_once(database: Database, caller: Caller, retry_delay: int) -> Exec:
     """The retry of an exec that has failed."""
     row = make_exec(database, caller, make_job(database, caller, max_retries=3, retry_delay=retry_delay))
-    (row,) = database.write_sync(transitions.claim, "a", REGION, 10, 10)
+    (row,) = database.write_sync(claims.claim, "a", REGION, 10, 10)
     database.write_sync(transitions.end, row, Result("F", "exit_code", exit_code=1), None)
     return database.read_sync(Exec.get, Exec.retry_of == row.id)
 
 
 def claimed(database: Database) -> list[Exec]:
-    return database.write_sync(transitions.claim, "a", REGION, 10, 10)
+    return database.write_sync(claims.claim, "a", REGION, 10, 10)
 
 
 def test_a_retry_waits_for_its_delay_and_no_longer(database: Database, caller: Caller) -> None:

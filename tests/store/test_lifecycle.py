@@ -12,7 +12,7 @@ from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog
 from jobd.store.people import accounts
 from jobd.store.people.accounts import Caller
-from jobd.store.queue import transitions, waiting
+from jobd.store.queue import claims, transitions, waiting
 from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_caller, make_exec, make_job, read
 
@@ -20,7 +20,7 @@ HANDLE = Handle("c0ffee", "sha256:1")
 
 
 def claim(database: Database, daemon: str = "a", max_running: int = 32, at_most: int = 64) -> list[Exec]:
-    return database.write_sync(transitions.claim, daemon, REGION, max_running, at_most)
+    return database.write_sync(claims.claim, daemon, REGION, max_running, at_most)
 
 
 def test_an_exec_goes_from_waiting_to_its_end(database: Database, caller: Caller) -> None:
@@ -88,8 +88,8 @@ def test_namespaces_have_their_turn_one_after_the_other(database: Database) -> N
             make_exec(database, caller)
     turn, turns = "three", []
     for max_running in range(1, 7):
-        taken = database.write_sync(transitions.claim, "a", REGION, max_running, 64, turn)
-        turn = transitions.last_turn(taken, turn)
+        taken = database.write_sync(claims.claim, "a", REGION, max_running, 64, turn)
+        turn = claims.last_turn(taken, turn)
         turns.append(turn)
     assert turns == ["two", "one", "three"] * 2
 
@@ -103,7 +103,7 @@ def test_within_a_namespace_the_oldest_goes_first(database: Database, caller: Ca
 def test_a_former_owner_changes_nothing(database: Database, caller: Caller) -> None:
     make_exec(database, caller)
     (late,) = claim(database, "a")
-    (taken,) = database.write_sync(transitions.take_over, "b", REGION, ["b"])
+    (taken,) = database.write_sync(claims.take_over, "b", REGION, ["b"])
     assert not database.write_sync(transitions.set_handle, late, HANDLE)
     assert not database.write_sync(transitions.end, late, Result("F", "start_failed"), None)
     assert database.write_sync(transitions.set_handle, taken, HANDLE)
@@ -114,8 +114,8 @@ def test_an_owner_that_lost_an_exec_and_got_it_back_is_fenced_from_its_old_self(
 ) -> None:
     make_exec(database, caller)
     (old,) = claim(database, "a")
-    database.write_sync(transitions.take_over, "b", REGION, ["b"])
-    (new,) = database.write_sync(transitions.take_over, "a", REGION, ["a"])
+    database.write_sync(claims.take_over, "b", REGION, ["b"])
+    (new,) = database.write_sync(claims.take_over, "a", REGION, ["a"])
     assert not database.write_sync(transitions.set_running, old, None)
     assert database.write_sync(transitions.set_running, new, None)
 
@@ -123,7 +123,7 @@ def test_an_owner_that_lost_an_exec_and_got_it_back_is_fenced_from_its_old_self(
 def test_a_live_daemon_keeps_what_it_owns(database: Database, caller: Caller) -> None:
     make_exec(database, caller)
     claim(database, "a")
-    assert database.write_sync(transitions.take_over, "b", REGION, ["a", "b"]) == []
+    assert database.write_sync(claims.take_over, "b", REGION, ["a", "b"]) == []
 
 
 @pytest.mark.parametrize("reason", transitions.RETRIED)
@@ -189,8 +189,8 @@ def test_a_stop_of_what_is_owned_reaches_its_owner(database: Database, caller: C
     claim(database, "a")
     stopped = database.write_sync(execs.stop, caller, made.job_id, made.id)
     assert stopped.status == "W"
-    assert [row.id for row in database.read_sync(transitions.stops_requested, "a")] == [made.id]
-    assert database.read_sync(transitions.stops_requested, "b") == []
+    assert [row.id for row in database.read_sync(claims.stops_requested, "a")] == [made.id]
+    assert database.read_sync(claims.stops_requested, "b") == []
 
 
 def test_an_exec_put_back_keeps_its_place_and_says_why(database: Database, caller: Caller) -> None:

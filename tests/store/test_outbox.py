@@ -16,7 +16,7 @@ from jobd.store.db.database import Database
 from jobd.store.db.tables import Delivery, DeliveryAttempt, Exec, Hook, Job
 from jobd.store.outbox import MAIL, Attempt, Room
 from jobd.store.people.accounts import Caller
-from jobd.store.queue import due_slots, transitions, waiting
+from jobd.store.queue import claims, due_slots, transitions, waiting
 from jobd.store.queue.due_slots import Rules
 from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_caller, make_exec, make_hook, make_job, outbox_rows
@@ -30,7 +30,7 @@ def room(**more: Any) -> Room:
 
 def running(database: Database, caller: Caller, job: Job) -> Exec:
     made = make_exec(database, caller, job)
-    (row,) = [row for row in database.write_sync(transitions.claim, "a", REGION, 32, 64) if row.id == made.id]
+    (row,) = [row for row in database.write_sync(claims.claim, "a", REGION, 32, 64) if row.id == made.id]
     assert database.write_sync(transitions.set_handle, row, Handle("c0ffee"))
     assert database.write_sync(transitions.set_running, row, None)
     return row
@@ -51,7 +51,7 @@ def is_stopped_while_it_waits(database: Database, caller: Caller, job: Job) -> N
 
 def is_stopped_while_it_is_given_back(database: Database, caller: Caller, job: Job) -> None:
     row = make_exec(database, caller, job)
-    (taken,) = database.write_sync(transitions.claim, "a", REGION, 32, 64)
+    (taken,) = database.write_sync(claims.claim, "a", REGION, 32, 64)
     database.write_sync(execs.stop, caller, job.id, row.id)
     database.write_sync(transitions.requeue, taken)
 
@@ -162,7 +162,7 @@ def test_a_failure_is_told_after_the_last_retry_only(database: Database, caller:
     hook = make_hook(database, caller, job.id, "job:fail")
     ends("F", "exit_code")(database, caller, job)
     assert outbox_rows(database) == []
-    (retry,) = database.write_sync(transitions.claim, "a", REGION, 32, 64)
+    (retry,) = database.write_sync(claims.claim, "a", REGION, 32, 64)
     database.write_sync(transitions.end, retry, Result("F", "exit_code"), None)
     assert [(row.hook_id, row.exec_id) for row in outbox_rows(database)] == [(hook.id, retry.id), (MAIL, retry.id)]
 

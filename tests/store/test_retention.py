@@ -8,7 +8,7 @@ from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog, Job
 from jobd.store.people.accounts import Caller
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 from jobd.store.queue.transitions import Result
 from tests.store.rows import REGION, make_exec, make_job
 
@@ -16,7 +16,7 @@ from tests.store.rows import REGION, make_exec, make_job
 def ended(database: Database, caller: Caller, job: Job, count: int) -> list[Exec]:
     for _ in range(count):
         make_exec(database, caller, job)
-    rows = database.write_sync(transitions.claim, "a", REGION, 1000, 1000)
+    rows = database.write_sync(claims.claim, "a", REGION, 1000, 1000)
     for row in rows:
         database.write_sync(transitions.end, row, Result("S"), Kept(b"frames", 6))
     return rows

@@ -17,7 +17,7 @@ from jobd.store.db import database as door
 from jobd.store.db import sql
 from jobd.store.db.database import Database
 from jobd.store.db.tables import EPOCH, Delivery, Exec, Job, Secret
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 from jobd.store.queue.transitions import Result
 from tests.store.rows import JOB, REGION, make_exec, make_job
 
@@ -173,7 +173,7 @@ def test_what_a_hook_and_a_mail_are_told_holds_the_names_of_secrets_and_no_value
     database.write_sync(jobs.update, caller, job.id, told, keyring=keyring)
     database.write_sync(webhooks.create, caller, job.id, {"url": "https://example.com", "events": ["job:fail"]})
     make_exec(database, caller, job)
-    (row,) = database.write_sync(transitions.claim, "daemon", REGION, 32, 1)
+    (row,) = database.write_sync(claims.claim, "daemon", REGION, 32, 1)
     values = database.read_sync(secrets.for_start, keyring, row)
     assert values == {"PASSWORD": VALUE}
     assert database.write_sync(transitions.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, values))
@@ -189,7 +189,7 @@ def test_an_exec_keeps_what_it_was_started_with_until_it_ends(
 ) -> None:
     job = secret_job(database, caller, keyring)
     make_exec(database, caller, job)
-    (row,) = database.write_sync(transitions.claim, "daemon", REGION, 32, 1)
+    (row,) = database.write_sync(claims.claim, "daemon", REGION, 32, 1)
     values = database.read_sync(secrets.for_start, keyring, row)
     assert database.write_sync(transitions.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, values))
     database.write_sync(
@@ -210,7 +210,7 @@ def test_what_an_exec_kept_that_was_ended_by_force_is_dropped(
 ) -> None:
     job = secret_job(database, caller, keyring)
     made = make_exec(database, caller, job)
-    (row,) = database.write_sync(transitions.claim, "daemon", REGION, 32, 1)
+    (row,) = database.write_sync(claims.claim, "daemon", REGION, 32, 1)
     database.write_sync(
         transitions.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, {"PASSWORD": VALUE})
     )
@@ -223,7 +223,7 @@ def test_a_retry_and_a_rerun_have_the_names(database: Database, caller: Caller, 
     job = secret_job(database, caller, keyring)
     database.write_sync(jobs.update, caller, job.id, {"max_retries": 1})
     made = make_exec(database, caller, job)
-    (row,) = database.write_sync(transitions.claim, "daemon", REGION, 32, 1)
+    (row,) = database.write_sync(claims.claim, "daemon", REGION, 32, 1)
     database.write_sync(
         transitions.set_handle_and, row, Handle("c"), lambda: secrets.keep(keyring, row, {"PASSWORD": VALUE})
     )

@@ -11,7 +11,7 @@ from jobd.store import jobs
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
 from jobd.store.people.accounts import Caller
-from jobd.store.queue import due_slots, transitions, waiting
+from jobd.store.queue import claims, due_slots, transitions, waiting
 from jobd.store.queue.due_slots import Fired, Rules
 from tests.store.rows import REGION, make_exec, make_job
 
@@ -113,7 +113,7 @@ def test_a_slot_that_waits_past_its_starting_deadline_is_not_run(database: Datab
     (row,) = fire(database).execs
     overdue = row.scheduled_for - timedelta(seconds=1)
     database.write_sync(Exec.update(start_before=overdue).execute)
-    assert database.write_sync(transitions.claim, "a", REGION, 10, 10) == []
+    assert database.write_sync(claims.claim, "a", REGION, 10, 10) == []
     database.write_sync(waiting.expire_slots)
     (record,) = records(database, "N")
     assert (record.reason, record.missed_count, record.missed_from) == ("missed", 1, row.scheduled_for)
@@ -142,13 +142,13 @@ def test_consecutive_overlaps_share_one_record(database: Database, caller: Calle
 def test_replace_stops_the_live_one_and_queues_the_newest(database: Database, caller: Caller) -> None:
     job = due(database, caller, ago=0, period="PT1H", concurrency_policy="replace")
     make_exec(database, caller, job)
-    (live,) = database.write_sync(transitions.claim, "a", REGION, 10, 10)
+    (live,) = database.write_sync(claims.claim, "a", REGION, 10, 10)
     (row,) = fire(database).execs
-    (asked,) = database.read_sync(transitions.stops_requested, "a")
+    (asked,) = database.read_sync(claims.stops_requested, "a")
     assert (asked.id, asked.stop_reason) == (live.id, "replaced")
-    assert database.write_sync(transitions.claim, "a", REGION, 10, 10) == []
+    assert database.write_sync(claims.claim, "a", REGION, 10, 10) == []
     database.write_sync(transitions.end, live, transitions.Result("C", "replaced"), None)
-    assert [r.id for r in database.write_sync(transitions.claim, "a", REGION, 10, 10)] == [row.id]
+    assert [r.id for r in database.write_sync(claims.claim, "a", REGION, 10, 10)] == [row.id]
 
 
 def test_a_full_namespace_gets_records_instead_of_execs(database: Database, caller: Caller) -> None:

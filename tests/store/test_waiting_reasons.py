@@ -9,7 +9,7 @@ from jobd.store import daemons, execs
 from jobd.store.callers import Caller
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Daemon, Exec
-from jobd.store.queue import transitions, waiting_reasons
+from jobd.store.queue import claims, waiting_reasons
 from jobd.store.queue.waiting_reasons import Served
 from tests.store.rows import REGION, make_caller, make_exec, make_job
 
@@ -33,7 +33,7 @@ def test_in_a_full_region_it_has_a_place_in_the_line_of_its_namespace(database: 
     job = make_job(database, caller)
     rows = [make_exec(database, caller, job) for _ in range(5)]
     others = make_exec(database, make_caller(database, "other"))
-    running = database.write_sync(transitions.claim, "a", REGION, 2, 2)
+    running = database.write_sync(claims.claim, "a", REGION, 2, 2)
     waiting = [row for row in rows if row.id not in {one.id for one in running}]
     places = ["1st", "2nd", "3rd", "4th", "5th"][: len(waiting)]
     assert [reason(database, row) for row in waiting] == [
@@ -49,7 +49,7 @@ def test_a_place_far_behind_is_counted_no_further(
     monkeypatch.setattr(waiting_reasons, "MAX_COUNTED", 2)
     job = make_job(database, caller)
     rows = [make_exec(database, caller, job) for _ in range(5)]
-    database.write_sync(transitions.claim, "a", REGION, 1, 1)
+    database.write_sync(claims.claim, "a", REGION, 1, 1)
     full = {REGION: Served(max_running=1, outage=None)}
     assert reason(database, rows[2], full) == f"2nd in line in its namespace; {REGION} runs 1 of 1"
     assert reason(database, rows[4], full) == (
@@ -89,7 +89,7 @@ def test_a_retry_says_when_it_starts(database: Database, caller: Caller) -> None
 
 def test_one_that_was_claimed_is_being_started_or_stopped(database: Database, caller: Caller) -> None:
     make_exec(database, caller)
-    (row,) = database.write_sync(transitions.claim, "a", REGION, 1, 1)
+    (row,) = database.write_sync(claims.claim, "a", REGION, 1, 1)
     assert reason(database, row) == "it is being started"
     database.write_sync(execs.request_stop, Exec.seq == row.seq, "u", "cancelled")
     assert reason(database, row) == "it is being stopped"

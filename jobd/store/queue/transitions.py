@@ -13,8 +13,6 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any
 
-from peewee import Expression
-
 from jobd.executor import Handle
 from jobd.output.run_log import Kept
 from jobd.store import execs, outbox, secrets
@@ -22,9 +20,7 @@ from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.database import after_commit, count, gathered, one_statement, tried_first
 from jobd.store.db.sql import NOW
-from jobd.store.db.tables import Exec, ExecLog, Job, Region
-from jobd.store.execs import LIVE
-from jobd.store.queue import fairness
+from jobd.store.db.tables import Exec, ExecLog, Job
 
 RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
 """Reasons of failures that are retried where a job does not say which."""
@@ -55,55 +51,6 @@ class Moved(Enum):
     NOT = auto()
     QUIETLY = auto()
     AWAITED = auto()
-
-
-def claim(daemon: str, region: str, max_running: int, at_most: int, after: str = "") -> list[Exec]:
-    """Take waiting execs of a region, as many as it has running slots free, and give each of them a slot.
-
-    Oldest first within a namespace, round-robin over namespaces, beginning with the one after `after`: the namespace
-    whose turn it was last (`last_turn`). The region's row is locked, so that `max_running` holds over all daemons.
-    """
-    _lock_region(region)
-    running = "region_name = ? AND status IN ('W', 'R') AND owner IS NOT NULL AND holds_slot"
-    free = max_running - sql.count(Exec, running, region)
-    seqs = fairness.next_in_turn(region, min(free, at_most), after)
-    if not seqs:
-        return []
-    # The CASE keeps a planner without statistics from reading all that waits by the index of just that.
-    free_still = "CASE WHEN status = 'W' THEN owner IS NULL ELSE false END"
-    chosen = f"seq IN ({sql.marks(len(seqs))}) AND {free_still}"
-    taken = sql.take(Exec, "term = term + 1, holds_slot = true, owner = ?", chosen, daemon, *seqs)
-    return sorted(taken, key=lambda row: row.seq)
-
-
-def last_turn(taken: list[Exec], after: str) -> str:
-    """The last namespace that had its turn in a claim that began after `after`."""
-    return max((row.namespace for row in taken), key=lambda name: (name <= after, name), default=after)
-
-
-def take_over(daemon: str, region: str, owners_alive: list[str]) -> list[Exec]:
-    """Take the live execs of a region whose owner is none of `owners_alive`; also those that this very daemon
-    owned before its last start, since `owners_alive` does not name it then.
-    """
-    _lock_region(region)
-    orphaned = live_in(region) & Exec.owner.is_null(False) & Exec.owner.not_in(owners_alive)
-    return _take(orphaned, owner=daemon)
-
-
-def owned(daemon: str, region: str) -> list[Exec]:
-    """The live execs of a region that this daemon owns by the record."""
-    return list(Exec.select(Exec.seq, Exec.id).where(live_in(region), Exec.owner == daemon))
-
-
-def retake(daemon: str, seqs: list[int]) -> list[Exec]:
-    """Take again, under a new term, what this daemon owns already."""
-    return _take(Exec.seq.in_(seqs) & Exec.status.in_(LIVE) & (Exec.owner == daemon))
-
-
-def stops_requested(daemon: str) -> list[Exec]:
-    """This daemon's live execs whose end somebody asked for."""
-    asked = Exec.select().where(Exec.owner == daemon, Exec.status.in_(LIVE), Exec.stop_requested_at.is_null(False))
-    return list(asked)
 
 
 @one_statement
@@ -294,11 +241,6 @@ def _is_ended(row: Exec, result: Result, moved: Moved) -> bool:
     return True
 
 
-def by_id(exec_ids: list[str]) -> dict[str, Exec]:
-    """Those of these execs that the database knows, deleted ones too."""
-    return {row.id: row for row in Exec.select().where(Exec.id.in_(exec_ids))}
-
-
 def retry_delay(base: int, attempt: int) -> timedelta:
     """How long the retry that follows an attempt waits; `base` in seconds."""
     return timedelta(seconds=min(base * 2 ** (attempt - 1), LONGEST_RETRY_DELAY))
@@ -326,21 +268,6 @@ def retry(row: Exec) -> bool:
 def _ran(row: Exec) -> float | None:
     """Seconds."""
     return None if row.started_at is None else float((row.ended_at - row.started_at).total_seconds())
-
-
-def _lock_region(region: str) -> None:
-    if Region._meta.database.for_update:
-        sql.rows(Region, "SELECT 1 FROM regions WHERE name = ? FOR UPDATE", region)
-
-
-def live_in(region: str) -> Expression:
-    return (Exec.region_name == region) & Exec.status.in_(LIVE)
-
-
-def _take(which: Expression, **changes: Any) -> list[Exec]:
-    """Become the owner of these under a new term, oldest first."""
-    taken = Exec.update(term=Exec.term + 1, **changes).where(which).returning(Exec).execute()
-    return sorted(taken, key=lambda row: row.seq)
 
 
 def _move_all(moves: list[tuple[Exec, dict[str, Any]]], where: str, **more: Any) -> list[bool]:

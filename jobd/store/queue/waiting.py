@@ -11,7 +11,7 @@ from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Daemon, Exec, Region
 from jobd.store.db.transaction import count, ended
-from jobd.store.queue import transitions
+from jobd.store.queue import claims, transitions
 
 
 def regions_waiting() -> list[str]:
@@ -82,4 +82,4 @@ def _tell_overdue(region: str, reason: str, metrics: Metrics) -> None:
 def _affected(daemon: str, region: str) -> Expression:
     waits = (Exec.status == "W") & Exec.owner.is_null()
     runs = (Exec.status == "R") & (Exec.owner == daemon)
-    return transitions.live_in(region) & (waits | runs)
+    return claims.live_in(region) & (waits | runs)
