@@ -22,7 +22,7 @@ async def test_answers_come_back_to_who_asked(threads: Threads) -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_a_call_raises_is_raised_where_it_is_awaited(threads: Threads) -> None:
+async def test_what_a_call_raises_is_raised_where_it_has_subscribers(threads: Threads) -> None:
     with pytest.raises(ZeroDivisionError):
         await threads.call(divmod, 1, 0)
     with pytest.raises(RuntimeError, match="StopIteration"):

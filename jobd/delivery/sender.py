@@ -20,6 +20,7 @@ from jobd.keyring import Keyring
 from jobd.store import outbox, secrets
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Delivery, Hook
+from jobd.store.db.text import storable
 from jobd.store.outbox import MAIL, Attempt, Room
 
 log = logging.getLogger(__name__)
@@ -165,9 +166,9 @@ class Deliveries:
         took = time.monotonic() - began
         self._remember(row.hook_id, verdict.error is not None or took > SLOW)
         self._count(row, verdict, took)
-        attempt = Attempt(at, took, error=outbox.clean(verdict.error or note))
+        attempt = Attempt(at, took, error=storable(verdict.error or note, outbox.MAX_TEXT_LENGTH))
         if answer is not None:
-            said = outbox.clean(answer.body.decode(errors="replace"))
+            said = storable(answer.body.decode(errors="replace"), outbox.MAX_TEXT_LENGTH)
             attempt = replace(attempt, status_code=answer.status, answer=said)
         try:
             await self._database.write(

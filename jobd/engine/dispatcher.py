@@ -16,6 +16,7 @@ from jobd.engine.leases import Lease
 from jobd.engine.live import LiveExec, LiveExecs
 from jobd.engine.plugin_events import Observers
 from jobd.engine.pulls import Pulls
+from jobd.engine.reconciliation import Reconciler
 from jobd.engine.regions import CALL_THREADS, ServedRegion
 from jobd.engine.run_secrets import Given, Secrets
 from jobd.errors import (
@@ -30,7 +31,8 @@ from jobd.errors import (
 from jobd.executor import Handle, RunSpec, State, Status
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.queue import claims, transitions
+from jobd.store.queue import claims
+from jobd.store.queue.transitions import Transitions
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,9 @@ class Dispatcher:
         lease: Lease,
         regions: dict[str, ServedRegion],
         live: LiveExecs,
+        transitions: Transitions,
         endings: Endings,
+        reconciler: Reconciler,
         observers: Observers,
         secrets: Secrets,
         fires_late: Callable[[], bool],
@@ -69,7 +73,9 @@ class Dispatcher:
         self._lease = lease
         self._regions = regions
         self._live = live
+        self._transitions = transitions
         self._endings = endings
+        self._reconciler = reconciler
         self._observers = observers
         self._secrets = secrets
         self._fires_late = fires_late
@@ -172,12 +178,12 @@ class Dispatcher:
             try:
                 await self._advance(live)
             except ServiceUnavailable as error:
-                # The record says how far it came; settling it goes on from there.
+                # The record says how far it came; the reconciler goes on from there.
                 log.warning("exec %s: %s", live.row.id, error)
-                self._endings.unsettled.add(live)
+                self._reconciler.in_doubt.add(live)
             except Exception:
                 log.exception("exec %s: its start stopped half-way", live.row.id)
-                self._endings.unsettled.add(live)
+                self._reconciler.in_doubt.add(live)
         if live.stopping.is_set():
             self._endings.stop(live)
 
@@ -208,7 +214,7 @@ class Dispatcher:
         if spec.pull_policy == "always" and not row.pulled:
             raise ImageAbsent("to be pulled first")
         handle = await region.make(region.executor.create, spec)
-        if not await self._secrets.set_handle(row, handle, given):
+        if not await self._transitions.set_handle(row, handle, given.values):
             self._live.drop(live)
             await self._discard(region, handle)
             return
@@ -221,24 +227,24 @@ class Dispatcher:
     async def _start(self, live: LiveExec, handle: Handle) -> None:
         """Start it, at most once for this handle, and only under a lease that still holds."""
         if not self._lease.held:
-            self._endings.unsettled.add(live)
+            self._reconciler.in_doubt.add(live)
             return
         try:
             live.recording = recordings.new(live, self._settings)
             await live.region.make(recordings.start, live.region.executor, handle, live.recording)
         except HandleGone:
             # Somebody removed it before it ran: whoever took it over, or a stranger. The record tells which.
-            self._endings.unsettled.add(live)
+            self._reconciler.in_doubt.add(live)
             return
         except RegionUnavailable:
             raise
         except ExecutorError:
             # A fault after it took effect must not make a failure, and then a retry, of what runs or has run.
             if await self._has_run(live.region, handle):
-                self._endings.unsettled.add(live)
+                self._reconciler.in_doubt.add(live)
                 return
             raise
-        if not await self._database.write(transitions.set_running, live.row, None):
+        if not await self._transitions.set_running(live.row, None):
             self._live.drop(live)
             return
         live.mask = None
@@ -262,7 +268,7 @@ class Dispatcher:
             gone = ImageNotFound(f"{row.docker_image_repo}:{row.docker_image_tag} is gone again right after its pull")
             await self._endings.conclude(live, outcome.refused(row, gone))
             return
-        if not await self._database.write(transitions.give_back_slot, row):
+        if not await self._transitions.release_capacity(row):
             self._live.drop(live)
             return
         self._launched(live)
@@ -279,7 +285,7 @@ class Dispatcher:
         if live.stopping.is_set():
             await self._endings.conclude(live, outcome.cancelled(row))
             return
-        await self._database.write(transitions.requeue, row, pulled=pulled)
+        await self._transitions.requeue(row, pulled=pulled)
         self._live.drop(live)
         self.wake(region.name)
 
@@ -288,13 +294,13 @@ class Dispatcher:
         self._endings.region_failed(live.region, error.message)
         live.cut_off = error.message
         if live.row.handle is not None:
-            await self._database.write(transitions.set_message, live.row, live.told(error.message))
-            self._endings.unsettled.add(live)
+            await self._transitions.set_message(live.row, live.redact(error.message))
+            self._reconciler.in_doubt.add(live)
             return
         if live.stopping.is_set():
             await self._endings.conclude(live, outcome.cancelled(live.row))
             return
-        await self._database.write(transitions.requeue, live.row, live.told(error.message), RETRY_AFTER_OUTAGE)
+        await self._transitions.requeue(live.row, live.redact(error.message), RETRY_AFTER_OUTAGE)
         self._live.drop(live)
 
     async def _discard(self, region: ServedRegion, handle: Handle) -> None:

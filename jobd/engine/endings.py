@@ -22,8 +22,7 @@ from jobd.store import deletion
 from jobd.store.db import clock
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.queue import transitions
-from jobd.store.queue.transitions import Result
+from jobd.store.queue.transitions import Result, Transitions
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +31,27 @@ LOG_TRIES = 3
 
 
 class Endings:
-    """`on_slot_free(region)` is called when a running slot came free, `on_region_failed` when a region went away."""
+    """`on_capacity_free` is called with a region when an exec of it ended, `on_region_failed` when it went away."""
 
     def __init__(
         self,
         database: Database,
         settings: Settings,
+        transitions: Transitions,
         live: LiveExecs,
         observers: Observers,
         secrets: Secrets,
-        on_slot_free: Callable[[str], None],
+        on_capacity_free: Callable[[str], None],
         on_region_failed: Callable[[ServedRegion, str], None],
     ) -> None:
         self._database = database
         self._settings = settings
+        self._transitions = transitions
         self._live = live
         self._observers = observers
         self._secrets = secrets
-        self._on_slot_free = on_slot_free
+        self._on_capacity_free = on_capacity_free
         self.region_failed = on_region_failed
-        self.unsettled: set[LiveExec] = set()
-        """Execs with a handle of which it is not known whether they were started; `adoption` settles them."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def running(self, live: LiveExec, elapsed: float = 0.0) -> None:
@@ -149,14 +148,14 @@ class Endings:
         row, region, handle = live.row, live.region, live.handle
         if live.mask is None and live.recording is not None:
             live.mask = live.recording.mask
-        result = replace(result, message=live.told(result.message))
+        result = replace(result, message=live.redact(result.message))
         if kept is not None and kept.missing:
             result = outcome.with_missing_output(result, kept.missing)
         ended = await self._store(row, result, kept)
         self._live.drop(live)
         if not ended:
             return
-        self._on_slot_free(region.name)
+        self._on_capacity_free(region.name)
         self._observers.tell("jobd_exec_ended", row)
         if handle is not None:
             self._spawn(self._remove(region, handle), live)
@@ -178,13 +177,13 @@ class Endings:
 
     async def _store(self, row: Exec, result: Result, kept: Kept | None) -> bool:
         try:
-            return await self._database.write(transitions.end, row, result, kept)
+            return await self._transitions.end(row, result, kept)
         except JobdError:
             raise
         except Exception as error:
             # An exit code or a text that no column holds: tried again it would fail again, for ever.
             log.exception("exec %s: its result cannot be stored", row.id)
-            return await self._database.write(transitions.end, row, outcome.unstorable(error), None)
+            return await self._transitions.end(row, outcome.unstorable(error), None)
 
     async def _read_log(self, live: LiveExec, handle: Handle) -> Kept | None:
         recording = recordings.of(live)
@@ -225,7 +224,7 @@ class Endings:
             if live not in self._live or not live.is_running:
                 return
             try:
-                mine = await self._database.write(transitions.set_timed_out, live.row)
+                mine = await self._transitions.set_timed_out(live.row)
             except ServiceUnavailable as error:
                 log.warning("exec %s is over its time, to be stopped later: %s", live.row.id, error)
                 live.deadline = clock.steady()

@@ -20,7 +20,7 @@ from jobd.engine.following.followers import Follower, Followers
 from jobd.engine.leases import BEATS, Lease
 from jobd.engine.live import LiveExecs
 from jobd.engine.plugin_events import Observers
-from jobd.engine.reconciliation import Adoption
+from jobd.engine.reconciliation import Reconciler
 from jobd.engine.regions import PROBE_DELAYS, ServedRegion
 from jobd.engine.retention import Retirement
 from jobd.engine.run_secrets import Secrets
@@ -36,6 +36,7 @@ from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
 from jobd.store.queue import claims, waiting
 from jobd.store.queue.due_slots import Rules
+from jobd.store.queue.transitions import Transitions
 
 log = logging.getLogger(__name__)
 
@@ -71,15 +72,17 @@ class Engine:
             )
             for name, executor in executors.items()
         }
+        keyring = Keyring(settings.jobd.key_file)
+        transitions = Transitions(database, keyring)
         self._live = LiveExecs()
-        self._secrets = Secrets(database, Keyring(settings.jobd.key_file))
+        self._secrets = Secrets(database, keyring)
         self._followers = Followers(database, self.regions, settings.execs.max_log, self._secrets, self._recording)
         self._observers = Observers(plugins, database, self._followers.changed)
         self._endings = Endings(
-            database, settings, self._live, self._observers, self._secrets, self.wake, self._region_failed
+            database, settings, transitions, self._live, self._observers, self._secrets, self.wake, self._region_failed
         )
         self._clocks = Clocks(database, lease, lambda: self._scheduler.begin_anew())
-        self._adoption = Adoption(database, settings, self._clocks, self._live, self._endings, self._secrets)
+        self._reconciler = Reconciler(transitions, settings, self._clocks, self._live, self._endings, self._secrets)
         self._sweep = Sweep(database)
         self._retirement = Retirement(database, settings, lambda: self._clocks.is_even)
         self._dispatcher = Dispatcher(
@@ -89,7 +92,9 @@ class Engine:
             lease,
             self.regions,
             self._live,
+            transitions,
             self._endings,
+            self._reconciler,
             self._observers,
             self._secrets,
             self._fires_late,
@@ -260,7 +265,7 @@ class Engine:
             # Before anything is started beside it.
             await self._sweep.stop_running(region)
             region.down = None
-            await self._adoption.settle(region)
+            await self._reconciler.resolve(region)
             await self._endings.ask(region)
             await self._database.write(waiting.explain_no_more, self._lease.daemon, region.name)
         except JobdError as error:
@@ -293,7 +298,7 @@ class Engine:
         if rows:
             log.info("region %s: adopting %d execs", region.name, len(rows))
             self._database.metrics.execs_adopted.labels(region.name).inc(len(rows))
-            await self._adoption.adopt(region, rows)
+            await self._reconciler.adopt(region, rows)
             self.wake(region.name)
 
     async def _adopt_forgotten(self, region: ServedRegion) -> None:
@@ -344,7 +349,7 @@ class Engine:
 
     async def _look_at(self, region: ServedRegion) -> None:
         await self._endings.ask(region)
-        await self._adoption.settle(region)
+        await self._reconciler.resolve(region)
 
     async def _explain(self, region: ServedRegion, down: str) -> None:
         message = f"region {region.name} is down: {down}"

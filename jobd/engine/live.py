@@ -47,7 +47,7 @@ class LiveExec:
     def handle(self) -> Handle | None:
         return None if self.row.handle is None else Handle(self.row.handle, self.row.image_digest)
 
-    def told(self, words: str | None) -> str | None:
+    def redact(self, words: str | None) -> str | None:
         """Words of foreign origin as they may be told: engines repeat what they were given, and name their host's
         paths, which the log has.
         """

@@ -17,67 +17,70 @@ from jobd.engine.regions import ServedRegion
 from jobd.engine.run_secrets import Secrets
 from jobd.errors import ExecutorError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
-from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.queue import transitions
+from jobd.store.queue.transitions import Transitions
 
 log = logging.getLogger(__name__)
 
 
-class Adoption:
+class Reconciler:
+    """Adopts execs, and resolves those that are in doubt."""
+
     def __init__(
         self,
-        database: Database,
+        transitions: Transitions,
         settings: Settings,
         clocks: Clocks,
         live: LiveExecs,
         endings: Endings,
         secrets: Secrets,
     ) -> None:
-        self._database = database
+        self._transitions = transitions
         self._settings = settings
         self._clocks = clocks
         self._secrets = secrets
         self._live = live
         self._endings = endings
+        self.in_doubt: set[LiveExec] = set()
+        """Execs of which it is not known how far their start came; those without a handle wait again."""
 
     async def adopt(self, region: ServedRegion, rows: list[Exec]) -> None:
         """These execs are this daemon's now: find out how each stands and go on from there."""
         for row in rows:
             live = LiveExec(row, region, cut_off="the jobd that had it ended")
             self._live.add(live)
-            self._endings.unsettled.add(live)
-        await self.settle(region)
+            self.in_doubt.add(live)
+        await self.resolve(region)
 
-    async def settle(self, region: ServedRegion) -> None:
-        """Settle what is unsettled in a region that answers. Raises RegionUnavailable when it stops answering."""
-        waiting = [live for live in self._endings.unsettled if live.region is region]
+    async def resolve(self, region: ServedRegion) -> None:
+        """Resolve what is in doubt in a region that answers. Raises RegionUnavailable when it stops answering."""
+        waiting = [live for live in self.in_doubt if live.region is region]
         handles = [live.handle for live in waiting if live.handle is not None]
         statuses = await region.call(region.executor.statuses, handles) if handles else {}
         for live in waiting:
             async with live.lock:
-                # Settled by somebody else while this one waited: the answer in hand is older than that.
-                if live in self._endings.unsettled and await self._try(live, statuses):
-                    self._endings.unsettled.discard(live)
+                # Resolved by somebody else while this one waited: the answer in hand is older than that.
+                if live in self.in_doubt and await self._try(live, statuses):
+                    self.in_doubt.discard(live)
             if live in self._live and (live.row.stop_requested_at or live.row.timed_out_at or live.stopping.is_set()):
                 self._endings.stop(live)
 
     async def _try(self, live: LiveExec, statuses: dict[Handle, Status]) -> bool:
-        """Whether it is settled. One that cannot be yet keeps no other from it. Raises RegionUnavailable."""
+        """Whether it is resolved. One that cannot be yet keeps no other from it. Raises RegionUnavailable."""
         if live not in self._live:
             return True
         try:
             with live.in_log():
-                return await self._settle(live, statuses)
+                return await self._resolve(live, statuses)
         except RegionUnavailable:
             raise
         except (ExecutorError, ServiceUnavailable) as error:
-            log.warning("exec %s is not settled yet: %s", live.row.id, error)
+            log.warning("exec %s is still in doubt: %s", live.row.id, error)
         except Exception:
-            log.exception("exec %s is not settled yet", live.row.id)
+            log.exception("exec %s is still in doubt", live.row.id)
         return False
 
-    async def _settle(self, live: LiveExec, statuses: dict[Handle, Status]) -> bool:
+    async def _resolve(self, live: LiveExec, statuses: dict[Handle, Status]) -> bool:
         handle = live.handle
         if handle is None:
             await self._wait_anew(live)
@@ -92,7 +95,7 @@ class Adoption:
         return True
 
     async def _go_on(self, live: LiveExec, status: Status) -> None:
-        if not live.is_running and not await self._database.write(transitions.set_running, live.row, status.started_at):
+        if not live.is_running and not await self._transitions.set_running(live.row, status.started_at):
             self._live.drop(live)
             return
         await self._record(live)
@@ -128,7 +131,7 @@ class Adoption:
             if fresh.get(handle, Status(State.GONE)).state is State.CREATED:
                 log.warning("region %s: %s cannot be removed: %s", region.name, handle.id, error)
                 return False
-            return await self._settle(live, fresh)
+            return await self._resolve(live, fresh)
         if await self._was_started(region, handle) is False:
             await self._wait_anew(live)
         else:
@@ -150,5 +153,5 @@ class Adoption:
         if live.row.stop_requested_at is not None:
             await self._endings.conclude(live, outcome.cancelled(live.row))
             return
-        await self._database.write(transitions.requeue, live.row)
+        await self._transitions.requeue(live.row)
         self._live.drop(live)

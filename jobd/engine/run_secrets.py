@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
-from jobd.executor import Handle
 from jobd.keyring import Keyring
 from jobd.output.masking import Mask
 from jobd.store import secrets
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.queue import transitions
 
 
 @dataclass(frozen=True)
@@ -31,13 +28,6 @@ class Secrets:
     async def for_start(self, row: Exec) -> Given:
         """Raises StartFailed, ServiceUnavailable."""
         return await self._database.read(self._for_start, row) if row.secret_vars else Given()
-
-    async def set_handle(self, row: Exec, handle: Handle, given: Given) -> bool:
-        """Commit the handle, and in the same transaction what keeps the secrets until the exec has ended."""
-        if not row.secret_vars:
-            return await self._database.write(transitions.set_handle, row, handle)
-        keep = partial(secrets.keep, self._keyring, row, given.values)
-        return await self._database.write(transitions.set_handle_and, row, handle, keep)
 
     async def mask(self, row: Exec) -> Mask | None:
         """What to hide in the output of an exec that was started. Raises ExecutorError when that cannot be known: its

@@ -10,6 +10,7 @@ from jobd.engine.clocks import Clocks
 from jobd.errors import ServiceUnavailable
 from jobd.periodic import Periodic
 from jobd.store.db.database import Database
+from jobd.store.db.one_statement import OneStatement
 from jobd.store.db.tables import Exec
 from jobd.store.queue import armed_slots, due_slots
 from jobd.store.queue.armed_slots import LATEST, Armed
@@ -25,6 +26,9 @@ LOOK_EVERY = 0.2
 """Seconds ahead for which slots are armed, and between two looks for them: less than the shortest period of a job."""
 LATE = timedelta(milliseconds=3)
 """A slot that fires later than this has waited for the processor; later than `LATEST`, for something else."""
+
+
+FIRE_ARMED = OneStatement(armed_slots.fire_armed)
 
 
 class Scheduler:
@@ -132,9 +136,7 @@ class Scheduler:
         due = self._armed.take_due(room) if room is not None and not look_at_all else []
         if room is not None and due:
             latest = min(LATEST, timedelta(seconds=self._rules.late_after))
-            fired = await self._database.write_apart(
-                "scan", armed_slots.fire_armed, due, room, self._armed.first, latest
-            )
+            fired = await self._database.write_apart("scan", FIRE_ARMED, due, room, self._armed.first, latest)
             self._armed.put_back(slot for slot in due if slot.at > fired.at)
             self._armed.forget(fired.at - latest)
         else:

@@ -248,11 +248,11 @@ TOLD_OF_AN_END = (
 
 def end_all(update: Any) -> None:
     """Run an UPDATE that ends execs of which nobody has the rows, count them as ended, and tell of them."""
-    rows = list(update.returning(*TOLD_OF_AN_END, outbox.AWAITED).execute())
+    rows = list(update.returning(*TOLD_OF_AN_END, outbox.SUBSCRIBED).execute())
     for row in rows:
         count(partial(_tell_ended, row))
         ended(row)
-    outbox.tell(row.seq for row in rows if row.is_awaited)
+    outbox.enqueue(row.seq for row in rows if row.has_subscribers)
 
 
 def _tell_ended(row: Exec, metrics: Metrics) -> None:

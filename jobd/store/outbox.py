@@ -25,11 +25,11 @@ MAIL = 0
 LEASE = timedelta(seconds=120)
 """How long a claimed delivery is left to its daemon: longer than any attempt takes."""
 WRITTEN_AT_ONCE = 100
-TEXT_LENGTH = 4096
+MAX_TEXT_LENGTH = 4096
 """Characters kept of an answer or an error."""
 DROPPED_AT_ONCE = 500
 
-IS_AWAITED = (
+HAS_SUBSCRIBERS = (
     "(EXISTS (SELECT 1 FROM hooks WHERE hooks.job_id = execs.job_id AND hooks.is_active)"
     " OR EXISTS (SELECT 1 FROM hooks WHERE hooks.job_id IS NULL AND hooks.namespace = execs.namespace"
     " AND hooks.is_active)"
@@ -38,7 +38,7 @@ IS_AWAITED = (
 """Whether anybody may want to be told of an exec: SQL for the RETURNING of the statement that moves it on, so that an
 exec of which nobody is told costs three probes of an index and no statement.
 """
-AWAITED = SQL(f"{IS_AWAITED} AS is_awaited")
+SUBSCRIBED = SQL(f"{HAS_SUBSCRIBERS} AS has_subscribers")
 
 _LANES = (
     "WITH RECURSIVE lane(id) AS (SELECT min(hook_id) FROM deliveries WHERE {which} UNION ALL "
@@ -98,7 +98,7 @@ class Attempt:
     answer: str | None = None
 
 
-def tell(seqs: Iterable[int]) -> None:
+def enqueue(seqs: Iterable[int]) -> None:
     """Write what hooks and mails are to say of these execs, as they are now, in this transaction."""
     wanted = list(seqs)
     at = now() if wanted else None
@@ -175,13 +175,6 @@ def release(daemon: str) -> None:
     """What this daemon has claimed is due again: it has just started, or is about to end."""
     mine = (Delivery.claimed_by == daemon) & Delivery.next_at.is_null(False)
     Delivery.update(next_at=now(), claimed_by=None, term=Delivery.term + 1).where(mine).execute()
-
-
-def clean(text: str | None) -> str | None:
-    """Text of foreign origin, fit for every database, and not too much of it."""
-    if text is None:
-        return None
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:TEXT_LENGTH]
 
 
 def log_of(exec_id: str) -> bytes | None:

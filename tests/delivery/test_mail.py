@@ -93,7 +93,7 @@ def serve(inbox: Inbox) -> Iterator[Any]:
 
 
 def row(to: list[str] | None = None, name: str = "每日报表", **exec: Any) -> Delivery:
-    """An outbox row as `outbox.tell` writes it."""
+    """An outbox row as `outbox.enqueue` writes it."""
     data = {
         "id": "64b2d045-2881-4293-9bcd-bdc04b953115",
         "region_name": "BEIJING1",

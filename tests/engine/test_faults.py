@@ -88,7 +88,7 @@ async def a_lost_start(bench: Bench, break_it: Callable[[], None]) -> Exec:
 
 
 WRITES: dict[Life, tuple[str, ...]] = {
-    a_run: ("claim", "give_back_slot", "requeue", "set_handle", "set_running", "end"),
+    a_run: ("claim", "release_capacity", "requeue", "set_handle", "set_running", "end"),
     a_stop: ("end",),
     a_timeout: ("set_timed_out", "end"),
     an_adoption: ("bind_region", "take_over", "end"),

@@ -12,6 +12,7 @@ from jobd.errors import ConfigError, ServiceUnavailable
 from jobd.store.db import database as door
 from jobd.store.db import tables
 from jobd.store.db.database import Database
+from jobd.store.db.one_statement import OneStatement, OneStatementFirst
 from jobd.store.db.tables import Job, User
 from jobd.store.people import accounts
 from jobd.store.people.accounts import Caller
@@ -200,13 +201,12 @@ def test_a_write_of_one_statement_is_held_to_it(postgres_url: str) -> None:
     database = Database(postgres_url)
     database.migrate()
 
-    @door.one_statement
     def two() -> None:
         User.select().exists()
         User.select().exists()
 
     with pytest.raises(RuntimeError, match="second"):
-        database.write_sync(two)
+        database.write_sync(OneStatement(two))
     database.close()
 
 
@@ -215,3 +215,23 @@ def _cut_all_others() -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
+
+
+@pytest.mark.gen_test
+async def test_what_one_statement_does_not_do_is_done_in_a_transaction(database: Database) -> None:
+    tried: list[str] = []
+
+    def short(name: str) -> bool:
+        tried.append("short")
+        return name == "simple"
+
+    def whole(name: str) -> bool:
+        tried.append("whole")
+        return name == "simple"
+
+    write = OneStatementFirst(short, whole)
+    assert await database.write(write, "simple")
+    assert tried == (["whole"] if database.is_sqlite else ["short"])
+    tried.clear()
+    assert not await database.write(write, "of two statements")
+    assert tried == (["whole"] if database.is_sqlite else ["short", "whole"])

@@ -18,9 +18,10 @@ PATIENCE = 0.05
 _Call = tuple[tuple[Any, ...], "asyncio.Future[bool]"]
 
 
-class Gathering:
-    """`alone(*args)` does one write and says whether it did anything. `together(calls)` tries several, and says of each
-    whether it was done: what was not is done alone, and what is wrong with one is nobody else's.
+class Batching:
+    """Batches writes of one kind. `alone(*args)` does one and returns whether it changed anything. `together(calls)`, a
+    list of such arguments, tries several and returns of each whether it was done: what was not is done alone, so that
+    what is wrong with one is nobody else's.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Gathering:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def write(self, *args: Any) -> bool:
+        """At once where nothing is under way, else with the others that wait. Raises ServiceUnavailable."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             # What a loop left that is over would be waited for in vain.

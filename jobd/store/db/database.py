@@ -17,18 +17,16 @@ from playhouse.migrations import Runner
 from jobd import daemon_log
 from jobd.errors import ConfigError
 from jobd.metrics import Metrics
-from jobd.store.db import copying, error_causes, marks, tables
-from jobd.store.db.batching import Gathering
+from jobd.store.db import copying, error_causes, tables
 from jobd.store.db.deadlines import Claim, departure, here
 from jobd.store.db.error_causes import DatabaseAway
-from jobd.store.db.marks import gathered, one_statement, tried_first
 from jobd.store.db.sessions import Sessions
 from jobd.store.db.transaction import after_commit, count
 from jobd.store.db.write_failures import Troubles
 from jobd.store.db.write_queue import Write, WriteQueue
 from jobd.threads import Threads
 
-__all__ = ["Database", "after_commit", "count", "gathered", "one_statement", "tried_first"]
+__all__ = ["Database", "after_commit", "count"]
 
 Result = TypeVar("Result")
 Urgent = Literal["pulse", "scan"]
@@ -59,7 +57,6 @@ class Database(Sessions):
         self._of_clients = [Threads((connections + 1) // 2, f"jobd-db-client-{kind}") for kind in ("read", "write")]
         self._is_for_clients = False
         self._queue = WriteQueue(self.most_together, self._alone, self._together, self._execute)
-        self._gatherings = {fn: self._gathering(fn, together) for fn, together in marks.together.items()}
         self._troubles = Troubles(self.file)
         self._peewee.bind(tables.ALL)
 
@@ -85,9 +82,6 @@ class Database(Sessions):
         each is undone by itself when it fails. Raises ServiceUnavailable when the database is away, and when for ten
         seconds it had no turn for it or a lock of somebody else stood in the way: then it is never done.
         """
-        gathering = self._gatherings.get(fn)
-        if not self.is_sqlite and gathering is not None and not kwargs:
-            return await gathering.write(*args)  # type: ignore[return-value]
         return await self._write_in(self._writers, fn, args, kwargs)
 
     async def write_apart(self, who: Urgent, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -130,15 +124,6 @@ class Database(Sessions):
         for threads in (self._readers, self._writers, *self._apart.values(), *self._of_clients):
             threads.close()
         self._peewee.close_all()
-
-    def _gathering(self, fn: Callable[..., Any], together: Callable[..., Any]) -> Gathering:
-        async def alone(*args: Any) -> bool:
-            return bool(await self._write_in(self._writers, fn, args, {}))
-
-        async def all_of(calls: list[tuple[Any, ...]]) -> list[bool]:
-            return list(await self._write_in(self._writers, together, (calls,), {}))
-
-        return Gathering(alone, all_of)
 
     def _runner(self) -> Runner:
         return Runner(self._peewee, str(MIGRATIONS))

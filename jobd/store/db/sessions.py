@@ -12,9 +12,10 @@ import peewee
 
 from jobd.metrics import Metrics
 from jobd.store.db import connections as connecting
-from jobd.store.db import error_causes, marks
+from jobd.store.db import error_causes
 from jobd.store.db.deadlines import Claim, here
 from jobd.store.db.error_causes import STATEMENT_FAULTS, DatabaseAway
+from jobd.store.db.one_statement import OneStatement, OneStatementFirst
 from jobd.store.db.tables import Exec
 from jobd.store.db.transaction import pending
 
@@ -46,20 +47,26 @@ class Sessions:
         return self._timed(partial(fn, *args, **kwargs), _name(fn), "read")
 
     def write_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Run `fn` in one transaction. Raises ServiceUnavailable when the database is away, or locked for too long."""
-        shortcut = None if self.is_sqlite else marks.shortcuts.get(fn)
-        if shortcut is not None and (done := self._write(shortcut, True, args, kwargs)):
-            return done
-        return self._write(fn, fn in marks.alone, args, kwargs)
+        """Run `fn` in one transaction; a `OneStatement`, and what a `OneStatementFirst` tries first, without BEGIN and
+        COMMIT where the database needs none. Raises ServiceUnavailable when the database is away, or locked for too
+        long.
+        """
+        if isinstance(fn, OneStatementFirst) and not self.is_sqlite:
+            done: Result = self._write(fn.statement, args, kwargs)
+            if done:
+                return done
+        return self._write(fn, args, kwargs)
 
-    def _write(self, fn: Callable[..., Result], is_alone: bool, args: Any, kwargs: Any) -> Result:
-        work = partial(self._transaction, partial(fn, *args, **kwargs), is_alone)
+    def _write(self, fn: Callable[..., Result], args: Any, kwargs: Any) -> Result:
+        work = partial(self._transaction, partial(fn, *args, **kwargs), isinstance(fn, OneStatement))
         return self._timed(work, _name(fn), "write")
 
-    def _transaction(self, work: Callable[[], Result], is_alone: bool = False, takes_turn: bool = True) -> Result:
+    def _transaction(
+        self, work: Callable[[], Result], is_one_statement: bool = False, takes_turn: bool = True
+    ) -> Result:
         pending.follow, pending.counts, pending.ended = [], [], []
-        pending.is_committing = is_alone and not self.is_sqlite
-        with self._peewee.alone() if is_alone else self._atomic():
+        pending.is_committing = is_one_statement and not self.is_sqlite
+        with self._peewee.alone() if is_one_statement else self._atomic():
             # On SQLite the lock is held from here on; until here the call could be given up.
             if takes_turn and here.claim is not None and not here.claim.hold():
                 raise DatabaseAway(error_causes.BUSY)

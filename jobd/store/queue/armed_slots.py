@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from jobd import schedule
 from jobd.store.db import clock, sql
 from jobd.store.db.clock import now
-from jobd.store.db.database import count, one_statement
+from jobd.store.db.database import count
 from jobd.store.db.tables import Exec, Job
 from jobd.store.queue import due_slots
 from jobd.store.queue.due_slots import Fired, Room
@@ -133,10 +133,9 @@ def _arm(job: Job) -> ArmedSlot | None:
     return ArmedSlot(row, following.at if following else None, job.updated_at)
 
 
-@one_statement
 def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None, latest: timedelta = LATEST) -> Fired:
-    """Fire what is due of these by the database's clock. `more`: whether something is due besides them and
-    is not armed, when `first_armed` is the first of those that are. What is later than `latest` is left alone.
+    """Fire what is due of these by the database's clock, in one statement. `more`: whether something is due besides
+    them and is not armed, when `first_armed` is the first of those that are. What is later than `latest` is left alone.
     """
     began = time.monotonic()
     values = [

@@ -200,8 +200,8 @@ def fire_due(rules: Rules, room: Room | None = None, believed: Reading | None = 
             waiting += run
             not_run += unrun
     for start in range(0, len(not_run), WRITTEN_AT_ONCE):
-        insert = Exec.insert_many(not_run[start : start + WRITTEN_AT_ONCE]).returning(Exec.seq, outbox.AWAITED)
-        outbox.tell(row.seq for row in insert.execute() if row.is_awaited)
+        insert = Exec.insert_many(not_run[start : start + WRITTEN_AT_ONCE]).returning(Exec.seq, outbox.SUBSCRIBED)
+        outbox.enqueue(row.seq for row in insert.execute() if row.has_subscribers)
     made, first = _store(waiting, due)
     count(partial(count_fired, made))
     passed = timedelta(seconds=time.monotonic() - looked)

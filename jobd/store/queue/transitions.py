@@ -1,12 +1,13 @@
-"""The life of an exec: every arrow of its state machine is one conditional UPDATE.
+"""The life of an exec: every transition of its state machine is one conditional UPDATE.
 
     (W) waiting -> (W) owned -> (W) with a handle -> (R) running -> (S) (F) (C)
 
 `owner` and `term` are the fence: a transition names the owner and term under which the exec was taken, and changes
-nothing if somebody else has it by now. A function that answers False says just that: let go of it.
+nothing if somebody else has it by now. A function that returns False says just that: let go of the exec. The functions
+are for one transaction each; `Transitions` runs them, for a daemon, in the cheapest way that the database has.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -14,22 +15,26 @@ from functools import partial
 from typing import Any
 
 from jobd.executor import Handle
+from jobd.keyring import Keyring
 from jobd.output.run_log import Kept
 from jobd.store import execs, outbox, secrets
 from jobd.store.db import sql
+from jobd.store.db.batching import Batching
 from jobd.store.db.clock import now
-from jobd.store.db.database import after_commit, count, gathered, one_statement, tried_first
+from jobd.store.db.database import Database, after_commit, count
+from jobd.store.db.one_statement import OneStatement, OneStatementFirst
 from jobd.store.db.sql import NOW
 from jobd.store.db.tables import Exec, ExecLog, Job
+from jobd.store.db.text import storable
 
 RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
 """Reasons of failures that are retried where a job does not say which."""
 MAY_BE_RETRIED = (*RETRIED, "lost")
 """Those that a job may name in `retry_on`. A run that is lost may have run: only its job knows whether that matters."""
-LONGEST_RETRY_DELAY = 3600
+MAX_RETRY_DELAY = 3600
 """Seconds."""
-MESSAGE_LENGTH = 2000
-SHORT_LOG = 64 * 1024
+MAX_MESSAGE_LENGTH = 2000
+MAX_BATCHED_LOG = 64 * 1024
 """Bytes of a stored log up to which it goes into one statement with others."""
 
 
@@ -45,30 +50,31 @@ class Result:
     ended_at: datetime | None = None
 
 
-class Moved(Enum):
-    """What became of an arrow: somebody else was quicker; done; done, and somebody may want to be told of it."""
+class Applied(Enum):
+    """Whether a transition was applied. NO: somebody else was quicker. YES_WITH_SUBSCRIBERS: a webhook or a mail may
+    have to be queued for it.
+    """
 
-    NOT = auto()
-    QUIETLY = auto()
-    AWAITED = auto()
+    NO = auto()
+    YES = auto()
+    YES_WITH_SUBSCRIBERS = auto()
 
 
-@one_statement
-def give_back_slot(row: Exec) -> bool:
-    """The exec goes on without a running slot, while its image is pulled."""
-    return _move(row, "W", holds_slot=False)
+def release_capacity(row: Exec) -> bool:
+    """The exec goes on without counting towards its region's `max_running`, while its image is pulled."""
+    return _apply(row, "W", holds_slot=False)
 
 
 def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: bool | None = None) -> bool:
     """Back to waiting, owned by nobody, for at least `delay` seconds; an end that was asked for meanwhile is now."""
-    waits = _move(
+    waits = _apply(
         row,
         "W",
         owner=None,
         handle=None,
         holds_slot=False,
         pulled=row.pulled if pulled is None else pulled,
-        message=clean(message),
+        message=storable(message, MAX_MESSAGE_LENGTH),
         not_before=now() + timedelta(seconds=delay) if delay else row.not_before,
     )
     if waits:
@@ -76,62 +82,57 @@ def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: boo
     return waits
 
 
-@one_statement
 def set_handles(calls: list[tuple[Exec, Handle]]) -> list[bool]:
-    """`set_handle` of several."""
-    return _move_all([(row, _made(handle)) for row, handle in calls], "true")
+    """`set_handle` of several; which of them were applied."""
+    return _apply_all([(row, _handle_columns(handle)) for row, handle in calls], "true")
 
 
-@gathered(set_handles)
-@one_statement
 def set_handle(row: Exec, handle: Handle) -> bool:
     """From here on a crash cannot lose the run; only now may it be started."""
-    return _move(row, "W", **_made(handle))
+    return _apply(row, "W", **_handle_columns(handle))
 
 
-def _made(handle: Handle) -> dict[str, Any]:
+def _handle_columns(handle: Handle) -> dict[str, Any]:
     return {"handle": handle.id, "image_digest": handle.image_digest}
 
 
 def set_handle_and(row: Exec, handle: Handle, also: Callable[[], None]) -> bool:
     """`set_handle`, and `also` with it or not at all."""
-    moved = set_handle(row, handle)
-    if moved:
+    is_applied = set_handle(row, handle)
+    if is_applied:
         also()
-    return moved
+    return is_applied
 
 
-def set_running_quietly(row: Exec, started_at: datetime | None) -> bool:
-    """`set_running` of an exec of which nobody is to be told, else False."""
-    return _is_running(row, change(row, "W", _running(started_at), quietly=True))
+def set_running_without_subscribers(row: Exec, started_at: datetime | None) -> bool:
+    """`set_running` of an exec without webhooks and mails to queue; False, with nothing done, for any other."""
+    return _is_running(row, change(row, "W", _running(started_at), without_subscribers=True))
 
 
-@one_statement
 def set_all_running(calls: list[tuple[Exec, datetime | None]]) -> list[bool]:
-    """`set_running_quietly` of several."""
+    """`set_running_without_subscribers` of several; which of them were applied."""
     changes = [(row, {**_running(None), "started_at": started_at}) for row, started_at in calls]
-    moved = _move_all(changes, f"NOT {outbox.IS_AWAITED}", now="started_at")
+    applied = _apply_all(changes, f"NOT {outbox.HAS_SUBSCRIBERS}", now="started_at")
     return [
-        _is_running(row, Moved.QUIETLY if is_moved else Moved.NOT)
-        for (row, _), is_moved in zip(calls, moved, strict=True)
+        _is_running(row, Applied.YES if is_applied else Applied.NO)
+        for (row, _), is_applied in zip(calls, applied, strict=True)
     ]
 
 
-@gathered(set_all_running)
-@tried_first(set_running_quietly)
 def set_running(row: Exec, started_at: datetime | None) -> bool:
-    moved = change(row, "W", _running(started_at))
-    if moved is Moved.AWAITED:
-        outbox.tell([row.seq])
-    return _is_running(row, moved)
+    """`started_at`: by the region's clock; None is the database's now."""
+    applied = change(row, "W", _running(started_at))
+    if applied is Applied.YES_WITH_SUBSCRIBERS:
+        outbox.enqueue([row.seq])
+    return _is_running(row, applied)
 
 
 def _running(started_at: datetime | None) -> dict[str, Any]:
     return {"status": "R", "started_at": started_at or NOW, "message": None}
 
 
-def _is_running(row: Exec, moved: Moved) -> bool:
-    if moved is Moved.NOT:
+def _is_running(row: Exec, applied: Applied) -> bool:
+    if applied is Applied.NO:
         return False
     ready_at = row.created_at + (
         retry_delay(row.retry_delay, row.attempt - 1) if row.trigger_mode == "R" else timedelta()
@@ -140,71 +141,68 @@ def _is_running(row: Exec, moved: Moved) -> bool:
     return True
 
 
-@one_statement
 def set_message(row: Exec, message: str | None) -> bool:
     """Say why a live exec does not go on."""
-    return _move(row, row.status, message=clean(message))
+    return _apply(row, row.status, message=storable(message, MAX_MESSAGE_LENGTH))
 
 
-@one_statement
 def set_timed_out(row: Exec) -> bool:
-    return _move(row, "R", timed_out_at=NOW)
+    return _apply(row, "R", timed_out_at=NOW)
 
 
-def end_quietly(row: Exec, result: Result, kept: Kept | None) -> bool:
-    """`end` of an exec that nothing follows and of which nobody is to be told, else False."""
+def end_without_subscribers(row: Exec, result: Result, kept: Kept | None) -> bool:
+    """`end` of an exec without a retry, secrets, webhooks and mails; False, with nothing done, for any other."""
     if _is_retried(row, result) or row.secret_vars:
         return False
-    moved = change(row, row.status, _ended(row, result, kept), quietly=True, adding=_written(row, kept))
-    return _is_ended(row, result, moved)
+    applied = change(row, row.status, _ended(row, result, kept), without_subscribers=True, adding=_log_row(row, kept))
+    return _is_ended(row, result, applied)
 
 
-@one_statement
-def end_all_quietly(calls: list[tuple[Exec, Result, Kept | None]]) -> list[bool]:
-    """`end_quietly` of several, but those with much output."""
-    quiet = [
+def end_all_without_subscribers(calls: list[tuple[Exec, Result, Kept | None]]) -> list[bool]:
+    """`end_without_subscribers` of several, those with much output left out; which of them were applied."""
+    simple = [
         (row, result, kept)
         for row, result, kept in calls
-        if not _is_retried(row, result) and not row.secret_vars and (kept is None or len(kept.frames) <= SHORT_LOG)
+        if not _is_retried(row, result)
+        and not row.secret_vars
+        and (kept is None or len(kept.frames) <= MAX_BATCHED_LOG)
     ]
-    if not quiet:
+    if not simple:
         return [False] * len(calls)
-    changes = [(row, {**_ended(row, result, kept), "ended_at": result.ended_at}) for row, result, kept in quiet]
-    logs = [log for row, _, kept in quiet if (log := _written(row, kept)) is not None]
-    moved = _move_all(changes, f"NOT {outbox.IS_AWAITED}", now="ended_at", adding=logs)
+    changes = [(row, {**_ended(row, result, kept), "ended_at": result.ended_at}) for row, result, kept in simple]
+    logs = [log for row, _, kept in simple if (log := _log_row(row, kept)) is not None]
+    applied = _apply_all(changes, f"NOT {outbox.HAS_SUBSCRIBERS}", now="ended_at", adding=logs)
     ended = {
         row.seq
-        for (row, result, _), is_moved in zip(quiet, moved, strict=True)
-        if is_moved and _is_ended(row, result, Moved.QUIETLY)
+        for (row, result, _), is_applied in zip(simple, applied, strict=True)
+        if is_applied and _is_ended(row, result, Applied.YES)
     }
     return [row.seq in ended for row, _, _ in calls]
 
 
-def _written(row: Exec, kept: Kept | None) -> ExecLog | None:
+def _log_row(row: Exec, kept: Kept | None) -> ExecLog | None:
     return ExecLog(exec_seq=row.seq, frames=kept.frames) if kept is not None and kept.size else None
 
 
-@gathered(end_all_quietly)
-@tried_first(end_quietly)
 def end(row: Exec, result: Result, kept: Kept | None) -> bool:
-    """Store result and log, and in the same transaction the retry that follows a failure, or what is to be told of it
-    to others.
+    """Store result and log, and in the same transaction the retry that follows a failure, or the webhooks and mails
+    that tell of it.
     """
     is_retried = _is_retried(row, result)
     if is_retried and Job._meta.database.for_update:
         # Whoever deletes the job locks it first, too: a retry is made before that, and deleted with it, or never.
         Job.select(Job.id).where(Job.id == row.job_id).for_update().execute()
-    moved = change(row, row.status, _ended(row, result, kept))
-    if not _is_ended(row, result, moved):
+    applied = change(row, row.status, _ended(row, result, kept))
+    if not _is_ended(row, result, applied):
         return False
-    written = _written(row, kept)
-    if written is not None:
-        sql.insert(written)
+    log = _log_row(row, kept)
+    if log is not None:
+        sql.insert(log)
     if row.secret_vars:
         secrets.drop(row.seq)
     goes_on = is_retried and retry(row)
-    if moved is Moved.AWAITED and not goes_on:
-        outbox.tell([row.seq])
+    if applied is Applied.YES_WITH_SUBSCRIBERS and not goes_on:
+        outbox.enqueue([row.seq])
     return True
 
 
@@ -222,7 +220,7 @@ def _ended(row: Exec, result: Result, kept: Kept | None) -> dict[str, Any]:
     return {
         "status": result.status,
         "reason": result.reason,
-        "message": clean(result.message),
+        "message": storable(result.message, MAX_MESSAGE_LENGTH),
         "exit_code": result.exit_code,
         "started_at": result.started_at or row.started_at,
         "ended_at": result.ended_at or NOW,
@@ -234,8 +232,8 @@ def _ended(row: Exec, result: Result, kept: Kept | None) -> dict[str, Any]:
     }
 
 
-def _is_ended(row: Exec, result: Result, moved: Moved) -> bool:
-    if moved is Moved.NOT:
+def _is_ended(row: Exec, result: Result, applied: Applied) -> bool:
+    if applied is Applied.NO:
         return False
     count(lambda metrics: metrics.ended(row.region_name, result.status, result.reason, _ran(row), row.log_bytes))
     return True
@@ -243,7 +241,7 @@ def _is_ended(row: Exec, result: Result, moved: Moved) -> bool:
 
 def retry_delay(base: int, attempt: int) -> timedelta:
     """How long the retry that follows an attempt waits; `base` in seconds."""
-    return timedelta(seconds=min(base * 2 ** (attempt - 1), LONGEST_RETRY_DELAY))
+    return timedelta(seconds=min(base * 2 ** (attempt - 1), MAX_RETRY_DELAY))
 
 
 def retry(row: Exec) -> bool:
@@ -270,57 +268,112 @@ def _ran(row: Exec) -> float | None:
     return None if row.started_at is None else float((row.ended_at - row.started_at).total_seconds())
 
 
-def _move_all(moves: list[tuple[Exec, dict[str, Any]]], where: str, **more: Any) -> list[bool]:
-    """Arrows of several execs at once, where `where` holds, too; which of them were gone."""
+def _apply_all(moves: list[tuple[Exec, dict[str, Any]]], where: str, **more: Any) -> list[bool]:
+    """Apply transitions of several execs in one statement, where `where` holds, too; which of them were applied."""
     changed = sql.change_all(Exec, moves, ("status", "term", "owner"), where, **more)
-    after_commit(partial(_follow_all, moves, changed))
+    after_commit(partial(_update_rows, moves, changed))
     return [row.seq in changed for row, _ in moves]
 
 
-def _follow_all(moves: list[tuple[Exec, dict[str, Any]]], changed: dict[int, dict[str, Any]]) -> None:
+def _update_rows(moves: list[tuple[Exec, dict[str, Any]]], changed: dict[int, dict[str, Any]]) -> None:
     for row, _ in moves:
         for name, value in changed.get(row.seq, {}).items():
             setattr(row, name, value)
 
 
-def _move(row: Exec, expected: str, **changes: Any) -> bool:
-    """An arrow of which nobody is told."""
-    return _moved(row, expected, changes) is not None
+def _apply(row: Exec, expected: str, **changes: Any) -> bool:
+    """Apply a transition of which no webhook or mail tells."""
+    return _changed(row, expected, changes) is not None
 
 
 def change(
-    row: Exec, expected: str, changes: dict[str, Any], quietly: bool = False, adding: ExecLog | None = None
-) -> Moved:
-    """An arrow of which somebody may want to be told; `quietly`: it is not gone then. `adding` goes with it."""
-    if quietly:
-        found = _moved(row, expected, changes, also=f" AND NOT {outbox.IS_AWAITED}", adding=adding)
-        return Moved.NOT if found is None else Moved.QUIETLY
-    found = _moved(row, expected, changes, telling=outbox.IS_AWAITED)
-    if found is None:
-        return Moved.NOT
-    return Moved.AWAITED if found[1] else Moved.QUIETLY
+    row: Exec, expected: str, changes: dict[str, Any], without_subscribers: bool = False, adding: ExecLog | None = None
+) -> Applied:
+    """Apply a transition of which a webhook or a mail may tell; `without_subscribers`: only if none does. `adding` is
+    inserted with it.
+    """
+    if without_subscribers:
+        changed = _changed(row, expected, changes, also=f" AND NOT {outbox.HAS_SUBSCRIBERS}", adding=adding)
+        return Applied.NO if changed is None else Applied.YES
+    changed = _changed(row, expected, changes, telling=outbox.HAS_SUBSCRIBERS)
+    if changed is None:
+        return Applied.NO
+    return Applied.YES_WITH_SUBSCRIBERS if changed[1] else Applied.YES
 
 
-def _moved(
+def _changed(
     row: Exec, expected: str, changes: dict[str, Any], also: str = "", **more: Any
 ) -> tuple[dict[str, Any], Any] | None:
-    """The conditional update behind every arrow; the row in hand follows with the commit."""
+    """The conditional UPDATE behind every transition; the row in hand is brought up to date after the commit."""
     fence, owner = ("owner IS NULL", ()) if row.owner is None else ("owner = ?", (row.owner,))
     where = f"seq = ? AND status = ? AND term = ? AND {fence}{also}"
-    found = sql.change(row, changes, where, row.seq, expected, row.term, *owner, **more)
-    if found is not None:
-        changed, _ = found
-
-        def follow() -> None:
-            for name, value in changed.items():
-                setattr(row, name, value)
-
-        after_commit(follow)
-    return found
+    returned = sql.change(row, changes, where, row.seq, expected, row.term, *owner, **more)
+    if returned is not None:
+        after_commit(partial(_update_rows, [(row, changes)], {row.seq: returned[0]}))
+    return returned
 
 
-def clean(message: str | None) -> str | None:
-    """Text of foreign origin, fit for every database."""
-    if message is None:
-        return None
-    return message.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:MESSAGE_LENGTH]
+class Transitions:
+    """The transitions of the execs that a daemon owns, one call each; each returns whether it was applied, and raises
+    ServiceUnavailable.
+
+    PostgreSQL plans, commits and answers once for a whole batch, so there those of one kind that come while another is
+    under way go together, and one that needs no more than a single statement is sent without BEGIN and COMMIT. SQLite's
+    one writer commits together whatever waits for it.
+    """
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._set_handle = self._batched(OneStatement(set_handle), set_handles)
+        self._set_running = self._batched(
+            OneStatementFirst(set_running_without_subscribers, set_running), set_all_running
+        )
+        self._end = self._batched(OneStatementFirst(end_without_subscribers, end), end_all_without_subscribers)
+
+    def _batched(
+        self, alone: Callable[..., bool], together: Callable[..., list[bool]]
+    ) -> Callable[..., Awaitable[bool]]:
+        write = partial(self._database.write, alone)
+        if self._database.is_sqlite:
+            return write
+        return Batching(write, partial(self._database.write, OneStatement(together))).write
+
+    async def set_handle(self, row: Exec, handle: Handle, secret_values: Mapping[str, str]) -> bool:
+        """From here on a crash cannot lose the run; only now may it be started. What keeps its secrets until it has
+        ended is committed with it.
+        """
+        if not row.secret_vars:
+            return await self._set_handle(row, handle)
+        keep = partial(secrets.keep, self._keyring, row, secret_values)
+        return await self._database.write(set_handle_and, row, handle, keep)
+
+    async def set_running(self, row: Exec, started_at: datetime | None) -> bool:
+        """`started_at`: by the region's clock; None is the database's now."""
+        return await self._set_running(row, started_at)
+
+    async def end(self, row: Exec, result: Result, kept: Kept | None) -> bool:
+        """Store result and log, and the retry, webhooks and mails that follow from them."""
+        return await self._end(row, result, kept)
+
+    async def release_capacity(self, row: Exec) -> bool:
+        """It goes on without counting towards its region's `max_running`, while its image is pulled."""
+        return await self._database.write(_RELEASE_CAPACITY, row)
+
+    async def set_message(self, row: Exec, message: str | None) -> bool:
+        """Say why a live exec does not go on."""
+        return await self._database.write(_SET_MESSAGE, row, message)
+
+    async def set_timed_out(self, row: Exec) -> bool:
+        return await self._database.write(_SET_TIMED_OUT, row)
+
+    async def requeue(
+        self, row: Exec, message: str | None = None, delay: float = 0, pulled: bool | None = None
+    ) -> bool:
+        """Back to waiting, owned by nobody, for at least `delay` seconds."""
+        return await self._database.write(requeue, row, message, delay, pulled)
+
+
+_RELEASE_CAPACITY = OneStatement(release_capacity)
+_SET_MESSAGE = OneStatement(set_message)
+_SET_TIMED_OUT = OneStatement(set_timed_out)

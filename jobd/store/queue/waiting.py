@@ -10,8 +10,10 @@ from jobd.store import execs, outbox
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Daemon, Exec, Region
+from jobd.store.db.text import storable
 from jobd.store.db.transaction import count, ended
 from jobd.store.queue import claims, transitions
+from jobd.store.queue.transitions import MAX_MESSAGE_LENGTH
 
 
 def regions_waiting() -> list[str]:
@@ -29,7 +31,9 @@ def explain(daemon: str, region: str, message: str) -> None:
     """Say that this region cannot be reached, on each exec that waits there or that this daemon runs there, and that
     does not say anything yet.
     """
-    Exec.update(message=transitions.clean(message)).where(_affected(daemon, region), Exec.message.is_null()).execute()
+    Exec.update(message=storable(message, MAX_MESSAGE_LENGTH)).where(
+        _affected(daemon, region), Exec.message.is_null()
+    ).execute()
 
 
 def explain_no_more(daemon: str, region: str) -> None:
@@ -47,23 +51,25 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
     served = {name for daemon in Daemon.select().where(Daemon.heartbeat_at >= ready_before) for name in daemon.regions}
     is_left = Exec.owner.is_null() | Exec.region_name.not_in(sorted(served))
     overdue: list[Exec] = []
-    awaited: list[int] = []
+    with_subscribers: list[int] = []
     for row in list(Exec.select().where(Exec.status == "W", is_late, is_left).limit(limit)):
-        message = transitions.clean(row.message) or f"the region {row.region_name} could not run it in time"
+        message = storable(row.message, MAX_MESSAGE_LENGTH) or f"the region {row.region_name} could not run it in time"
         # With a handle it may have been started.
         reason = "region_unavailable" if row.handle is None else "lost"
         changes = {"status": "F", "reason": reason, "message": message, "ended_at": at}
-        moved = transitions.change(row, "W", {**changes, "owner": None, "holds_slot": False})
-        if moved is not transitions.Moved.NOT:
+        applied = transitions.change(row, "W", {**changes, "owner": None, "holds_slot": False})
+        if applied is not transitions.Applied.NO:
             count(partial(_tell_overdue, row.region_name, reason))
             ended(row)
             overdue.append(row)
         goes_on = (
-            moved is not transitions.Moved.NOT and transitions.is_retried_after(row, reason) and transitions.retry(row)
+            applied is not transitions.Applied.NO
+            and transitions.is_retried_after(row, reason)
+            and transitions.retry(row)
         )
-        if moved is transitions.Moved.AWAITED and not goes_on:
-            awaited.append(row.seq)
-    outbox.tell(awaited)
+        if applied is transitions.Applied.YES_WITH_SUBSCRIBERS and not goes_on:
+            with_subscribers.append(row.seq)
+    outbox.enqueue(with_subscribers)
     return overdue
 
 

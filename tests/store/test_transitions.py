@@ -68,7 +68,7 @@ def test_an_exec_that_is_pulled_for_holds_no_slot(database: Database, caller: Ca
     make_exec(database, caller)
     make_exec(database, caller)
     (first,) = claim(database, max_running=1)
-    assert database.write_sync(transitions.give_back_slot, first)
+    assert database.write_sync(transitions.release_capacity, first)
     assert len(claim(database, max_running=1)) == 1
 
 

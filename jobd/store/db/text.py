@@ -1,0 +1,8 @@
+"""Text of foreign origin, fit for every database."""
+
+
+def storable(text: str | None, max_length: int) -> str | None:
+    """At most `max_length` characters, without NUL and lone surrogates, which PostgreSQL does not take."""
+    if text is None:
+        return None
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:max_length]
