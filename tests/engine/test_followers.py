@@ -460,6 +460,33 @@ async def test_too_many_followed_execs_are_refused_and_more_followers_of_one_are
 
 
 @pytest.mark.gen_test(timeout=LONG)
+async def test_followers_who_come_and_go_have_one_reader(bench: Bench) -> None:
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    row = await bench.until(await bench.trigger(engine), "R")
+    executor.write(row.id, b"one")
+    for _ in range(5):
+        await Listener(engine, row, stop_at=3).ended()
+    assert follows(bench) == 1
+    executor.end(row.id)
+    await bench.until(row, "S")
+
+
+@pytest.mark.gen_test(timeout=LONG)
+async def test_an_exec_that_nobody_follows_any_more_gives_way_to_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followers, "MAX_FEEDS", 1)
+    monkeypatch.setattr(followers, "KEPT_FOR", LONG)
+    executor = bench.executor()
+    engine = await bench.engine(executor)
+    first, second = [await bench.until(await bench.trigger(engine), "R") for _ in range(2)]
+    for row in (first, second, first):
+        executor.write(row.id, b"x")
+        await Listener(engine, row, stop_at=1).ended()
+
+
+@pytest.mark.gen_test(timeout=LONG)
 async def test_the_loop_goes_on_while_much_is_read(bench: Bench) -> None:
     executor = bench.executor()
     engine = await bench.engine(executor)

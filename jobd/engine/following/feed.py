@@ -60,6 +60,8 @@ class Feed:
     def __init__(self, exec_id: str, limit: int, turns: Turns) -> None:
         self.exec_id = exec_id
         self.followers = 0
+        self.unused_since = 0.0
+        """Loop time at which the last follower left."""
         self.end: End | None = None
         self.dismissed = False
         self.turns = turns

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MAX_FEEDS = 256
 """Execs that are followed at once: each has a thread and a connection to its region."""
+KEPT_FOR = 2.0
+"""Seconds that a feed goes on after its last follower left: who comes and goes does not have it all read each time."""
 
 
 class Followers:
@@ -56,9 +58,8 @@ class Followers:
         if self._dismissed:
             raise ServiceUnavailable("this jobd is stopping")
         feed = self._feeds.get(exec_id)
-        if feed is None:
-            if len(self._feeds) >= MAX_FEEDS:
-                raise TooManyRequests(f"{MAX_FEEDS} execs are followed already", retry_after=5)
+        if feed is None or feed.dismissed:
+            self._make_room()
             feed = self._feeds[exec_id] = Feed(exec_id, self._limit, self._turns)
             feed.task = asyncio.create_task(self._run(feed))
             self._tasks.add(feed.task)
@@ -91,10 +92,31 @@ class Followers:
             log.exception("exec %s cannot be followed", feed.exec_id)
             feed.dismiss()
 
-    def _left(self, feed: "Feed") -> None:
-        if not feed.followers:
+    def _make_room(self) -> None:
+        """For one more feed. Raises TooManyRequests."""
+        if len(self._feeds) >= MAX_FEEDS:
+            unused = next((feed for feed in self._feeds.values() if not feed.followers), None)
+            if unused is None:
+                raise TooManyRequests(f"{MAX_FEEDS} execs are followed already", retry_after=5)
+            self._end(unused)
+
+    def _left(self, feed: Feed) -> None:
+        if feed.followers:
+            return
+        feed.unused_since = asyncio.get_running_loop().time()
+        if feed.is_over:
+            self._end(feed)
+        else:
+            asyncio.get_running_loop().call_later(KEPT_FOR, self._end_unused, feed, feed.unused_since)
+
+    def _end_unused(self, feed: Feed, since: float) -> None:
+        if not feed.followers and feed.unused_since == since:
+            self._end(feed)
+
+    def _end(self, feed: Feed) -> None:
+        if self._feeds.get(feed.exec_id) is feed:
             del self._feeds[feed.exec_id]
-            feed.dismiss()
+        feed.dismiss()
 
 
 class Follower:
