@@ -15,9 +15,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 import jobd
+from jobd.statuses import ExecStatus, Trigger
 
-STATUS_WORDS = {"W": "waiting", "R": "running", "S": "succeeded", "F": "failed", "C": "cancelled", "N": "not_run"}
-TRIGGER_WORDS = {"M": "manual", "S": "schedule", "R": "retry"}
+STATUS_WORDS: Mapping[str, str] = {status: status.name.lower() for status in ExecStatus}
+TRIGGER_WORDS: Mapping[str, str] = {trigger: trigger.name.lower() for trigger in Trigger}
 
 QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 LATE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)

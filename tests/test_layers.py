@@ -20,6 +20,7 @@ LAYERS = [
         "jobd.metrics",
         "jobd.periodic",
         "jobd.schedule",
+        "jobd.statuses",
         "jobd.systemd",
         "jobd.threads",
     },

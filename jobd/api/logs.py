@@ -10,10 +10,10 @@ from jobd.api import log_text
 from jobd.api.schemas.requests import LogQuery
 from jobd.errors import ExecutorError, InvalidArgs, RangeNotSatisfiable, ServiceUnavailable
 from jobd.output import run_log
+from jobd.statuses import LIVE
 from jobd.store import execs
 from jobd.store.db.deadlines import departure
 from jobd.store.db.tables import Exec
-from jobd.store.execs import LIVE
 from jobd.web import compression, error_responses
 from jobd.web.handler import JSON, Handler, Services
 from jobd.web.log_readers import RenderedLog

@@ -13,8 +13,9 @@ from jobd.cli.options import connects, prints
 from jobd.cli.output import Columns, elapsed, print_item, print_items, say
 from jobd.cli.times import Instant
 from jobd.cli.watch import WORDS, await_end, follow_log, name_of, print_log, see_through
+from jobd.statuses import Trigger
 
-TRIGGERS = {"M": "manual", "S": "schedule", "R": "retry"}
+TRIGGERS = {trigger: trigger.name.lower() for trigger in Trigger}
 COLUMNS: Columns = {
     "EXEC": name_of,
     "STATUS": lambda row: WORDS.get(row["status"], row["status"]),

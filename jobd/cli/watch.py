@@ -15,6 +15,7 @@ import requests
 from jobd.cli.client import Client, Item
 from jobd.cli.failure import FAILED, INTERRUPTED, Failure, TryLater
 from jobd.cli.output import plain, say
+from jobd.statuses import LIVE, ExecStatus
 
 FIRST_PAUSE, LONGEST_PAUSE, PAUSE_GROWTH = 0.1, 1.0, 1.5
 """Seconds between two questions for an exec's state."""
@@ -22,14 +23,14 @@ PATIENCE = 60.0
 """Seconds for which a server may be away while one waits: long enough for its restart."""
 RETRY_SEARCH = 100
 """The newest execs of a job among which a retry is looked for: it was made when the exec before it ended."""
-ENDED = ("S", "F", "C", "N")
+ENDED = tuple(status for status in ExecStatus if status not in LIVE)
 WORDS = {
-    "W": "waiting",
-    "R": "running",
-    "S": "succeeded",
-    "F": "failed",
-    "C": "cancelled",
-    "N": "not run",
+    ExecStatus.WAITING: "waiting",
+    ExecStatus.RUNNING: "running",
+    ExecStatus.SUCCEEDED: "succeeded",
+    ExecStatus.FAILED: "failed",
+    ExecStatus.CANCELLED: "cancelled",
+    ExecStatus.NOT_RUN: "not run",
 }
 
 Result = TypeVar("Result")
@@ -56,7 +57,7 @@ def see_through(client: Client, exec: Item, follow: bool) -> int:
         while attempt is not None:
             exec = attempt
             last = _attend(client, exec, follow)
-            attempt = _retry_of(client, last) if last["status"] == "F" else None
+            attempt = _retry_of(client, last) if last["status"] == ExecStatus.FAILED else None
         return exit_code(last)
     except KeyboardInterrupt:
         say(f"exec {name_of(exec)} goes on; to stop it: jobd exec stop {name_of(exec)}")
@@ -256,8 +257,8 @@ def describe(exec: Item) -> str:
 
 def exit_code(exec: Item) -> int:
     """0 for success; the container's own code, or 1 when it has none to tell of a failure; 130 for a cancel."""
-    if exec["status"] == "S":
+    if exec["status"] == ExecStatus.SUCCEEDED:
         return 0
-    if exec["status"] == "C":
+    if exec["status"] == ExecStatus.CANCELLED:
         return INTERRUPTED
     return exec.get("exit_code") or FAILED

@@ -31,6 +31,7 @@ from jobd.executor import Executor, Handle
 from jobd.keyring import Keyring
 from jobd.output.recording import Recording
 from jobd.periodic import Periodic
+from jobd.statuses import ExecStatus
 from jobd.store import daemons
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
@@ -198,7 +199,7 @@ class Engine:
         it has not started, has just ended, or its region is not served here. Raises ExecutorError, ServiceUnavailable.
         """
         region = self.regions.get(row.region_name)
-        if row.status != "R" or row.handle is None or region is None:
+        if row.status != ExecStatus.RUNNING or row.handle is None or region is None:
             return None
         recording = self._recording(row.id)
         if recording is not None:

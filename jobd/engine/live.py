@@ -11,6 +11,7 @@ from jobd.engine.regions import ServedRegion
 from jobd.executor import Handle
 from jobd.output.masking import Mask
 from jobd.output.recording import Recording
+from jobd.statuses import ExecStatus
 from jobd.store.db.tables import Exec
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class LiveExec:
 
     @property
     def is_running(self) -> bool:
-        return bool(self.row.status == "R")
+        return bool(self.row.status == ExecStatus.RUNNING)
 
 
 def _targets(row: Exec) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from jobd.errors import ExecutorError, StartFailed
 from jobd.executor import State, Status
+from jobd.statuses import ExecStatus
 from jobd.store.db.tables import Exec
 from jobd.store.queue.transitions import Result
 
@@ -14,7 +15,7 @@ def judge(row: Exec, status: Status) -> Result:
     """The result of an exec whose run has ended or is gone, with a word on what else happened to it."""
     result = _judge(row, status)
     notes = []
-    if result.status == "S" and status.oom_killed:
+    if result.status == ExecStatus.SUCCEEDED and status.oom_killed:
         notes.append(f"one of its processes was killed, as it used more memory than its size {row.resource_size} has")
     if status.ran_again:
         notes.append(STARTED_AGAIN)
@@ -27,37 +28,41 @@ def _judge(row: Exec, status: Status) -> Result:
     """
     code = status.exit_code
     if row.stop_requested_at is not None:
-        return _ended("C", row.stop_reason or "cancelled", None, status)
+        return _ended(ExecStatus.CANCELLED, row.stop_reason or "cancelled", None, status)
     if row.timed_out_at is not None:
-        return _ended("F", "timeout", "it ran longer than its timeout", status)
+        return _ended(ExecStatus.FAILED, "timeout", "it ran longer than its timeout", status)
     if status.state is not State.ENDED:
-        return Result("F", "lost", f"its container is {status.state.value}, though it ran: somebody else's doing")
+        return Result(
+            ExecStatus.FAILED, "lost", f"its container is {status.state.value}, though it ran: somebody else's doing"
+        )
     if status.never_ran:
-        return Result("F", StartFailed.reason, status.message, None, status.started_at, status.ended_at)
+        return Result(ExecStatus.FAILED, StartFailed.reason, status.message, None, status.started_at, status.ended_at)
     if code is None:
         unknown = "nothing tells how it ended" if status.ran_again else "its container ended without an exit code"
-        return _ended("F", "lost", status.message or unknown, status)
+        return _ended(ExecStatus.FAILED, "lost", status.message or unknown, status)
     if code == 0:
-        return _ended("S", None, None, status)
+        return _ended(ExecStatus.SUCCEEDED, None, None, status)
     if status.oom_killed:
-        return _ended("F", "oom_killed", f"it used more memory than its size {row.resource_size} has", status)
-    return _ended("F", "exit_code", status.message or f"exit code {code}", status)
+        return _ended(
+            ExecStatus.FAILED, "oom_killed", f"it used more memory than its size {row.resource_size} has", status
+        )
+    return _ended(ExecStatus.FAILED, "exit_code", status.message or f"exit code {code}", status)
 
 
 def refused(row: Exec, error: ExecutorError) -> Result:
     """The result of an exec that never ran, by a final error of its executor."""
     if row.stop_requested_at is not None:
         return cancelled(row)
-    return Result("F", error.reason, error.message)
+    return Result(ExecStatus.FAILED, error.reason, error.message)
 
 
 def cancelled(row: Exec) -> Result:
     """The result of an exec that was stopped before it ran."""
-    return Result("C", row.stop_reason or "cancelled")
+    return Result(ExecStatus.CANCELLED, row.stop_reason or "cancelled")
 
 
 def lost(message: str) -> Result:
-    return Result("F", "lost", message)
+    return Result(ExecStatus.FAILED, "lost", message)
 
 
 def unstorable(error: Exception) -> Result:

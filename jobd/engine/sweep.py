@@ -11,9 +11,9 @@ from collections.abc import Callable
 from jobd.engine.regions import ServedRegion
 from jobd.errors import ExecutorError, RegionUnavailable
 from jobd.executor import Handle, Run, State, Status
+from jobd.statuses import LIVE
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
-from jobd.store.execs import LIVE
 from jobd.store.queue import claims
 
 log = logging.getLogger(__name__)

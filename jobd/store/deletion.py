@@ -2,11 +2,11 @@
 
 from peewee import Expression, fn
 
+from jobd.statuses import LIVE
 from jobd.store import audit, execs, jobs, secrets, webhooks
 from jobd.store.callers import Caller
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Exec, ExecLog, Job
-from jobd.store.execs import LIVE
 
 PURGED_AT_ONCE = 500
 

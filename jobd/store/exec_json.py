@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobd.output.masking import MASK
+from jobd.statuses import ExecStatus
 from jobd.store.db.tables import Exec, Job
 
 Shape = dict[str, Any]
@@ -57,7 +58,7 @@ def shape(row: Exec, its_job: int | Shape) -> Shape:
         "log_is_cut": row.log_is_cut,
         "log_may_lack_output": row.log_may_lack_output,
     }
-    if row.status == "N":
+    if row.status == ExecStatus.NOT_RUN:
         made["missed_count"] = row.missed_count
         made["missed_from"] = instant(row.missed_from)
         made["missed_to"] = instant(row.missed_to)

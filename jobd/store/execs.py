@@ -13,6 +13,7 @@ from peewee import OP, Expression
 
 from jobd.errors import IdempotencyMismatch, NotFound, StateConflict, TooManyRequests
 from jobd.metrics import Metrics
+from jobd.statuses import LIVE, ExecStatus
 from jobd.store import audit, jobs, outbox
 from jobd.store.callers import Caller
 from jobd.store.db import sql
@@ -21,7 +22,6 @@ from jobd.store.db.pages import Column, Page, PageRequest, not_by_index, page_of
 from jobd.store.db.tables import Audit, Exec, ExecLog, IdempotencyKey, Job
 from jobd.store.db.transaction import count, ended
 
-LIVE = ("W", "R")
 IDEMPOTENT_FOR = timedelta(hours=24)
 SNAPSHOT = (
     "command",
@@ -108,7 +108,7 @@ def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict
     return {
         "id": str(uuid.uuid4()),
         "job_id": job_id,
-        "status": "W",
+        "status": ExecStatus.WAITING,
         "trigger_mode": trigger_mode,
         "created_by": created_by,
         "created_at": at,
@@ -184,7 +184,7 @@ def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
     found = stop(caller, job_id, exec_id)
     if found.status in LIVE:
         words = f"ended by {caller.username} by force while its region could not be reached"
-        changes = {"status": "F", "reason": "lost", "message": words, "ended_at": now(), "owner": None}
+        changes = {"status": ExecStatus.FAILED, "reason": "lost", "message": words, "ended_at": now(), "owner": None}
         forced = Exec.update(**changes, holds_slot=False, term=Exec.term + 1)
         end_all(forced.where(Exec.seq == found.seq, Exec.status.in_(LIVE)))
         audit.record(caller, "exec.stop", found.namespace, subject(found), after={"force": True})
@@ -224,8 +224,8 @@ def request_stop(which: Expression, by: str, reason: str) -> None:
 
 def cancel_unowned(which: Expression) -> None:
     """End those of these execs whose end was asked for and that nobody owns."""
-    asked = (Exec.status == "W") & Exec.owner.is_null() & Exec.stop_requested_at.is_null(False)
-    end_all(Exec.update(status="C", reason=Exec.stop_reason, ended_at=now()).where(which, asked))
+    asked = (Exec.status == ExecStatus.WAITING) & Exec.owner.is_null() & Exec.stop_requested_at.is_null(False)
+    end_all(Exec.update(status=ExecStatus.CANCELLED, reason=Exec.stop_reason, ended_at=now()).where(which, asked))
 
 
 TOLD_OF_AN_END = (

@@ -6,19 +6,26 @@ import json
 import random
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from peewee import SQL
 
+from jobd.statuses import ExecStatus
 from jobd.store import exec_json
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Delivery, DeliveryAttempt, Exec, ExecLog, Hook, Job
 
-EVENTS = {"R": "job:start", "S": "job:succeed", "F": "job:fail", "C": "job:cancel", "N": "job:not_run"}
+EVENTS: Mapping[str, str] = {
+    ExecStatus.RUNNING: "job:start",
+    ExecStatus.SUCCEEDED: "job:succeed",
+    ExecStatus.FAILED: "job:fail",
+    ExecStatus.CANCELLED: "job:cancel",
+    ExecStatus.NOT_RUN: "job:not_run",
+}
 """What is told of an exec that came into a status."""
 MAIL = 0
 """Stands in place of a hook's id for a mail."""
@@ -104,7 +111,9 @@ def enqueue(seqs: Iterable[int]) -> None:
     at = now() if wanted else None
     for start in range(0, len(wanted), WRITTEN_AT_ONCE):
         rows = list(Exec.select().where(Exec.seq.in_(wanted[start : start + WRITTEN_AT_ONCE])).order_by(Exec.seq))
-        made = _to_hooks(rows) + _mails([row for row in rows if row.status == "F" and row.deleted_at is None])
+        made = _to_hooks(rows) + _mails(
+            [row for row in rows if row.status == ExecStatus.FAILED and row.deleted_at is None]
+        )
         for first in range(0, len(made), WRITTEN_AT_ONCE):
             batch = made[first : first + WRITTEN_AT_ONCE]
             Delivery.insert_many([{**values, "next_at": at, "created_at": at} for values in batch]).execute()
@@ -251,6 +260,6 @@ def _delivery(row: Exec, hook_id: int, about: dict[str, Any]) -> dict[str, Any]:
         "job_id": row.job_id,
         "exec_id": row.id,
         "event": EVENTS[row.status],
-        "event_at": row.started_at if row.status == "R" else row.ended_at,
+        "event_at": row.started_at if row.status == ExecStatus.RUNNING else row.ended_at,
         "body": text,
     }

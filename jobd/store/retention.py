@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from peewee import Expression, fn
 
+from jobd.statuses import LIVE, ExecStatus
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Exec, ExecLog, Job
-from jobd.store.execs import LIVE
 
 JOBS_AT_ONCE = 20_000
 RECENT_AT_ONCE = 500
@@ -42,7 +42,7 @@ def drop_surplus(kept: int, after_job: int, since: datetime | None = None) -> tu
         return 0, None
     theirs = Exec.job_id.between(jobs[0], jobs[-1]) if since is None else Exec.job_id.in_(jobs)
     place = fn.ROW_NUMBER().over(partition_by=[Exec.job_id], order_by=[Exec.seq.desc()])
-    ended = Exec.status.not_in((*LIVE, "N")) & theirs
+    ended = Exec.status.not_in((*LIVE, ExecStatus.NOT_RUN)) & theirs
     ranked = Exec.select(Exec.seq, Exec.job_id, place.alias("place")).where(ended).alias("ranked")
     surplus = (
         Exec.select(ranked.c.seq)

@@ -17,12 +17,11 @@ from pydantic import SecretStr
 from jobd.errors import ConfigError, DeliveryFailed, ExecutorError, InvalidArgs, ServiceUnavailable, StartFailed
 from jobd.keyring import Key, KeyMissing, Keyring, NotOpened
 from jobd.output.masking import MASK, Mask
+from jobd.statuses import LIVE
 from jobd.store.db import sql
 from jobd.store.db.tables import Exec, Installation, Job, Secret
 
 log = logging.getLogger(__name__)
-
-LIVE = ("W", "R")
 
 
 def begin(keyring: Keyring) -> None:

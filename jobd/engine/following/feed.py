@@ -23,6 +23,7 @@ from jobd.loop_turns import Turns
 from jobd.output import run_log
 from jobd.output.recording import Recording
 from jobd.output.run_log import Output, Piece
+from jobd.statuses import LIVE, ExecStatus
 from jobd.store import execs
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
@@ -134,7 +135,7 @@ class Feed:
                 before = self._output.size
                 try:
                     row, frames = await database.read(execs.followed, self.exec_id)
-                    if row is None or row.status not in execs.LIVE:
+                    if row is None or row.status not in LIVE:
                         await self._finish(row, frames)
                         return
                     if reading is None:
@@ -156,7 +157,7 @@ class Feed:
     ) -> "asyncio.Task[None] | None":
         if recording is not None:
             return asyncio.create_task(self._listen(recording))
-        if row.status != "R" or row.handle is None or region is None or region.down is not None:
+        if row.status != ExecStatus.RUNNING or row.handle is None or region is None or region.down is not None:
             return None
         if self._loop.time() < self._read_at:
             return None

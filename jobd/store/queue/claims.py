@@ -8,9 +8,9 @@ from typing import Any
 
 from peewee import Expression
 
+from jobd.statuses import LIVE
 from jobd.store.db import sql
 from jobd.store.db.tables import Exec, Region
-from jobd.store.execs import LIVE
 from jobd.store.queue import fairness
 
 

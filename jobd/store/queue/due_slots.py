@@ -19,12 +19,12 @@ from peewee import PeeweeException, SqliteDatabase
 from jobd import schedule
 from jobd.metrics import Metrics
 from jobd.schedule import Schedule, Slot
+from jobd.statuses import LIVE, ExecStatus, Trigger
 from jobd.store import execs, outbox
 from jobd.store.db import clock, sql
 from jobd.store.db.clock import HELD_OVER, Reading, now, steady
 from jobd.store.db.database import count
 from jobd.store.db.tables import Exec, Job
-from jobd.store.execs import LIVE
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ def seconds_until(first: datetime | None, at: datetime) -> float | None:
 
 def count_fired(made: list[Exec], metrics: Metrics) -> None:
     for region, fired in Counter(row.region_name for row in made).items():
-        metrics.created(region, "S", fired)
+        metrics.created(region, Trigger.SCHEDULE, fired)
     metrics.fired((row.created_at - row.scheduled_for).total_seconds() for row in made)
 
 
@@ -353,8 +353,8 @@ def _not_fired(job: Job, slots: list[Slot]) -> list[Slot]:
     """Those of these slots that did not run ahead of their time: what did overlaps nothing, and replaces nothing."""
     ran = Exec.select(Exec.scheduled_for).where(
         Exec.job_id == job.id,
-        Exec.trigger_mode == "S",
-        Exec.status != "N",
+        Exec.trigger_mode == Trigger.SCHEDULE,
+        Exec.status != ExecStatus.NOT_RUN,
         Exec.scheduled_for.in_([slot.at for slot in slots]),
     )
     fired = {row.scheduled_for for row in ran}
@@ -369,7 +369,9 @@ def waiting_exec(job: Job, slot: datetime, at: datetime) -> Exec:
     """The exec that a slot makes at the instant `at`, without what it copies from its job."""
     deadline = slot + timedelta(seconds=job.starting_deadline) if job.starting_deadline is not None else None
     where = {"namespace": job.namespace, "region_name": job.region_name}
-    return Exec(**execs.fresh(job.id, "S", job.created_by, at), **where, scheduled_for=slot, start_before=deadline)
+    return Exec(
+        **execs.fresh(job.id, Trigger.SCHEDULE, job.created_by, at), **where, scheduled_for=slot, start_before=deadline
+    )
 
 
 def _not_run(job: Job, at: datetime, reason: str, slots: int, first: datetime, last: datetime) -> list[dict[str, Any]]:
@@ -377,13 +379,22 @@ def _not_run(job: Job, at: datetime, reason: str, slots: int, first: datetime, l
     extended instead, so that a long overlap is one record.
     """
     count(lambda metrics: metrics.slots.labels(reason).inc(slots))
-    newest = Exec.select().where(Exec.job_id == job.id, Exec.trigger_mode == "S").order_by(Exec.seq.desc()).first()
-    goes_on = newest is not None and (newest.status, newest.reason, newest.deleted_at) == ("N", reason, None)
+    newest = (
+        Exec.select()
+        .where(Exec.job_id == job.id, Exec.trigger_mode == Trigger.SCHEDULE)
+        .order_by(Exec.seq.desc())
+        .first()
+    )
+    goes_on = newest is not None and (newest.status, newest.reason, newest.deleted_at) == (
+        ExecStatus.NOT_RUN,
+        reason,
+        None,
+    )
     if goes_on and newest.missed_from <= first:
         Exec.update(missed_count=Exec.missed_count + slots, missed_to=last, ended_at=at).where(
             Exec.seq == newest.seq
         ).execute()
         return []
-    row = {**execs.fresh(job.id, "S", job.created_by, at), **execs.snapshot(Job.get_by_id(job.id))}
-    row |= {"status": "N", "reason": reason, "scheduled_for": first, "ended_at": at}
+    row = {**execs.fresh(job.id, Trigger.SCHEDULE, job.created_by, at), **execs.snapshot(Job.get_by_id(job.id))}
+    row |= {"status": ExecStatus.NOT_RUN, "reason": reason, "scheduled_for": first, "ended_at": at}
     return [{**row, "missed_count": slots, "missed_from": first, "missed_to": last}]

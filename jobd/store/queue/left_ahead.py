@@ -8,6 +8,7 @@ tokens, which somebody set.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from jobd.statuses import ExecStatus, Trigger
 from jobd.store.db import sql
 from jobd.store.db.clock import NOTICED, now
 from jobd.store.db.tables import Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
@@ -46,14 +47,16 @@ def _waiting_execs(at: datetime) -> int:
     """What waits: since when, and until when it does."""
     changed = 0
     later = at + NOTICED
-    for row in Exec.select().where(Exec.status == "W", (Exec.created_at > later) | (Exec.not_before > later)):
+    for row in Exec.select().where(
+        Exec.status == ExecStatus.WAITING, (Exec.created_at > later) | (Exec.not_before > later)
+    ):
         changes = {}
         if row.created_at > later:
             changes["created_at"] = at
             if row.start_before is not None and row.scheduled_for is not None and row.scheduled_for > later:
                 changes["start_before"] = at + (row.start_before - row.scheduled_for)
         longest = LONGEST_PAUSE
-        if row.trigger_mode == "R":
+        if row.trigger_mode == Trigger.RETRY:
             longest = max(longest, transitions.retry_delay(row.retry_delay, row.attempt - 1))
         if row.not_before is not None and row.not_before > at + longest:
             changes["not_before"] = at + longest

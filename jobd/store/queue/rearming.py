@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobd import schedule
+from jobd.statuses import ExecStatus, Trigger
 from jobd.store.db import sql
 from jobd.store.db.clock import NOTICED, now
 from jobd.store.db.database import count
@@ -142,7 +143,7 @@ def _ran_ahead(job_ids: list[int], at: datetime) -> Iterable[Ahead]:
 
 def _mark_not_run(job_ids: Iterable[int], at: datetime) -> None:
     """Records of slots that did not run say so where they speak of what is to come."""
-    not_come = (Exec.trigger_mode == "S") & (Exec.status == "N") & (Exec.missed_to > at)
+    not_come = (Exec.trigger_mode == Trigger.SCHEDULE) & (Exec.status == ExecStatus.NOT_RUN) & (Exec.missed_to > at)
     Exec.update(message=NOT_RUN_AHEAD).where(Exec.job_id.in_(sorted(job_ids)), not_come).execute()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from jobd.executor import Handle
 from jobd.keyring import Keyring
 from jobd.output.run_log import Kept
+from jobd.statuses import ExecStatus, Trigger
 from jobd.store import execs, outbox, secrets
 from jobd.store.db import sql
 from jobd.store.db.batching import Batching
@@ -62,14 +63,14 @@ class Applied(Enum):
 
 def release_capacity(row: Exec) -> bool:
     """The exec goes on without counting towards its region's `max_running`, while its image is pulled."""
-    return _apply(row, "W", holds_slot=False)
+    return _apply(row, ExecStatus.WAITING, holds_slot=False)
 
 
 def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: bool | None = None) -> bool:
     """Back to waiting, owned by nobody, for at least `delay` seconds; an end that was asked for meanwhile is now."""
     waits = _apply(
         row,
-        "W",
+        ExecStatus.WAITING,
         owner=None,
         handle=None,
         holds_slot=False,
@@ -89,7 +90,7 @@ def set_handles(calls: list[tuple[Exec, Handle]]) -> list[bool]:
 
 def set_handle(row: Exec, handle: Handle) -> bool:
     """From here on a crash cannot lose the run; only now may it be started."""
-    return _apply(row, "W", **_handle_columns(handle))
+    return _apply(row, ExecStatus.WAITING, **_handle_columns(handle))
 
 
 def _handle_columns(handle: Handle) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def set_handle_and(row: Exec, handle: Handle, also: Callable[[], None]) -> bool:
 
 def set_running_without_subscribers(row: Exec, started_at: datetime | None) -> bool:
     """`set_running` of an exec without webhooks and mails to queue; False, with nothing done, for any other."""
-    return _is_running(row, change(row, "W", _running(started_at), without_subscribers=True))
+    return _is_running(row, change(row, ExecStatus.WAITING, _running(started_at), without_subscribers=True))
 
 
 def set_all_running(calls: list[tuple[Exec, datetime | None]]) -> list[bool]:
@@ -121,21 +122,21 @@ def set_all_running(calls: list[tuple[Exec, datetime | None]]) -> list[bool]:
 
 def set_running(row: Exec, started_at: datetime | None) -> bool:
     """`started_at`: by the region's clock; None is the database's now."""
-    applied = change(row, "W", _running(started_at))
+    applied = change(row, ExecStatus.WAITING, _running(started_at))
     if applied is Applied.YES_WITH_SUBSCRIBERS:
         outbox.enqueue([row.seq])
     return _is_running(row, applied)
 
 
 def _running(started_at: datetime | None) -> dict[str, Any]:
-    return {"status": "R", "started_at": started_at or NOW, "message": None}
+    return {"status": ExecStatus.RUNNING, "started_at": started_at or NOW, "message": None}
 
 
 def _is_running(row: Exec, applied: Applied) -> bool:
     if applied is Applied.NO:
         return False
     ready_at = row.created_at + (
-        retry_delay(row.retry_delay, row.attempt - 1) if row.trigger_mode == "R" else timedelta()
+        retry_delay(row.retry_delay, row.attempt - 1) if row.trigger_mode == Trigger.RETRY else timedelta()
     )
     count(lambda metrics: metrics.started(row.region_name, (row.started_at - ready_at).total_seconds()))
     return True
@@ -147,7 +148,7 @@ def set_message(row: Exec, message: str | None) -> bool:
 
 
 def set_timed_out(row: Exec) -> bool:
-    return _apply(row, "R", timed_out_at=NOW)
+    return _apply(row, ExecStatus.RUNNING, timed_out_at=NOW)
 
 
 def end_without_subscribers(row: Exec, result: Result, kept: Kept | None) -> bool:
@@ -207,7 +208,7 @@ def end(row: Exec, result: Result, kept: Kept | None) -> bool:
 
 
 def _is_retried(row: Exec, result: Result) -> bool:
-    return result.status == "F" and is_retried_after(row, result.reason)
+    return result.status == ExecStatus.FAILED and is_retried_after(row, result.reason)
 
 
 def is_retried_after(row: Exec, reason: str | None) -> bool:
@@ -251,7 +252,7 @@ def retry(row: Exec) -> bool:
     if not Exec.select(Exec.seq).where(Exec.seq == row.seq, wanted).exists():
         return False
     at = now()
-    values = {**execs.fresh(row.job_id, "R", row.created_by, at), **execs.snapshot(row)}
+    values = {**execs.fresh(row.job_id, Trigger.RETRY, row.created_by, at), **execs.snapshot(row)}
     Exec.create(
         **values,
         attempt=row.attempt + 1,
@@ -259,7 +260,7 @@ def retry(row: Exec) -> bool:
         scheduled_for=row.scheduled_for,
         not_before=at + retry_delay(row.retry_delay, row.attempt),
     )
-    count(lambda metrics: metrics.created(row.region_name, "R"))
+    count(lambda metrics: metrics.created(row.region_name, Trigger.RETRY))
     return True
 
 

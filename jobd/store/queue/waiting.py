@@ -6,6 +6,7 @@ from functools import partial
 from peewee import Expression
 
 from jobd.metrics import Metrics
+from jobd.statuses import ExecStatus
 from jobd.store import execs, outbox
 from jobd.store.db import sql
 from jobd.store.db.clock import now
@@ -52,12 +53,12 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
     is_left = Exec.owner.is_null() | Exec.region_name.not_in(sorted(served))
     overdue: list[Exec] = []
     with_subscribers: list[int] = []
-    for row in list(Exec.select().where(Exec.status == "W", is_late, is_left).limit(limit)):
+    for row in list(Exec.select().where(Exec.status == ExecStatus.WAITING, is_late, is_left).limit(limit)):
         message = storable(row.message, MAX_MESSAGE_LENGTH) or f"the region {row.region_name} could not run it in time"
         # With a handle it may have been started.
         reason = "region_unavailable" if row.handle is None else "lost"
-        changes = {"status": "F", "reason": reason, "message": message, "ended_at": at}
-        applied = transitions.change(row, "W", {**changes, "owner": None, "holds_slot": False})
+        changes = {"status": ExecStatus.FAILED, "reason": reason, "message": message, "ended_at": at}
+        applied = transitions.change(row, ExecStatus.WAITING, {**changes, "owner": None, "holds_slot": False})
         if applied is not transitions.Applied.NO:
             count(partial(_tell_overdue, row.region_name, reason))
             ended(row)
@@ -76,16 +77,16 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
 def expire_slots() -> None:
     """Scheduled execs that waited past their starting deadline become slots that did not run."""
     at = now()
-    late = (Exec.status == "W") & Exec.owner.is_null() & (Exec.start_before < at)
+    late = (Exec.status == ExecStatus.WAITING) & Exec.owner.is_null() & (Exec.start_before < at)
     slot = {"missed_count": 1, "missed_from": Exec.scheduled_for, "missed_to": Exec.scheduled_for}
-    execs.end_all(Exec.update(status="N", reason="missed", ended_at=at, **slot).where(late))
+    execs.end_all(Exec.update(status=ExecStatus.NOT_RUN, reason="missed", ended_at=at, **slot).where(late))
 
 
 def _tell_overdue(region: str, reason: str, metrics: Metrics) -> None:
-    metrics.ended(region, "F", reason, None)
+    metrics.ended(region, ExecStatus.FAILED, reason, None)
 
 
 def _affected(daemon: str, region: str) -> Expression:
-    waits = (Exec.status == "W") & Exec.owner.is_null()
-    runs = (Exec.status == "R") & (Exec.owner == daemon)
+    waits = (Exec.status == ExecStatus.WAITING) & Exec.owner.is_null()
+    runs = (Exec.status == ExecStatus.RUNNING) & (Exec.owner == daemon)
     return claims.live_in(region) & (waits | runs)

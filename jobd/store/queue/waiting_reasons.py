@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from jobd.statuses import ExecStatus, Trigger
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Daemon, Exec
@@ -33,7 +34,7 @@ def of_execs(rows: Iterable[Exec], served: Mapping[str, Served], lease: float) -
     """By `seq`, what each of these that waits waits for, where its record does not say that already. `lease`: how old a
     living daemon's heartbeat may be, in seconds.
     """
-    waiting = [row for row in rows if row.status == "W" and not row.message]
+    waiting = [row for row in rows if row.status == ExecStatus.WAITING and not row.message]
     return _Reading(served, lease).of(waiting) if waiting else {}
 
 
@@ -57,7 +58,7 @@ class _Reading:
         if row.owner is not None:
             return "it is being started"
         if row.not_before is not None and row.not_before > self._at:
-            what = "its retry starts" if row.trigger_mode == "R" else "it is tried again"
+            what = "its retry starts" if row.trigger_mode == Trigger.RETRY else "it is tried again"
             return f"{what} at {_second(row.not_before)}"
         region = self._served.get(row.region_name)
         if region is None:
