@@ -8,7 +8,7 @@ from tornado.iostream import BaseIOStream, IOStream, SSLIOStream
 
 from jobd.loop_turns import Turns
 
-MOST_READS = 32
+MAX_READS = 32
 """Reads in a row that find what they want without waiting for the network: in less than a millisecond. A body in
 chunks of a byte takes three of them for each.
 """
@@ -24,7 +24,7 @@ class InTurn(BaseIOStream):
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         # A head: what is done for each is worth a turn.
-        return self._in_turn(super().read_until_regex(regex, max_bytes), MOST_READS)
+        return self._in_turn(super().read_until_regex(regex, max_bytes), MAX_READS)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         return self._in_turn(super().read_until(delimiter, max_bytes))
@@ -37,7 +37,7 @@ class InTurn(BaseIOStream):
             self._reads = 0
             return reading
         self._reads += worth
-        if self._reads < MOST_READS:
+        if self._reads < MAX_READS:
             return reading
         self._reads = 0
         return self._after_others(reading)

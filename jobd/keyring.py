@@ -26,7 +26,7 @@ from jobd.errors import ConfigError, JobdError
 
 KEY = 32
 NONCE = 12
-LARGEST_FILE = 65536
+MAX_FILE = 65536
 """Bytes."""
 
 
@@ -142,7 +142,7 @@ def _parsed(path: Path) -> list[Key]:
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
-            data = file.read(LARGEST_FILE)
+            data = file.read(MAX_FILE)
     except OSError as error:
         raise ConfigError(f"{path}: the key file cannot be read: {error.strerror}") from error
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -15,7 +15,7 @@ from jobd import config, data_dir, plugins
 from jobd.cli.failure import Failure
 from jobd.cli.options import configured, prints
 from jobd.cli.output import Columns, print_items, say
-from jobd.config.settings import LONGEST, parse_duration
+from jobd.config.settings import MAX_DURATION, parse_duration
 from jobd.store.callers import Caller
 from jobd.store.db.database import Database
 from jobd.store.people import accounts, tokens, users
@@ -150,7 +150,7 @@ def _seconds(context: click.Context, option: click.Parameter, value: str | None)
         seconds: float | None = None if value is None else parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    if seconds is not None and not 0 < seconds <= LONGEST:
+    if seconds is not None and not 0 < seconds <= MAX_DURATION:
         raise click.BadParameter("more than nothing, and at most a century")
     return seconds
 

@@ -17,7 +17,7 @@ from jobd.cli.failure import FAILED, INTERRUPTED, Failure, TryLater
 from jobd.cli.output import plain, say
 from jobd.statuses import LIVE, ExecStatus
 
-FIRST_PAUSE, LONGEST_PAUSE, PAUSE_GROWTH = 0.1, 1.0, 1.5
+FIRST_PAUSE, MAX_PAUSE, PAUSE_GROWTH = 0.1, 1.0, 1.5
 """Seconds between two questions for an exec's state."""
 PATIENCE = 60.0
 """Seconds for which a server may be away while one waits: long enough for its restart."""
@@ -231,7 +231,7 @@ def readings(client: Client, path: str) -> Iterator[Item]:
         if seen in ENDED:
             return
         time.sleep(pause)
-        pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
+        pause = min(pause * PAUSE_GROWTH, MAX_PAUSE)
 
 
 def patiently(call: Callable[[], Result]) -> Result:
@@ -246,7 +246,7 @@ def patiently(call: Callable[[], Result]) -> Result:
             if not told:
                 say(f"{error.message}; trying for {PATIENCE:.0f} s")
                 told = True
-            time.sleep(LONGEST_PAUSE)
+            time.sleep(MAX_PAUSE)
 
 
 def describe(exec: Item) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from jobd.errors import ConfigError
 
-LARGEST = 2**20
+MAX_FILE_BYTES = 2**20
 """Bytes. What is larger was never meant as a configuration."""
 
 VARIABLE = "JOBD__"
@@ -119,12 +119,12 @@ def _text(path: Path) -> str:
         if path.exists() and not path.is_file():
             raise ConfigError(f"{path}: not a file; right: the path of an INI file")
         with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+            content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{path}: cannot be read: {reason}; right: the path of a readable INI file") from None
-    if len(content) > LARGEST:
-        raise ConfigError(f"{path}: larger than {LARGEST} bytes; right: the path of an INI file")
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes; right: the path of an INI file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

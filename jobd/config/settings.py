@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 DURATION_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTE_UNITS = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
-LONGEST = 36500 * 86400
+MAX_DURATION = 36500 * 86400
 """Seconds. A century fits every date that a duration is added to."""
 
 
@@ -39,8 +39,8 @@ def parse_bytes(value: Any) -> Any:
     return int(match[1]) * BYTE_UNITS[match[2].upper()]
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=LONGEST, allow_inf_nan=False)]
-Seconds = Annotated[int, BeforeValidator(parse_duration), Field(ge=1, le=LONGEST)]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=MAX_DURATION, allow_inf_nan=False)]
+Seconds = Annotated[int, BeforeValidator(parse_duration), Field(ge=1, le=MAX_DURATION)]
 
 
 class _Frozen(BaseModel):
@@ -217,7 +217,7 @@ class Limits(_Frozen):
 
 class Webhooks(_Frozen):
     allow_networks: tuple[Network, ...] = ()
-    max_age: Annotated[int, BeforeValidator(parse_duration), Field(ge=86400, le=LONGEST)] = 7 * 86400
+    max_age: Annotated[int, BeforeValidator(parse_duration), Field(ge=86400, le=MAX_DURATION)] = 7 * 86400
 
 
 MAIL_ADDRESS = re.compile(

@@ -38,10 +38,10 @@ PATIENCE = 30.0
 """Seconds for all of it: name, connection, request, answer."""
 CONNECT_PATIENCE = 10.0
 """Seconds for each of a name's addresses."""
-MOST_ADDRESSES = 4
-MOST_KEPT = 4096
+MAX_ADDRESSES = 4
+MAX_KEPT = 4096
 """Bytes of an answer's body that are read and kept."""
-MOST_HEADERS = 32 * 2**10
+MAX_HEADERS = 32 * 2**10
 PORTS = {"http": 80, "https": 443}
 
 Lookup = Callable[..., list[Any]]
@@ -95,7 +95,7 @@ class Poster:
         stream = await self._connect(url)
         try:
             parameters = HTTP1ConnectionParameters(
-                no_keep_alive=True, max_header_size=MOST_HEADERS, max_body_size=2**62, decompress=False
+                no_keep_alive=True, max_header_size=MAX_HEADERS, max_body_size=2**62, decompress=False
             )
             connection = HTTP1Connection(stream, True, parameters)
             path = (url.path or "/") + (f"?{url.query}" if url.query else "")
@@ -154,7 +154,7 @@ class Poster:
                 raise DeliveryRefused(f"{url.hostname} may not be sent to", detail, _is_address(url.hostname))
         if not found:
             raise DeliveryFailed(f"the name {url.hostname} has no address")
-        return found[:MOST_ADDRESSES]
+        return found[:MAX_ADDRESSES]
 
 
 class _Reason(NamedTuple):
@@ -179,8 +179,8 @@ class _Reading(HTTPMessageDelegate):
             self.status, self.headers = start_line.code, headers
 
     def data_received(self, chunk: bytes) -> None:
-        self.body += chunk[: MOST_KEPT - len(self.body)]
-        if len(self.body) == MOST_KEPT:
+        self.body += chunk[: MAX_KEPT - len(self.body)]
+        if len(self.body) == MAX_KEPT:
             self._stop()
 
     def finish(self) -> None:

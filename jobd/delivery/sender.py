@@ -29,7 +29,7 @@ RETRIES = (5, 60, 300, 1800, 7200, 18000, 36000)
 """Seconds before each further attempt."""
 JITTER = 0.1
 """Share of such a time by which it is longer at most, so that what failed together does not come again together."""
-LONGEST_RETRY_AFTER = 36000.0
+MAX_RETRY_AFTER = 36000.0
 """Seconds that a receiver may ask us to wait."""
 AT_ONCE = 64
 TROUBLED_AT_ONCE = 32
@@ -39,7 +39,7 @@ PER_NAMESPACE = 16
 namespace."""
 SLOW = 5.0
 """Seconds after which an answer is no good one."""
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 """Hooks that did not answer well; the oldest is forgotten for a new one."""
 
 
@@ -201,7 +201,7 @@ class Deliveries:
         self._troubled.pop(hook_id, None)
         if is_troubled and hook_id != MAIL:
             self._troubled[hook_id] = None
-            if len(self._troubled) > MOST_REMEMBERED:
+            if len(self._troubled) > MAX_REMEMBERED:
                 del self._troubled[next(iter(self._troubled))]
 
 
@@ -228,9 +228,9 @@ def _retry_after(answer: Answer, at: datetime) -> float:
     """Seconds that the receiver asks for (RFC 9110, 10.2.3): a number or a date; 0 for anything else."""
     text = answer.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:10]), LONGEST_RETRY_AFTER)
+        return min(float(text[:10]), MAX_RETRY_AFTER)
     try:
         until = parsedate_to_datetime(text)
-        return min(max((until - at).total_seconds(), 0.0), LONGEST_RETRY_AFTER)
+        return min(max((until - at).total_seconds(), 0.0), MAX_RETRY_AFTER)
     except (ValueError, TypeError, OverflowError):
         return 0.0

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from jobd.delivery.sender import JITTER, LONGEST_RETRY_AFTER, RETRIES
+from jobd.delivery.sender import JITTER, MAX_RETRY_AFTER, RETRIES
 from jobd.engine.leases import Lease
 from jobd.errors import ServiceUnavailable
 from jobd.periodic import Periodic
@@ -25,7 +25,7 @@ from jobd.store.queue.rearming import Ahead, text
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 2.0
-LONGEST_UNARMED = 30.0
+MAX_UNARMED = 30.0
 """Seconds after which schedules are armed anew for a clock that went back, however long the lease is."""
 EVEN_AFTER = 3600.0
 """Seconds for which the clock has to go evenly before anything is deleted for its age: that cannot be undone."""
@@ -179,7 +179,7 @@ class Clocks:
         back = was.at - reading.at
         if back > clock.NO_JUMP:
             # Before anything fires again; where nothing is held back, what is past by the new time has fired already.
-            wait = max(min(length, LONGEST_UNARMED) - LOOK_EVERY, 0.0) if is_far else 0.0
+            wait = max(min(length, MAX_UNARMED) - LOOK_EVERY, 0.0) if is_far else 0.0
             since = reading.at - timedelta(seconds=away) if is_far else None
             self._wrong = _Wrong(since, back, reading.after + wait)
         self.believed = reading
@@ -193,7 +193,7 @@ class Clocks:
 
     async def _repair(self, wrong: _Wrong) -> None:
         """Bring back what waits for instants that are to come only by a clock that was ahead."""
-        brought = await self._database.write(left_ahead.bring_back, wrong.since, DELIVERY_DELAYS, LONGEST_RETRY_AFTER)
+        brought = await self._database.write(left_ahead.bring_back, wrong.since, DELIVERY_DELAYS, MAX_RETRY_AFTER)
         if brought:
             log.warning(
                 "%d retries, deliveries and others waited for times that are far off by a clock that is right", brought

@@ -17,7 +17,7 @@ from datetime import datetime
 from jobd.executor import LogChunk, Stream
 
 MASK = "******"
-SHORTEST = 4
+MIN_SECRET = 4
 """Characters. A value, or a line of one, that is shorter is found in half of all words: it is not hidden."""
 
 _MASK = MASK.encode()
@@ -27,7 +27,7 @@ _STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 def hidden(values: Iterable[str]) -> set[bytes]:
     """The texts to be hidden for these values: each value and each of its lines, without the blanks around it."""
     texts = {text.strip() for value in values for text in (value, *value.splitlines())}
-    return {text.encode() for text in texts if len(text) >= SHORTEST}
+    return {text.encode() for text in texts if len(text) >= MIN_SECRET}
 
 
 class Mask:
@@ -89,7 +89,7 @@ class _Automaton:
         self.fail = array("l", [0])
         self.depth = array("l", [0])
         self.longest = array("l", [0])
-        openings: list[set[int]] = [set() for _ in range(SHORTEST)]
+        openings: list[set[int]] = [set() for _ in range(MIN_SECRET)]
         for text in texts:
             self._add(text)
             for place, byte in zip(openings, text, strict=False):
@@ -172,7 +172,7 @@ class _Side:
         while at < end:
             if not state:
                 match = find(data, at)
-                at = match.start() if match else max(at, end - SHORTEST + 1)
+                at = match.start() if match else max(at, end - MIN_SECRET + 1)
             # The step of most bytes, without a call.
             state = follow(state << 8 | data[at]) or step(state, data[at])
             if longest[state]:

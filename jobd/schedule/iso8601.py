@@ -10,9 +10,9 @@ import isodate
 
 from jobd.errors import ScheduleError
 
-MOST_TIMES = 10**12
+MAX_TIMES = 10**12
 MAX_LENGTH = 255
-LONGEST_PERIOD = timedelta(days=366 * 10_000)
+MAX_PERIOD = timedelta(days=366 * 10_000)
 EXAMPLE = "R10/2026-01-31T08:00:00Z/P1M"
 
 _MOMENT = re.compile(
@@ -138,8 +138,8 @@ def _times(part: Part) -> int | None:
     digits = part.text[1:]
     if not part.text.startswith("R") or (digits and not digits.isdecimal()):
         raise part.fault("is not R, or R and a number")
-    if digits and int(digits) > MOST_TIMES:
-        raise part.fault(f"is more than {MOST_TIMES}; R alone is endless")
+    if digits and int(digits) > MAX_TIMES:
+        raise part.fault(f"is more than {MAX_TIMES}; R alone is endless")
     return int(digits) if digits else None
 
 
@@ -224,6 +224,6 @@ def _reckon(calendar: str, clock: str) -> Period:
     if clock:
         # isodate rounds: cut instead, so that PT0.9999999S stays shorter than a second
         elapsed += isodate.parse_duration("PT" + re.sub(r"([.,]\d{6})\d+S", r"\1S", clock))
-    if timedelta(days=31 * months + days) + elapsed > LONGEST_PERIOD:
+    if timedelta(days=31 * months + days) + elapsed > MAX_PERIOD:
         raise OverflowError("no slot but the first could come")
     return Period(months, days, elapsed)

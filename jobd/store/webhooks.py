@@ -17,7 +17,7 @@ from jobd.store.db.pages import Column, Page, PageRequest, page_of
 from jobd.store.db.tables import Delivery, DeliveryAttempt, Hook
 from jobd.store.namespaces import require_namespace
 
-MOST_HOOKS = 20
+MAX_HOOKS = 20
 """For one job or namespace: each event becomes as many deliveries."""
 AUDITED = ("job_id", "name", "url", "events", "secret", "is_active")
 SECRET_PREFIX = "whsec_"  # noqa: S105
@@ -38,8 +38,8 @@ def create(caller: Caller, subject: int | str, values: Mapping[str, Any], keyrin
         namespace = subject
     require_namespace(caller, namespace)
     job_id = subject if isinstance(subject, int) else None
-    if Hook.select().where(_of(namespace, job_id)).count() >= MOST_HOOKS:
-        raise StateConflict(f"there are {MOST_HOOKS} hooks for this already")
+    if Hook.select().where(_of(namespace, job_id)).count() >= MAX_HOOKS:
+        raise StateConflict(f"there are {MAX_HOOKS} hooks for this already")
     at = now()
     plain, secret = {**values, "secret": None}, values.get("secret")
     hook = Hook(namespace=namespace, job_id=job_id, created_by=caller.username, created_at=at, updated_at=at, **plain)

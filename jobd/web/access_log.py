@@ -15,7 +15,7 @@ log = logging.getLogger("jobd.access")
 UNMATCHED = "unmatched"
 """Stands for all the paths that lead nowhere."""
 PROBES = ("/healthz", "/readyz", "/metrics")
-LONGEST_PATH = 1000
+MAX_PATH = 1000
 """Characters of a path that are logged."""
 
 
@@ -47,7 +47,7 @@ def _tell(handler: RequestHandler, seconds: float) -> None:
     said = {
         "method": request.method,
         # Without the query string: what a client puts there by mistake is not for the log.
-        "path": request.path[:LONGEST_PATH],
+        "path": request.path[:MAX_PATH],
         "status": handler.get_status(),
         "duration_ms": round(seconds * 1000, 1),
         "bytes": getattr(handler, "sent_bytes", 0),

@@ -11,7 +11,7 @@ from tornado.web import OutputTransform
 
 LEAST = 2 * 2**10
 """Bytes. Below, it costs more than it saves."""
-MOST_AT_ONCE = 16 * 2**10
+MAX_AT_ONCE = 16 * 2**10
 """Bytes that are compressed on the loop: a fraction of a millisecond. More is compressed in a thread, before."""
 MAX_CODINGS = 50
 """Codings that a client may name; what comes after them is not looked at."""
@@ -50,7 +50,7 @@ class Compression(OutputTransform):
     ) -> tuple[int, HTTPHeaders, bytes]:
         untouched = any(name in headers for name in ("Etag", "Content-Encoding", "Content-Range"))
         is_json = headers.get("Content-Type", "") == "application/json"
-        if not is_json or untouched or not finishing or not LEAST <= len(chunk) <= MOST_AT_ONCE:
+        if not is_json or untouched or not finishing or not LEAST <= len(chunk) <= MAX_AT_ONCE:
             return status_code, headers, chunk
         headers.add("Vary", "Accept-Encoding")
         if self._is_liked:

@@ -12,7 +12,7 @@ from jobd.web.json_body import unfit
 VERSION = 1
 OF_NO_LIST = frozenset(["page", "page_size", "count", "after"])
 """Parameters that choose a part of a list and not which list it is."""
-LARGEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 
 
 def written(path: str, query: Mapping[str, Sequence[bytes]], key: Key) -> str:
@@ -34,7 +34,7 @@ def read(path: str, query: Mapping[str, Sequence[bytes]], text: str) -> Key:
 
 
 def _may_be_a_key(part: object) -> bool:
-    return (type(part) is int and abs(part) <= LARGEST) or (isinstance(part, str) and unfit(part) is None)
+    return (type(part) is int and abs(part) <= MAX_INTEGER) or (isinstance(part, str) and unfit(part) is None)
 
 
 def _foreign() -> InvalidArgs:

@@ -43,7 +43,7 @@ B = TypeVar("B", bound=Body)
 Result = TypeVar("Result")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-MOST_DROPPED = 64 * 2**20
+MAX_DROPPED = 64 * 2**20
 """Bytes of a refused body that are read and dropped so that the client, still sending, gets to read the answer; beyond
 them the connection is cut.
 """
@@ -160,7 +160,7 @@ class Handler(RequestHandler):
             self._refuse(error)
         if self._received is not None:
             self._received += chunk
-        elif self._length > self._max_length + MOST_DROPPED and not self._finished:
+        elif self._length > self._max_length + MAX_DROPPED and not self._finished:
             self._tell(self._refusal)
         # Else tornado goes on for as long as there is more: a megabyte of one client's before anything of another's.
         return asyncio.sleep(0)
@@ -258,7 +258,7 @@ class Handler(RequestHandler):
         """Answer with JSON that is written already. What is long is compressed away from the loop, and sent piece after
         piece, as the client takes it.
         """
-        if len(data) > compression.MOST_AT_ONCE and "Etag" not in self._headers:
+        if len(data) > compression.MAX_AT_ONCE and "Etag" not in self._headers:
             self.add_header("Vary", "Accept-Encoding")
             if compression.is_liked(self.request.headers.get("Accept-Encoding", "")):
                 self.set_header("Content-Encoding", "gzip")

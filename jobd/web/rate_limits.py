@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 """Buckets. The one unused for longest is forgotten for a new one, and so is full when it is wanted again."""
 
 
@@ -48,6 +48,6 @@ class Rates:
         wait = None if left >= 1 else (1 - left) / per_second
         left = left - 1 if wait is None else left
         self._buckets[who] = (left, now)
-        if len(self._buckets) > MOST_REMEMBERED:
+        if len(self._buckets) > MAX_REMEMBERED:
             self._buckets.popitem(last=False)
         return Rate(self._limit, int(left), math.ceil((self._limit - left) / per_second), wait)

@@ -13,15 +13,15 @@ from jobd.store.people.accounts import PasswordHash
 
 WINDOW = 60.0
 """Seconds in which so many wrong passwords are too many:"""
-MOST_FAILURES = 10
+MAX_FAILURES = 10
 """for a username from an address,"""
-MOST_FROM_ADDRESS = 50
+MAX_FROM_ADDRESS = 50
 """from an address, whatever the username,"""
-MOST_FOR_USERNAME = 100
+MAX_FOR_USERNAME = 100
 """for a username, wherever from. Higher, since whoever reaches it keeps the user out, too."""
-MOST_REMEMBERED = 20_000
+MAX_REMEMBERED = 20_000
 """Addresses, usernames and pairs of them; the oldest is forgotten for a new one."""
-LONGEST_USERNAME = 63
+MAX_USERNAME = 63
 
 Key = tuple[str | None, str | None]
 
@@ -47,7 +47,7 @@ class Failures:
             times = self._times.pop(key, deque())
             times.append(now)
             self._times[key] = times
-        while len(self._times) > MOST_REMEMBERED:
+        while len(self._times) > MAX_REMEMBERED:
             del self._times[next(iter(self._times))]
 
     def forget(self, address: str, username: str) -> None:
@@ -76,7 +76,7 @@ class SignIns:
         self._failures.check(address, username, at)
         # Counted before the answer is known: guesses sent at once must not all pass the check.
         self._failures.add(address, username, at)
-        hashed = await database.read(accounts.password_hash, username[: LONGEST_USERNAME + 1])
+        hashed = await database.read(accounts.password_hash, username[: MAX_USERNAME + 1])
         await asyncio.get_running_loop().run_in_executor(self._hashing, accounts.check_password, hashed, password)
         self._failures.forget(address, username)
 
@@ -87,8 +87,8 @@ class SignIns:
 
 def _limits(address: str, username: str) -> list[tuple[Key, int]]:
     # No user has a longer name, and what is kept in memory must not be.
-    place, name = _network(address), username[: LONGEST_USERNAME + 1]
-    return [((place, name), MOST_FAILURES), ((place, None), MOST_FROM_ADDRESS), ((None, name), MOST_FOR_USERNAME)]
+    place, name = _network(address), username[: MAX_USERNAME + 1]
+    return [((place, name), MAX_FAILURES), ((place, None), MAX_FROM_ADDRESS), ((None, name), MAX_FOR_USERNAME)]
 
 
 def _network(address: str) -> str:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds without a byte after which the streams of an ended container are not waited for any more."""
-SHORTEST_PAUSE, LONGEST_PAUSE = 2.0, 10.0
+MIN_PAUSE, MAX_PAUSE = 2.0, 10.0
 """Seconds between two readings of a container's files, while it writes and while it does not."""
 COST = 20
 """A pause is so many times as long as the reading before it took, at least."""
@@ -91,7 +91,7 @@ class Collector:
 
     def read_later(self, output: "RunOutput") -> None:
         if self._turns is not None:
-            self._turns.add(output, 0.0 if output.attachment is None else SHORTEST_PAUSE)
+            self._turns.add(output, 0.0 if output.attachment is None else MIN_PAUSE)
 
     def close(self) -> None:
         with self._lock:
@@ -240,7 +240,7 @@ class Turns:
 
     def add(self, output: RunOutput, delay: float) -> None:
         with self._news:
-            heapq.heappush(self._due, (time.monotonic() + delay, next(self._order), output, SHORTEST_PAUSE))
+            heapq.heappush(self._due, (time.monotonic() + delay, next(self._order), output, MIN_PAUSE))
             self._news.notify()
 
     def close(self) -> None:
@@ -268,7 +268,7 @@ class Turns:
                 log.debug("region %s: a container's output is read on later: %s", self._name, error)
             except Exception:
                 log.exception("region %s: a container's output cannot be read on", self._name)
-            pause = SHORTEST_PAUSE if more else min(2 * pause, LONGEST_PAUSE)
+            pause = MIN_PAUSE if more else min(2 * pause, MAX_PAUSE)
             ended = time.monotonic()
             with self._news:
                 due = ended + max(pause, COST * (ended - began))

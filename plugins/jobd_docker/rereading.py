@@ -14,7 +14,7 @@ from jobd.executor import LogChunk, OutputSink, Stream
 from jobd_docker.containers import LOG_FILES
 from jobd_docker.logs import Frame
 
-LONGEST_FRAME = 17 * 1024
+MAX_FRAME = 17 * 1024
 """Bytes that one frame takes in a file, at most: the engine cuts lines at 16 KiB."""
 WHOLE_LINE, PART_OF_LINE = 32, 128
 """Bytes that a frame takes in a file beyond its data, at most."""
@@ -121,7 +121,7 @@ class Rereading:
         if not data or time < self._after:
             return
         before = self._chunk
-        if before is not None and before.stream == stream and len(before.data) < LONGEST_FRAME:
+        if before is not None and before.stream == stream and len(before.data) < MAX_FRAME:
             moment = datetime.fromisoformat(time.decode())
             if (moment - before.time).total_seconds() < 0.001:
                 self._chunk = LogChunk(before.time, stream, before.data + data)
@@ -163,7 +163,7 @@ def survey(frames: Iterable[Frame], log: Mapping[str, Any]) -> Survey:
         size = int(log["Config"]["max-size"])
     except (KeyError, ValueError):
         return Survey(False, first)
-    return Survey(taken < (LOG_FILES - 1) * (size - LONGEST_FRAME), first)
+    return Survey(taken < (LOG_FILES - 1) * (size - MAX_FRAME), first)
 
 
 def _seconds(time: bytes) -> int:

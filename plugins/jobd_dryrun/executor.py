@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 TERMINATED = 143
 """Exit code of a program that SIGTERM ended."""
-LONGEST_WAIT = 3600.0
+MAX_WAIT = 3600.0
 """Seconds; then it is looked again."""
 
 
@@ -208,4 +208,4 @@ class DryRunExecutor(Executor):
             return None
 
     def _wait_until(self, due: float) -> None:
-        self._changed.wait(min(due - time.monotonic(), LONGEST_WAIT))
+        self._changed.wait(min(due - time.monotonic(), MAX_WAIT))

@@ -12,7 +12,7 @@ from jobd.schedule import zone_rules
 from jobd.store.db import database as database_module
 from jobd.store.db.database import Database
 from jobd.store.people import accounts
-from jobd.web.sign_ins import MOST_FAILURES, MOST_FOR_USERNAME, MOST_FROM_ADDRESS, WINDOW, Failures
+from jobd.web.sign_ins import MAX_FAILURES, MAX_FOR_USERNAME, MAX_FROM_ADDRESS, WINDOW, Failures
 from tests.api.conftest import USER
 from tests.api.server import Answer, Api
 
@@ -68,7 +68,7 @@ async def test_a_wrong_password_and_an_unknown_user_are_told_alike(api: Api, use
 async def test_after_too_many_wrong_passwords_not_even_the_right_one_is_tried(
     api: Api, user: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobd.web.sign_ins.MOST_FAILURES", 2)
+    monkeypatch.setattr("jobd.web.sign_ins.MAX_FAILURES", 2)
     for _ in range(2):
         assert (await sign_in(api, "wrong")).status == 401
     answer = await sign_in(api)
@@ -79,7 +79,7 @@ async def test_after_too_many_wrong_passwords_not_even_the_right_one_is_tried(
 
 def test_failures_are_forgotten_after_their_time() -> None:
     failures = Failures()
-    for second in range(MOST_FAILURES):
+    for second in range(MAX_FAILURES):
         failures.add("::1", USER, second)
     with pytest.raises(TooManyRequests):
         failures.check("::1", USER, WINDOW - 1)
@@ -90,9 +90,9 @@ def test_failures_are_forgotten_after_their_time() -> None:
 @pytest.mark.parametrize(
     ("most", "address", "username"),
     [
-        (MOST_FAILURES, "2001:db8::{}", USER),
-        (MOST_FROM_ADDRESS, "192.0.2.1", "u{}"),
-        (MOST_FOR_USERNAME, "10.0.0.{}", USER),
+        (MAX_FAILURES, "2001:db8::{}", USER),
+        (MAX_FROM_ADDRESS, "192.0.2.1", "u{}"),
+        (MAX_FOR_USERNAME, "10.0.0.{}", USER),
     ],
 )
 def test_guesses_are_counted_by_network_by_address_and_by_username(most: int, address: str, username: str) -> None:
@@ -107,14 +107,14 @@ def test_guesses_are_counted_by_network_by_address_and_by_username(most: int, ad
 
 def test_a_right_password_counts_against_nobody() -> None:
     failures = Failures()
-    for _ in range(2 * MOST_FOR_USERNAME):
+    for _ in range(2 * MAX_FOR_USERNAME):
         failures.check("::1", USER, 0)
         failures.add("::1", USER, 0)
         failures.forget("::1", USER)
 
 
 def test_what_is_remembered_of_guesses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobd.web.sign_ins.MOST_REMEMBERED", 5)
+    monkeypatch.setattr("jobd.web.sign_ins.MAX_REMEMBERED", 5)
     failures = Failures()
     for number in range(20):
         failures.add("::1", f"u{number}" * 1000, number)

@@ -193,7 +193,7 @@ class TestALargeBody:
         assert status == 413
 
     async def test_that_never_ends_is_cut_off(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("jobd.web.handler.MOST_DROPPED", 2 * self.LIMIT)
+        monkeypatch.setattr("jobd.web.handler.MAX_DROPPED", 2 * self.LIMIT)
         _, writer = await asyncio.open_connection("127.0.0.1", api.port)
         writer.write(head(api, Transfer_Encoding="chunked"))
         chunk = b"%x\r\n" % self.LIMIT + b"x" * self.LIMIT + b"\r\n"

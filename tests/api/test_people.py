@@ -270,7 +270,7 @@ async def test_ones_own_password_is_changed_by_who_knows_it(
     for password, expected in [(PASSWORD, 401), ("another password", 200)]:
         sign_in = {"username": USER, "password": password}
         assert await status(api, "POST", "/v1/generate-api-token", sign_in, None) == expected
-    monkeypatch.setattr("jobd.web.sign_ins.MOST_FAILURES", 1)
+    monkeypatch.setattr("jobd.web.sign_ins.MAX_FAILURES", 1)
     assert [await status(api, "PUT", "/v1/auth/profile", new) for _ in range(2)] == [400, 429]
 
 

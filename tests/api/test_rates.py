@@ -7,7 +7,7 @@ import pytest
 from jobd.config.settings import Auth, Limits
 from jobd.store.db.database import Database
 from jobd.store.people import accounts
-from jobd.web.rate_limits import MOST_REMEMBERED, Rates
+from jobd.web.rate_limits import MAX_REMEMBERED, Rates
 from tests.api.conftest import USER
 from tests.api.server import Api
 
@@ -55,7 +55,7 @@ class TestABucket:
         rates = Rates(1, Clock())
         rates.take("early")
         rates.take("late")
-        for number in range(MOST_REMEMBERED - 2):
+        for number in range(MAX_REMEMBERED - 2):
             rates.take(str(number))
         again = rates.take("early")
         assert again and again.wait

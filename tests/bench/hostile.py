@@ -17,7 +17,7 @@ from tests.bench.world import World
 from tests.e2e.daemon import Daemon
 from tests.services import ROOT
 
-LONGEST = 100.0
+MAX_STOP = 100.0
 """Milliseconds that no request, and no number of them, may hold the loop."""
 PROBE = 0.002
 """Seconds between two looks at whether the loop answers."""
@@ -32,7 +32,7 @@ def hostile(world: World) -> list[Figure]:
             for count in (1, world.scale.hostile_at_once):
                 took, statuses = _sent(world, daemon, request, count)
                 what = f"{name}; {'alone' if count == 1 else f'{count} at once'} ({_told(statuses)})"
-                figures.append(alone("hostile", f"longest /healthz: {what}", "ms", took, at_most(LONGEST), max))
+                figures.append(alone("hostile", f"longest /healthz: {what}", "ms", took, at_most(MAX_STOP), max))
     return figures
 
 

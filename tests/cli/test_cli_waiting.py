@@ -178,7 +178,7 @@ def test_a_server_that_restarts_is_waited_for(server, program):
 
 def test_a_server_that_stays_away_ends_the_waiting_with_exit_code_5(server, run, monkeypatch):
     monkeypatch.setattr(watch, "PATIENCE", 0.05)
-    monkeypatch.setattr(watch, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(watch, "MAX_PAUSE", 0.01)
     server.states = [RUNNING, AWAY]
     result = run("job", "run", "146", "--wait")
     assert result.exit_code == 5

@@ -17,13 +17,13 @@ from tests.store.rows import REGION, make_exec, make_hook, make_job, read
 
 AHEAD = timedelta(hours=3)
 DELAYS = (5.0, 60.0)
-LONGEST_ASKED = 36000.0
+MAX_ASKED = 36000.0
 ROOM = Room(100, 100, 100, 100)
 
 
 def bring_back(database: Database, since: datetime | None = None) -> int:
     since = since or database.read_sync(now)
-    return database.write_sync(left_ahead.bring_back, since, DELAYS, LONGEST_ASKED)
+    return database.write_sync(left_ahead.bring_back, since, DELAYS, MAX_ASKED)
 
 
 def later(database: Database, seconds: float = 0) -> datetime:
@@ -67,7 +67,7 @@ def test_an_exec_that_was_put_off_for_a_moment_runs(database: Database, caller: 
     assert database.read_sync(waiting.regions_waiting) == []
     assert bring_back(database) == 1
     found = database.read_sync(Exec.get)
-    assert found.not_before - database.read_sync(now) <= left_ahead.LONGEST_PAUSE
+    assert found.not_before - database.read_sync(now) <= left_ahead.MAX_PAUSE
 
 
 def test_what_was_made_ahead_fails_when_its_time_to_wait_is_over(database: Database, caller: Caller) -> None:
@@ -155,7 +155,7 @@ def test_a_receiver_that_asked_to_wait_is_left_alone(database: Database, caller:
     assert bring_back(database) == 0
     put(database, Delivery, next_at=database.read_sync(now) + timedelta(hours=20))
     assert bring_back(database) == 1
-    assert wait_of(database) <= timedelta(seconds=LONGEST_ASKED)
+    assert wait_of(database) <= timedelta(seconds=MAX_ASKED)
 
 
 def test_a_delivery_whose_daemon_died_is_sent_by_another(database: Database, caller: Caller) -> None:

@@ -321,7 +321,7 @@ def test_the_log_of_an_exec_is_the_stored_one(database: Database, caller: Caller
 
 def test_a_job_has_no_more_hooks_than_are_allowed(database: Database, caller: Caller) -> None:
     job = make_job(database, caller)
-    for _ in range(webhooks.MOST_HOOKS):
+    for _ in range(webhooks.MAX_HOOKS):
         make_hook(database, caller, job.id)
     with pytest.raises(webhooks.StateConflict):
         make_hook(database, caller, job.id)

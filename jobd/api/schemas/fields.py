@@ -28,17 +28,17 @@ MAX_LABELS_LENGTH = 32 * 2**10
 """Bytes of all labels together, names and values: as many as 64 of twice 255 characters have in ASCII."""
 IMAGE_LENGTH = 255
 """Characters, as in the OCI distribution specification's advice on names."""
-MOST_SECRETS = 64
+MAX_SECRETS = 64
 SECRETS_LENGTH = 32 * 2**10
 """Bytes of all values of a job: they are looked for in each of its logs."""
-MOST_LABELS = 64
-MOST_MOUNTS = 32
-MOST_RECIPIENTS = 20
-MOST_EVENTS = 20
+MAX_LABELS = 64
+MAX_MOUNTS = 32
+MAX_RECIPIENTS = 20
+MAX_EVENTS = 20
 """More than there are: one may stand twice."""
 URL_LENGTH = 2048
 SECRET_LENGTH = 255
-LONGEST_TIMEOUT = 3650 * 86400
+MAX_TIMEOUT = 3650 * 86400
 """Seconds."""
 KERNEL_FOLDERS = ("proc", "sys", "dev")
 """Of a container's root: what the kernel and the runtime put there, and programs trust."""
@@ -310,18 +310,18 @@ SecretVariables = TypeAliasType(
     "SecretVariables",
     Annotated[
         dict[str, SecretStr],
-        _at_most(MOST_SECRETS, "secrets"),
+        _at_most(MAX_SECRETS, "secrets"),
         AfterValidator(_secrets),
-        _shown_as(maxProperties=MOST_SECRETS, propertyNames={"pattern": f"^{_VARIABLE.pattern}$"}),
+        _shown_as(maxProperties=MAX_SECRETS, propertyNames={"pattern": f"^{_VARIABLE.pattern}$"}),
     ],
 )
 Labels = TypeAliasType(
     "Labels",
     Annotated[
         dict[str, Annotated[str, _shown_as(maxLength=255)]],
-        _at_most(MOST_LABELS, "labels"),
+        _at_most(MAX_LABELS, "labels"),
         AfterValidator(_labels),
-        _shown_as(maxProperties=MOST_LABELS, propertyNames={"pattern": "^[^=]{1,255}$"}),
+        _shown_as(maxProperties=MAX_LABELS, propertyNames={"pattern": "^[^=]{1,255}$"}),
     ],
 )
 JobMount = TypeAliasType(
@@ -334,11 +334,11 @@ JobMount = TypeAliasType(
 )
 Mounts = Annotated[
     list[JobMount],
-    _at_most(MOST_MOUNTS, "mounts"),
+    _at_most(MAX_MOUNTS, "mounts"),
     AfterValidator(_mounts),
-    _shown_as(maxItems=MOST_MOUNTS),
+    _shown_as(maxItems=MAX_MOUNTS),
 ]
-Timeout = Annotated[int, Field(ge=1, le=LONGEST_TIMEOUT)]
+Timeout = Annotated[int, Field(ge=1, le=MAX_TIMEOUT)]
 Retries = Annotated[int, Field(ge=0, le=100)]
 RetryReason = TypeAliasType("RetryReason", Annotated[str, _shown_as(enum=list(MAY_BE_RETRIED))])
 RetryOn = TypeAliasType(
@@ -357,13 +357,13 @@ RetryDelay = Annotated[int, Field(ge=0, le=3600)]
 ExecsKept = Annotated[int, Field(ge=1, le=1_000_000)]
 Recipients = Annotated[
     list[Annotated[str, _shown_as(format="email", maxLength=254)]],
-    _at_most(MOST_RECIPIENTS, "addresses"),
+    _at_most(MAX_RECIPIENTS, "addresses"),
     AfterValidator(_recipients),
-    _shown_as(maxItems=MOST_RECIPIENTS),
+    _shown_as(maxItems=MAX_RECIPIENTS),
 ]
 Url = Annotated[str, AfterValidator(_url), _shown_as(pattern="^https?://", maxLength=URL_LENGTH)]
 HookEvent = TypeAliasType("HookEvent", Annotated[str, _shown_as(enum=list(EVENTS.values()))])
-Events = Annotated[list[HookEvent], _at_most(MOST_EVENTS, "events"), AfterValidator(_events), _shown_as(minItems=1)]
+Events = Annotated[list[HookEvent], _at_most(MAX_EVENTS, "events"), AfterValidator(_events), _shown_as(minItems=1)]
 Secret = Annotated[str, AfterValidator(_secret), _shown_as(minLength=1, maxLength=SECRET_LENGTH)]
 HookSubjectType = TypeAliasType(
     "HookSubjectType", Annotated[str, AfterValidator(_subject_type), _shown_as(enum=["job", "namespace"])]

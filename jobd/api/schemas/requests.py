@@ -224,7 +224,7 @@ class JobQuery(PageQuery):
     """Those that run in this region."""
     scheduled: Flag | None = None
     """Those with this `is_schedule_active`."""
-    label: Annotated[tuple[Label, ...], Field(max_length=fields.MOST_LABELS)] = ()
+    label: Annotated[tuple[Label, ...], Field(max_length=fields.MAX_LABELS)] = ()
     """Those with this label, `NAME=VALUE`; may stand several times, 64 at most."""
 
 

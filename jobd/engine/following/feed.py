@@ -34,11 +34,11 @@ PIECE = 65536
 """Bytes that a follower gets at once, at most. Where there are more, a piece ends where the offset is a multiple of it,
 so that followers who came to different places get the same pieces from there on.
 """
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+FIRST_PAUSE, MAX_PAUSE = 0.1, 2.0
 """Seconds until a record is looked at again, when nobody tells of a change before."""
 ENDED_PAUSE = 5.0
 """Seconds that a record has to end in once its output was read to the end; then the executor is read again."""
-GATHERED, GATHERED_EACH, GATHERED_MOST = 0.02, 0.0003, 0.05
+GATHERED, GATHERED_EACH, MAX_GATHERED = 0.02, 0.0003, 0.05
 """Seconds for which output is gathered before it is published: for the first, for each one more, and at most."""
 MAX_ENTRIES = 256
 """Entries in one piece: what is made of a piece takes as long as it has entries."""
@@ -147,7 +147,7 @@ class Feed:
                 await self._wait(pause, reading)
                 if reading is not None and reading.done():
                     reading = None
-                pause = FIRST_PAUSE if self._output.size > before else min(2 * pause, LONGEST_PAUSE)
+                pause = FIRST_PAUSE if self._output.size > before else min(2 * pause, MAX_PAUSE)
         finally:
             if reading is not None:
                 reading.cancel()
@@ -233,7 +233,7 @@ class Feed:
         """There is more than is published."""
         if not self._told:
             self._told = True
-            gathered = min(GATHERED + GATHERED_EACH * self.followers, GATHERED_MOST)
+            gathered = min(GATHERED + GATHERED_EACH * self.followers, MAX_GATHERED)
             self._loop.call_soon_threadsafe(self._loop.call_later, gathered, self._wake)
 
     def _wake(self) -> None:

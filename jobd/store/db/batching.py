@@ -10,7 +10,7 @@ from typing import Any
 from jobd import daemon_log
 from jobd.errors import ServiceUnavailable
 
-MOST = 64
+MAX_BATCH = 64
 """Writes that go together at the most."""
 PATIENCE = 0.05
 """Seconds after which what came meanwhile waits no longer: one row that is locked must not hold up all others."""
@@ -53,7 +53,7 @@ class Batching:
         return await answer
 
     def _go_on(self) -> None:
-        calls, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        calls, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
         self._is_under_way = bool(calls)
         if calls:
             task = asyncio.get_running_loop().create_task(self._write(calls))

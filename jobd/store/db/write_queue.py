@@ -15,7 +15,7 @@ from jobd.store.db.deadlines import Claim, here
 from jobd.store.db.error_causes import STATEMENT_FAULTS
 from jobd.store.db.transaction import pending
 
-LONGEST_TOGETHER = 0.02
+MAX_GROUP_SECONDS = 0.02
 """Seconds of work after which a group of writes is committed."""
 
 
@@ -112,7 +112,7 @@ class WriteQueue:
         return None
 
     def _gather(self, group: list[Write]) -> None:
-        until = time.monotonic() + LONGEST_TOGETHER
+        until = time.monotonic() + MAX_GROUP_SECONDS
         while len(group) < self._most and (not group or time.monotonic() < until):
             write = self._take()
             if write is None:

@@ -18,9 +18,9 @@ from jobd.store.db.tables import Exec, Job
 from jobd.store.queue import due_slots
 from jobd.store.queue.due_slots import Fired, Room
 
-MOST_AHEAD = 2000
+MAX_ARMED = 2000
 """Slots read at once."""
-MOST_TOGETHER = 200
+MAX_BATCH = 200
 """Slots fired by one statement."""
 MARGIN = timedelta(milliseconds=1)
 """By so much this machine's idea of the database's clock may be behind."""
@@ -80,7 +80,7 @@ class Armed:
         seen, since = self._clock
         at = seen + timedelta(seconds=time.monotonic() - since) + MARGIN if self._slots else seen
         due: list[ArmedSlot] = []
-        while self._slots and self._slots[0].at <= at and len(due) < MOST_TOGETHER:
+        while self._slots and self._slots[0].at <= at and len(due) < MAX_BATCH:
             slot = self._slots.popleft()
             if room.take_known(slot.row.namespace):
                 due.append(slot)
@@ -115,9 +115,9 @@ def look_ahead(after: datetime | None, seconds: float) -> Ahead:
     until = at + timedelta(seconds=seconds)
     where = "next_fire_at > ? AND next_fire_at <= ? AND deleted_at IS NULL AND concurrency_policy = 'allow'"
     bounds = due_slots.micros(max(after, at) if after else at, until)
-    order = f"ORDER BY next_fire_at LIMIT {MOST_AHEAD}"
+    order = f"ORDER BY next_fire_at LIMIT {MAX_ARMED}"
     found = sql.find_all(Job, f"{where} {order}", *bounds, only=(*due_slots.NEEDED, "updated_at"))
-    if len(found) == MOST_AHEAD:
+    if len(found) == MAX_ARMED:
         until = found[-1].next_fire_at
     return Ahead([armed for job in found if (armed := _arm(job))], until, (at, since))
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Row = TypeVar("Row")
 
 TICK = timedelta(microseconds=1)
-MOST_MISSED_RUN = 1000
+MAX_MISSED_RUN = 1000
 """Missed slots that `run_all` runs at the most; what is older is recorded as not run."""
 WRITTEN_AT_ONCE = 500
 """Rows in one statement."""
@@ -314,7 +314,7 @@ def _split(parsed: Schedule, job: Job, at: datetime, late_after: float) -> _Due:
     missed = parsed.between(since, on_time) if on_time > since else None
     if missed is None or missed.first is None or missed.last is None:
         return _Due(run, None)
-    wanted = {"skip": 0, "run_once": 1, "run_all": MOST_MISSED_RUN}[job.missed_run_policy]
+    wanted = {"skip": 0, "run_once": 1, "run_all": MAX_MISSED_RUN}[job.missed_run_policy]
     worth = at - timedelta(seconds=job.starting_deadline) - TICK if job.starting_deadline is not None else since
     saved = parsed.newest_between(max(since, worth), on_time, limit=wanted) if wanted and worth < on_time else []
     dropped = missed.count - len(saved)

@@ -15,7 +15,7 @@ from jobd.store.db.tables import Daemon, Delivery, Exec, IdempotencyKey, Namespa
 from jobd.store.outbox import LEASE
 from jobd.store.queue import transitions
 
-LONGEST_PAUSE = timedelta(seconds=5)
+MAX_PAUSE = timedelta(seconds=5)
 """An exec that is no retry is never made to wait for longer than this."""
 ASKED_TO_WAIT = (429, 503)
 """Answers with which a receiver may say when to come again."""
@@ -55,7 +55,7 @@ def _waiting_execs(at: datetime) -> int:
             changes["created_at"] = at
             if row.start_before is not None and row.scheduled_for is not None and row.scheduled_for > later:
                 changes["start_before"] = at + (row.start_before - row.scheduled_for)
-        longest = LONGEST_PAUSE
+        longest = MAX_PAUSE
         if row.trigger_mode == Trigger.RETRY:
             longest = max(longest, transitions.retry_delay(row.retry_delay, row.attempt - 1))
         if row.not_before is not None and row.not_before > at + longest:
