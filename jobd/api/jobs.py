@@ -60,7 +60,7 @@ class OneJob(_Jobs):
         await self.reply_job(row, last)
 
     async def delete(self, job_id: str) -> None:
-        await self.services.database.write(deletion.delete_job, self.caller, self.number(job_id))
+        await self.services.database.write(deletion.delete_job, self.caller, self.number(job_id), self._require)
         self.services.engine.stop_requested()
         self.set_status(204)
 

@@ -1,5 +1,7 @@
 """Deleting records over several nouns: hidden at once, purged when no container of theirs is left."""
 
+from collections.abc import Callable
+
 from peewee import Expression, fn
 
 from jobd.statuses import LIVE
@@ -18,12 +20,14 @@ def delete_exec(caller: Caller, job_id: int, exec_id: str) -> None:
     _delete(Exec.seq == found.seq, caller)
 
 
-def delete_job(caller: Caller, job_id: int) -> None:
-    """Hide a job and its execs, stop the live ones, purge the others; its hooks go at once.
+def delete_job(caller: Caller, job_id: int, require: Callable[[Job], None] = lambda job: None) -> None:
+    """Hide a job and its execs, stop the live ones, purge the others; its hooks go at once. `require` sees the job as
+    nobody else can change it any more, and may raise.
 
     Raises NotFound, PermissionDenied.
     """
     job = jobs.writable(caller, job_id, lock="UPDATE")
+    require(job)
     audit.record(caller, "job.delete", job.namespace, job.id, before=jobs.audited(job))
     Job.update(deleted_at=now(), next_fire_at=None).where(Job.id == job.id).execute()
     webhooks.delete_of_job(job.id)

@@ -48,3 +48,15 @@ async def test_a_header_that_cannot_be_read_is_refused_in_words(api: Api, header
     assert (refused.status, refused.error["code"]) == (400, "bad_request")
     tag = await tag_of(api, job["id"])
     assert refused.error["message"] == f"If-Match must be * or entity tags in quotes, as in {tag}"
+
+
+async def test_a_job_is_deleted_only_as_if_match_has_it(api: Api) -> None:
+    job = await api.job()
+    path, old = f"/v1/jobs/{job['id']}", await tag_of(api, job["id"])
+    await api.call("PUT", path, {"name": "b"})
+    new = await tag_of(api, job["id"])
+    for header, status in ((old, 412), (f"W/{new}", 412), ("abc", 400)):
+        assert (await api.call("DELETE", path, headers={"If-Match": header})).status == status
+        assert (await api.call("GET", path)).status == 200
+    assert (await api.call("DELETE", path, headers={"If-Match": f'"a", {new}'})).status == 204
+    assert (await api.call("DELETE", path, headers={"If-Match": "*"})).status == 404

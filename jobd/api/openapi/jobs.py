@@ -55,7 +55,7 @@ _SLOTS = {
     "words": {"en": "every month, from 2028-01-31 00:00:00 UTC", "zh": "从 2028-01-31 00:00:00 UTC 起，每月一次"},
 }
 _ETAG = {"ETag": "Changes whenever a writable field of the job does; for `If-Match`."}
-_IF_MATCH = Header("Change the job only if it still has this `ETag`; else 412.", {"type": "string"})
+_IF_MATCH = Header("Change or delete the job only if it still has this `ETag`; else 412.", {"type": "string"})
 
 CALLS: Calls = {
     ("GET", "/v1/jobs"): Call(
@@ -93,7 +93,8 @@ CALLS: Calls = {
         "Jobs",
         "Delete a job",
         {204: empty("It is gone, with all its execs; those that run are stopped behind it.")},
-        refusals=(404,),
+        headers={"If-Match": _IF_MATCH},
+        refusals=(404, 412),
     ),
     ("GET", "/v1/jobs/{id}/schedule"): Call(
         "get_job_schedule",
