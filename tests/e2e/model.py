@@ -114,8 +114,7 @@ class Verdict:
     writes then stays in a pipe, and is lost if the container ends first; and what dockerd lost the end of, it calls an
     exit with code 0. So such a success may be none, which nobody can tell; the table counts these as doubtful.
     `restarted` are execs whose container somebody else started once more: those may have a second start, and their
-    first end was not their own. `clock_went_back`: the clock by which slots come due did, so that one which had been
-    passed over may have come again, and run.
+    first end was not their own.
     """
 
     def __init__(
@@ -128,7 +127,6 @@ class Verdict:
         logs: dict[str, bytes],
         outages: list[tuple[datetime, datetime]],
         restarted: Collection[str] = (),
-        clock_went_back: bool = False,
     ) -> None:
         self.planned = planned
         self.rows = rows
@@ -136,7 +134,6 @@ class Verdict:
         self.logs = logs
         self.outages = outages
         self.restarted = restarted
-        self.clock_went_back = clock_went_back
 
     def violations(self) -> list[str]:
         return [*self._of_slots(), *self._of_execs(), *self._of_strangers()]
@@ -163,10 +160,7 @@ class Verdict:
             said = {slot for slot in planned.slots for row in unrun if row["missed_from"] <= slot <= row["missed_to"]}
             yield from (f"{name}: the slot {slot} is nowhere" for slot in sorted(planned.slots - ran.keys() - said))
             counted = sum(row["missed_count"] for row in unrun)
-            # A clock that went back lets a slot that was passed over come again, and run.
-            spans = [(row["missed_from"], row["missed_to"]) for row in unrun if self.clock_went_back]
-            after_all = {slot for slot in ran for first, last in spans if first <= slot <= last}
-            if not 0 <= counted - (len(planned.slots) - len(ran)) <= len(after_all):
+            if counted != len(planned.slots) - len(ran):
                 yield f"{name}: {len(planned.slots)} slots, {len(ran)} with an exec, {counted} said to be missed"
 
     def _of_execs(self) -> Iterator[str]:

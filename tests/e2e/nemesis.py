@@ -49,8 +49,6 @@ class Nemesis:
         """From when to when there was no dockerd."""
         self.restarted: set[str] = set()
         """Execs whose container was restarted from outside."""
-        self.clock_went_back = False
-        """The database's, by which slots come due: set back, or right again after it was ahead."""
 
     def note(self, what: str) -> None:
         self.history.append(f"{time.monotonic() - self.began:7.1f} s  {what}")
@@ -156,7 +154,6 @@ def disk_full(nemesis: Nemesis) -> Iterator[str]:
 
 def database_clock_wrong(nemesis: Nemesis) -> Iterator[str]:
     ahead = nemesis.random.choice([-90, -5, 5])
-    nemesis.clock_went_back = True
     nemesis.site.clock.set(f"{ahead:+}")
     yield f"PostgreSQL's clock {ahead:+} s"
     nemesis.site.clock.set("+0")

@@ -125,7 +125,7 @@ def _judge(site: Site, planned: list[Planned], watch: StartWatch, nemesis: Nemes
     }
     ledger = site.pair.ledger
     ran = (ledger.count("start"), ledger.count("end"), watch.starts())
-    return Verdict(planned, rows, *ran, logs, nemesis.outages, nemesis.restarted, nemesis.clock_went_back)
+    return Verdict(planned, rows, *ran, logs, nemesis.outages, nemesis.restarted)
 
 
 def _within(seconds: float, condition: object) -> bool:

@@ -216,3 +216,16 @@ def test_nothing_stays_armed_when_the_clock_is_set_back(database: Database, call
     waiting.add(ahead)
     waiting.add(armed_slots.Ahead([], ahead.until - timedelta(hours=1), ahead.clock))
     assert waiting.first is None
+
+
+def test_a_slot_that_a_wrong_clock_has_decided_on_is_left_to_a_scan(database: Database, caller: Caller) -> None:
+    job = coming(database, caller)
+    due = look(database)
+    slot = due[0].at
+    decided = Job.update(decided_until=slot + timedelta(hours=1)).where(Job.id == job.id)
+    database.write_sync(decided.execute)
+    assert look(database) == [], "not armed"
+    wait_until(database, slot)
+    fired = fire(database, due)
+    assert (fired.execs, fired.more) == ([], True), "nor fired where it was armed before"
+    assert [row.scheduled_for for row in database.write_sync(due_slots.fire_due, RULES).execs] == [slot]

@@ -65,8 +65,11 @@ def run_at(database: Database, job: Job, at: datetime) -> list[datetime]:
     }
     start = datetime(2026, 1, 1, tzinfo=UTC) - back
     put(database, job, schedule_mode=f"R/{start.isoformat()}/PT1M", **moved)
-    database.write_sync(Exec.update(scheduled_for=Exec.scheduled_for - back // timedelta(microseconds=1)).execute)
+    micros = back // timedelta(microseconds=1)
+    of_slots = {name: getattr(Exec, name) - micros for name in ("scheduled_for", "missed_from", "missed_to")}
+    database.write_sync(Exec.update(**of_slots).execute)
     made = database.write_sync(due_slots.fire_due, RULES).execs
+    database.write_sync(Exec.update(**{name: getattr(Exec, name) + micros for name in of_slots}).execute)
     return [row.scheduled_for + back for row in made]
 
 
@@ -234,6 +237,80 @@ def test_a_record_of_slots_to_come_says_what_it_is(database: Database, caller: C
     armed_anew(database)
     (record,) = database.read_sync(lambda: list(Exec.select()))
     assert "clock that was ahead" in record.message
+
+
+def passed_over(database: Database, job: Job, first: datetime, slots: int, reason: str = "missed") -> None:
+    """A record of slots that did not run, a minute apart."""
+    last = first + timedelta(minutes=slots - 1)
+    span = {"missed_count": slots, "missed_from": first, "missed_to": last, "reason": reason}
+    fired_by(database, job, first, status="N", **span)
+
+
+def spans(database: Database) -> list[tuple[datetime, datetime, int]]:
+    """Of the records of slots that did not run: first, last, how many."""
+    rows = database.read_sync(lambda: list(Exec.select().where(Exec.status == "N").order_by(Exec.missed_from)))
+    assert all(row.scheduled_for == row.missed_from for row in rows)
+    assert len({row.id for row in rows}) == len(rows)
+    return [(row.missed_from, row.missed_to, row.missed_count) for row in rows]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_slot_that_runs_after_all_leaves_the_record_that_says_it_did_not(
+    database: Database, caller: Caller, place: int
+) -> None:
+    """A record of three slots; the others of it stay recorded."""
+    minute = timedelta(minutes=1)
+    job = every_minute(database, caller)
+    slot = job.next_fire_at
+    of_record = [slot + minute * (n - place) for n in range(3)]
+    passed_over(database, job, of_record[0], 3)
+    put(database, job, next_fire_at=slot + HOUR)
+    armed_anew(database, since=slot - timedelta(seconds=1))
+    assert run_at(database, job, slot + timedelta(seconds=1)) == [slot]
+    single = [(at, at, 1) for at in of_record if at != slot]
+    assert spans(database) == (
+        single if place == 1 else [(of_record[0 if place else 1], of_record[1 if place else 2], 2)]
+    )
+
+
+def test_a_record_of_which_every_slot_runs_after_all_is_gone(database: Database, caller: Caller) -> None:
+    job = every_minute(database, caller)
+    slot = job.next_fire_at
+    passed_over(database, job, slot, 1)
+    put(database, job, next_fire_at=slot + HOUR)
+    armed_anew(database, since=slot - timedelta(seconds=1))
+    assert run_at(database, job, slot + timedelta(seconds=1)) == [slot]
+    assert spans(database) == []
+
+
+@pytest.mark.parametrize("policy", ["forbid", "replace"])
+def test_a_slot_that_is_passed_over_again_has_its_record_already(
+    database: Database, caller: Caller, policy: str
+) -> None:
+    minute = timedelta(minutes=1)
+    job = every_minute(database, caller, concurrency_policy=policy)
+    slot = job.next_fire_at
+    make_exec(database, caller, job)
+    passed_over(database, job, slot, 3, reason="overlap")
+    put(database, job, next_fire_at=slot + HOUR)
+    armed_anew(database, since=slot - timedelta(seconds=1))
+    ran = run_at(database, job, slot + 2 * minute + timedelta(seconds=1))
+    if policy == "forbid":
+        assert (ran, spans(database)) == ([], [(slot, slot + 2 * minute, 3)])
+    else:
+        assert (ran, spans(database)) == ([slot + 2 * minute], [(slot, slot + minute, 2)])
+
+
+def test_a_slot_that_ran_ahead_is_not_said_to_be_missed_where_there_is_no_room(
+    database: Database, caller: Caller
+) -> None:
+    job = every_minute(database, caller)
+    slot = job.next_fire_at - timedelta(minutes=1)
+    fired_by(database, job, slot)
+    put(database, job, next_fire_at=slot, decided_until=slot + HOUR)
+    full = Rules(late_after=60, waiting_per_namespace=0)
+    assert database.write_sync(due_slots.fire_due, full).execs == []
+    assert spans(database) == []
 
 
 def test_an_anchor_set_by_a_clock_that_was_ahead_is_brought_back(database: Database, caller: Caller) -> None:

@@ -1,7 +1,8 @@
 """Slots that are worked out before they are due, so that at their instant one statement makes their execs.
 
-On PostgreSQL alone: on SQLite no statement costs a round trip. What is fired here is what `slots` would have fired: one
-slot of a job, on time, of a job that nobody has changed since. All else stays due, and is `slots`' to decide.
+On PostgreSQL alone: on SQLite no statement costs a round trip. What is fired here is what `due_slots` would have fired:
+one slot of a job, on time, of a job that nobody has changed since, that no wrong clock has decided on before. All else
+stays due, and is `due_slots`' to decide.
 """
 
 import time
@@ -29,6 +30,7 @@ _FIRE = (
     "due AS (SELECT slot.turn, slot.id AS exec_id, slot.at, slot.start_before, slot.following, jobs.id AS job_id, "
     f"{', '.join(f'jobs.{name}' for name in due_slots.COPIED)} FROM slot JOIN jobs ON jobs.id = slot.job_id "
     "WHERE jobs.next_fire_at = slot.at AND jobs.updated_at = slot.seen AND jobs.deleted_at IS NULL "
+    "AND (jobs.decided_until IS NULL OR jobs.decided_until <= slot.at) "
     f"AND slot.at <= {clock.STATEMENT} AND slot.at > {clock.STATEMENT} - {{late}} "
     f"AND (slot.following IS NULL OR CAST(slot.following AS bigint) > {clock.STATEMENT}) "
     "FOR UPDATE OF jobs SKIP LOCKED), "
@@ -113,7 +115,10 @@ def look_ahead(after: datetime | None, seconds: float) -> Ahead:
     since = time.monotonic()
     at = now()
     until = at + timedelta(seconds=seconds)
-    where = "next_fire_at > ? AND next_fire_at <= ? AND deleted_at IS NULL AND concurrency_policy = 'allow'"
+    where = (
+        "next_fire_at > ? AND next_fire_at <= ? AND deleted_at IS NULL AND concurrency_policy = 'allow' "
+        "AND (decided_until IS NULL OR decided_until <= next_fire_at)"
+    )
     bounds = due_slots.micros(max(after, at) if after else at, until)
     order = f"ORDER BY next_fire_at LIMIT {MAX_ARMED}"
     found = sql.find_all(Job, f"{where} {order}", *bounds, only=(*due_slots.NEEDED, "updated_at"))

@@ -25,6 +25,7 @@ from jobd.store.db import clock, sql
 from jobd.store.db.clock import HELD_OVER, Reading, now, steady
 from jobd.store.db.database import count
 from jobd.store.db.tables import Exec, Job
+from jobd.store.queue import decided_before
 
 log = logging.getLogger(__name__)
 
@@ -299,7 +300,9 @@ def _fire(job: Job, at: datetime, rules: Rules, room: Room) -> tuple[list[Exec],
     following = parsed.next_after(at)
     job.next_fire_at = following.at if following else None
     missed = _not_run(job, at, "missed", *due.unrun) if due.unrun else []
-    run, unrun = _admit(job, due.run, at, room) if due.run else ([], [])
+    run, unrun = _admit(job, due.run, at, room)
+    if run and decided_before.may_come_again(job, run[0].scheduled_for):
+        decided_before.take_out(parsed, job, [row.scheduled_for for row in run])
     return run, missed + unrun
 
 
@@ -327,38 +330,27 @@ def _split(parsed: Schedule, job: Job, at: datetime, late_after: float) -> _Due:
 
 def _admit(job: Job, slots: list[Slot], at: datetime, room: Room) -> tuple[list[Exec], list[dict[str, Any]]]:
     """Execs for these slots, as far as `concurrency_policy` and the namespace's room let, and records of the rest."""
+    come_again = bool(slots) and decided_before.may_come_again(job, slots[0].at)
+    if come_again:
+        slots = decided_before.not_fired(job, slots)
+    if not slots:
+        return [], []
     if job.concurrency_policy == "allow":
         wanted, overlap = slots, []
     else:
         live = Exec.select(Exec.seq).where(Exec.job_id == job.id, Exec.status.in_(LIVE)).exists()
-        if job.decided_until is not None:
-            slots = _not_fired(job, slots)
-        if not slots:
-            return [], []
         if job.concurrency_policy == "replace" and live:
             execs.request_stop((Exec.job_id == job.id), job.created_by, "replaced")
         wanted = slots[-1:] if job.concurrency_policy == "replace" or not live else []
         overlap = slots[: len(slots) - len(wanted)]
     run = wanted[: room.take(job.namespace, len(wanted))]
-    full = wanted[len(run) :]
     unrun = []
-    if full:
-        unrun += _not_run(job, at, "missed", len(full), full[0].at, full[-1].at)
-    if overlap:
-        unrun += _not_run(job, at, "overlap", len(overlap), overlap[0].at, overlap[-1].at)
+    for reason, passed_over in (("missed", wanted[len(run) :]), ("overlap", overlap)):
+        if come_again:
+            passed_over = decided_before.unrecorded(job, passed_over)
+        if passed_over:
+            unrun += _not_run(job, at, reason, len(passed_over), passed_over[0].at, passed_over[-1].at)
     return [waiting_exec(job, slot.at, at) for slot in run], unrun
-
-
-def _not_fired(job: Job, slots: list[Slot]) -> list[Slot]:
-    """Those of these slots that did not run ahead of their time: what did overlaps nothing, and replaces nothing."""
-    ran = Exec.select(Exec.scheduled_for).where(
-        Exec.job_id == job.id,
-        Exec.trigger_mode == Trigger.SCHEDULE,
-        Exec.status != ExecStatus.NOT_RUN,
-        Exec.scheduled_for.in_([slot.at for slot in slots]),
-    )
-    fired = {row.scheduled_for for row in ran}
-    return [slot for slot in slots if slot.at not in fired]
 
 
 def _waiting_in(namespace: str) -> int:

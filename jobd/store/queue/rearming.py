@@ -1,7 +1,7 @@
 """Schedules whose clock was wrong: what is armed for later than it comes is worked out anew.
 
-A slot that ran ahead of its time keeps its exec, and so runs only once. The others fire when they come; none of those
-that the wrong clock decided on is missed (`decided_until`).
+A slot that ran ahead of its time keeps its exec, and so runs only once. The others fire when they come, also those that
+a record says were passed over (`decided_before`); none that the wrong clock decided on is missed (`decided_until`).
 """
 
 import logging
@@ -24,7 +24,7 @@ JOBS_AT_ONCE = 200
 TICK = timedelta(microseconds=1)
 RAN_AHEAD = "ran ahead of its time"
 """How `schedule_error` begins where the schedule goes on."""
-NOT_RUN_AHEAD = "written by a clock that was ahead: those of these slots that had not come then still fire"
+NOT_RUN_AHEAD = "written by a clock that was ahead: what had not come then still fires, and is then not counted here"
 ALL_SLOTS = datetime(9999, 1, 1, tzinfo=EPOCH.tzinfo)
 """A schedule that came to its end by a wrong clock has decided on all of them."""
 _MOVE = (

@@ -1,0 +1,79 @@
+"""Slots that come a second time, since a clock was set back: whatever was decided on them before, each has one record.
+
+What ran does not run again. What was passed over runs after all, and leaves the record that said it did not; what is
+passed over again is not told twice.
+"""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from jobd.schedule import Schedule, Slot
+from jobd.statuses import ExecStatus, Trigger
+from jobd.store.db.tables import Exec, Job
+
+TICK = timedelta(microseconds=1)
+
+
+def may_come_again(job: Job, slot: datetime) -> bool:
+    """Whether something may have been decided on this slot of the job, and on those after it."""
+    return job.decided_until is not None and slot < job.decided_until
+
+
+def not_fired(job: Job, slots: list[Slot]) -> list[Slot]:
+    """Those of these slots that did not run ahead of their time: what did overlaps nothing, and replaces nothing."""
+    ran = Exec.select(Exec.scheduled_for).where(
+        Exec.job_id == job.id,
+        Exec.trigger_mode == Trigger.SCHEDULE,
+        Exec.status != ExecStatus.NOT_RUN,
+        Exec.scheduled_for.in_([slot.at for slot in slots]),
+    )
+    fired = {row.scheduled_for for row in ran}
+    return [slot for slot in slots if slot.at not in fired]
+
+
+def unrecorded(job: Job, slots: list[Slot]) -> list[Slot]:
+    """Those of these slots of which no record says yet that they did not run."""
+    if not slots:
+        return []
+    spans = [(row.missed_from, row.missed_to) for row in _records(job, slots[0].at, slots[-1].at)]
+    return [slot for slot in slots if not any(first <= slot.at <= last for first, last in spans)]
+
+
+def take_out(parsed: Schedule, job: Job, running: list[datetime]) -> None:
+    """These slots, in their order and without one left out between them, make execs now."""
+    for record in _records(job, running[0], running[-1]):
+        inside = [at for at in running if record.missed_from <= at <= record.missed_to]
+        if inside:
+            _take_out(parsed, record, inside)
+
+
+def _records(job: Job, first: datetime, last: datetime) -> Iterable[Exec]:
+    touches = (Exec.missed_from <= last) & (Exec.missed_to >= first)
+    ours = (Exec.job_id == job.id) & (Exec.trigger_mode == Trigger.SCHEDULE) & (Exec.status == ExecStatus.NOT_RUN)
+    return list(Exec.select().where(ours, touches))
+
+
+def _take_out(parsed: Schedule, record: Exec, inside: list[datetime]) -> None:
+    """What is before these slots keeps the record, what is behind them has one of its own."""
+    before = parsed.between(record.missed_from - TICK, inside[0] - TICK)
+    behind = parsed.between(inside[-1], record.missed_to)
+    left = (record.missed_count or 0) - len(inside)
+    count_behind = min(behind.count, left)
+    parts = []
+    if left > count_behind and before.last is not None:
+        parts.append(_span(record.missed_from, before.last.at, left - count_behind))
+    if count_behind and behind.first is not None:
+        parts.append(_span(behind.first.at, record.missed_to, count_behind))
+    this = Exec.seq == record.seq
+    if not parts:
+        Exec.delete().where(this).execute()
+        return
+    Exec.update(**parts[0]).where(this).execute()
+    for part in parts[1:]:
+        row = {name: value for name, value in record.__data__.items() if name != "seq"}
+        Exec.insert(**{**row, **part, "id": str(uuid.uuid4())}).execute()
+
+
+def _span(first: datetime, last: datetime, slots: int) -> dict[str, datetime | int]:
+    return {"scheduled_for": first, "missed_from": first, "missed_to": last, "missed_count": slots}
