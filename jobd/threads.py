@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from jobd.fair_queue import FairQueue
+
 T = TypeVar("T")
 
 STEPS = 100
@@ -28,13 +30,19 @@ class Threads:
     def __init__(self, most: int, name: str) -> None:
         self._most = most
         self._name = name
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: FairQueue[_Call] = FairQueue()
+        self._signals: SimpleQueue[bool] = SimpleQueue()
+        """True for each call that was put into the queue, False for each thread that is to end."""
         self._threads: list[threading.Thread] = []
         self._answers: _Answers | None = None
         self._closed = False
 
     def call(self, fn: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         """What `fn` answers or raises. In a running loop; a future that is cancelled before its turn is not called."""
+        return self.call_for("", fn, *args)
+
+    def call_for(self, who: str, fn: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        """The same for one of several callers, who take turns."""
         if self._closed:
             raise RuntimeError(f"{self._name}: closed")
         loop = asyncio.get_running_loop()
@@ -43,7 +51,8 @@ class Threads:
             answers = self._answers = _Answers(loop)
         future = loop.create_future()
         answers.awaited += 1
-        self._calls.put((answers, future, fn, args))
+        self._calls.put(who, (answers, future, fn, args))
+        self._signals.put(True)
         if len(self._threads) < min(answers.awaited, self._most):
             thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
             self._threads.append(thread)
@@ -56,7 +65,7 @@ class Threads:
         if not wait:
             self._forget()
         for _ in self._threads:
-            self._calls.put(None)
+            self._signals.put(False)
         if wait:
             for thread in self._threads:
                 thread.join()
@@ -64,15 +73,16 @@ class Threads:
     def _forget(self) -> None:
         while True:
             try:
-                call = self._calls.get_nowait()
+                is_call = self._signals.get_nowait()
             except Empty:
                 return
-            if call is not None:
-                answers, future, _, _ = call
+            if is_call:
+                answers, future, _, _ = self._calls.get()
                 answers.add(future, None, asyncio.CancelledError())
 
     def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while self._signals.get():
+            call = self._calls.get()
             answers, future, fn, args = call
             result, error = None, None
             if not future.cancelled():

@@ -14,6 +14,7 @@ LAYERS = [
         "jobd.descriptors",
         "jobd.errors",
         "jobd.executor",
+        "jobd.fair_queue",
         "jobd.fair_streams",
         "jobd.output",
         "jobd.loop_turns",

@@ -74,7 +74,7 @@ async def test_closing_waits_for_what_is_queued() -> None:
 async def test_closing_without_waiting_forgets_what_is_queued() -> None:
     threads, gate = Threads(1, "one"), threading.Event()
     busy, queued = threads.call(gate.wait), threads.call(int)
-    while threads._calls.qsize() != 1:
+    while len(threads._calls) != 1:
         await asyncio.sleep(0)
     threads.close(wait=False)
     with pytest.raises(asyncio.CancelledError):

@@ -88,6 +88,7 @@ class Handler(RequestHandler):
     async def prepare(self) -> None:
         self.services.requests.begin(self)
         departure.set(self._departure)
+        self._departure.who = self.asked_by
         daemon_log.bind_log_context(request_id=self.request_id, **_named_in(self.request.path))
         try:
             await self._let_in()
@@ -133,6 +134,7 @@ class Handler(RequestHandler):
         except Unauthorized:
             self._count(by_address)
             raise
+        self._departure.who = self.asked_by
         self.services.connections.identified(self._stream)
         self._count(authentication.counted_as(self.request, self.caller) or by_address)
 

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -185,6 +186,28 @@ async def test_what_a_client_that_went_away_wanted_to_read_is_not_read(database:
     gate.set()
     await asyncio.gather(staying, *others)
     assert seen == ["staying"]
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_who_asks_for_much_waits_for_himself(database: Database, kind: str) -> None:
+    clients, done = database.for_clients(), list[str]()
+
+    def work(who: str) -> None:
+        time.sleep(0.02)
+        done.append(who)
+
+    def asked(who: str) -> "asyncio.Future[None]":
+        departure.set(Departure(who))
+        return asyncio.ensure_future(getattr(clients, kind)(work, who))
+
+    many = [asked("greedy") for _ in range(40)]
+    await asyncio.sleep(0)
+    await asked("other")
+    # Of as many threads as there are, each may be at one of the greedy caller's.
+    assert done.index("other") <= 5
+    assert len(done) < 20
+    await asyncio.gather(*many)
+    departure.set(None)
 
 
 async def test_a_write_is_either_done_or_refused_whoever_is_quicker(

@@ -75,7 +75,7 @@ class Database(Sessions):
         turn for it for ten seconds.
         """
         call = self._in_thread, self.read_sync, fn, args, kwargs
-        return await self._submit(self._readers, Claim(), *call, departs=True)
+        return await self._submit(self._readers, self._who(), Claim(), *call, departs=True)
 
     async def write(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Run `fn` in a thread, in one transaction; on SQLite, with its one writer, in one with other writes, of which
@@ -92,8 +92,8 @@ class Database(Sessions):
         """Raises ServiceUnavailable, with words, while the database does not answer, has not this program's schema, or
         takes no writes.
         """
-        probe = self._apart["probe"]
-        state = await self._submit(probe, Claim(PROBE_PATIENCE), self._in_thread, self.read_sync, self._look, (), {})
+        probe, claim = self._apart["probe"], Claim(PROBE_PATIENCE)
+        state = await self._submit(probe, "", claim, self._in_thread, self.read_sync, self._look, (), {})
         if self.is_sqlite:
             await self._write_in(self._writers, _nothing, (), {}, is_urgent=True, patience=PROBE_PATIENCE)
         if trouble := state or self.trouble:
@@ -168,16 +168,15 @@ class Database(Sessions):
         is_urgent: bool = False,
         patience: float | None = None,
     ) -> Any:
-        claim = Claim(patience)
+        who, claim = self._who(is_urgent), Claim(patience)
         try:
             if self.is_sqlite:
-                write = Write(fn, args, kwargs, claim)
+                write = Write(fn, args, kwargs, claim, who)
                 self._queue.put(write, is_urgent)
-                result = await self._submit(self._writers, claim, self._in_queue, write, departs=True)
+                result = await self._submit(self._writers, who, claim, self._in_queue, write, departs=True)
             else:
-                result = await self._submit(
-                    threads, claim, self._in_thread, self.write_sync, fn, args, kwargs, departs=True
-                )
+                call = self._in_thread, self.write_sync, fn, args, kwargs
+                result = await self._submit(threads, who, claim, *call, departs=True)
         except DatabaseAway as error:
             if error.message != CLIENT_GONE:
                 self._troubles.failed(fn, error.message)
@@ -186,13 +185,13 @@ class Database(Sessions):
         return result
 
     async def _submit(
-        self, threads: Threads, claim: Claim, call: Callable[..., Any], *args: Any, departs: bool = False
+        self, threads: Threads, who: str, claim: Claim, call: Callable[..., Any], *args: Any, departs: bool = False
     ) -> Any:
-        """What the call answers. Whoever waited too long for a turn, or with `departs` went away, is answered at once,
-        and the call is not done any more.
+        """What the call answers; callers take turns. Whoever waited too long for a turn, or with `departs` went away,
+        is answered at once, and the call is not done any more.
         """
         leaving = departure.get() if departs and self._is_for_clients else None
-        future = threads.call(daemon_log.with_log_context(call), claim, *args)
+        future = threads.call_for(who, daemon_log.with_log_context(call), claim, *args)
 
         def give_up(words: str = "") -> None:
             if claim.refuse() and not future.done():
@@ -208,6 +207,13 @@ class Database(Sessions):
             timer.cancel()
             if leaving is not None:
                 leaving.forget(gone)
+
+    def _who(self, is_urgent: bool = False) -> str:
+        """Takes turns with others: the caller of a request, jobd itself, what is urgent."""
+        asking = departure.get()
+        if asking is not None and self._is_for_clients:
+            return asking.who
+        return "urgent" if is_urgent else ""
 
     def _why_it_waits(self) -> str:
         return f"{error_causes.LOCKED if self._peewee.is_locked else error_causes.BUSY}; nothing was done"

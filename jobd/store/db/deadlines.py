@@ -53,7 +53,9 @@ here = _Here()
 class Departure:
     """Of one request: its calls that wait for their turn are given up when its client goes away."""
 
-    def __init__(self) -> None:
+    def __init__(self, who: str = "") -> None:
+        """`who` asks, and takes turns with others."""
+        self.who = who
         self.is_over = False
         self._waiting: set[Callable[[], None]] = set()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import peewee
 
+from jobd.fair_queue import FairQueue
 from jobd.store.db.deadlines import Claim, here
 from jobd.store.db.error_causes import STATEMENT_FAULTS
 from jobd.store.db.transaction import pending
@@ -22,7 +23,9 @@ MAX_GROUP_SECONDS = 0.02
 class Write:
     """A write that waits to be committed together with others."""
 
-    def __init__(self, fn: Callable[..., Any], args: Any, kwargs: Any, claim: Claim) -> None:
+    def __init__(self, fn: Callable[..., Any], args: Any, kwargs: Any, claim: Claim, who: str = "") -> None:
+        """`who` takes turns with others."""
+        self.who = who
         self.fn, self.args, self.kwargs, self.claim = fn, args, kwargs, claim
         self.within = contextvars.copy_context().run
         self.result: Any = None
@@ -56,10 +59,13 @@ class WriteQueue:
         self._execute = execute
         # Behind callers a heartbeat would cost the lease of a daemon that is well, and slots would fire late.
         self._urgent: deque[Write] = deque()
-        self._others: deque[Write] = deque()
+        self._others: FairQueue[Write] = FairQueue()
 
     def put(self, write: Write, is_urgent: bool) -> None:
-        (self._urgent if is_urgent else self._others).append(write)
+        if is_urgent:
+            self._urgent.append(write)
+        else:
+            self._others.put(write.who, write)
 
     def answer(self, write: Write) -> Any:
         """The answer of a write in the queue; it may have been in the group of one before it. None when it was refused.
@@ -69,16 +75,22 @@ class WriteQueue:
             self._drop_refused()
             if len(self._urgent) + len(self._others) > 1 and self._most > 1:
                 self._write_together(write)
-            elif queue := self._urgent or self._others:
-                queue.popleft().settle(self._alone)
+            elif (one := self._first()) is not None:
+                one.settle(self._alone)
         if write.error is not None:
             raise write.error
         return write.result
 
     def _drop_refused(self) -> None:
-        for queue in (self._urgent, self._others):
-            while queue and queue[0].claim.is_refused:
-                queue.popleft()
+        while self._urgent and self._urgent[0].claim.is_refused:
+            self._urgent.popleft()
+        self._others.drop_first_while(lambda write: write.claim.is_refused)
+
+    def _first(self) -> Write | None:
+        """Taken out of the queue; the urgent ones first."""
+        if self._urgent:
+            return self._urgent.popleft()
+        return self._others.get() if self._others else None
 
     def _write_together(self, asking: Write) -> None:
         """Commit what is in the queue as one transaction, each write in a savepoint of its own. If the transaction
@@ -103,12 +115,10 @@ class WriteQueue:
             write.is_over = True
 
     def _take(self) -> Write | None:
-        """The next write, from now on this thread's; the urgent ones first."""
-        for queue in (self._urgent, self._others):
-            while queue:
-                write = queue.popleft()
-                if write.claim.take():
-                    return write
+        """The next write, from now on this thread's."""
+        while (write := self._first()) is not None:
+            if write.claim.take():
+                return write
         return None
 
     def _gather(self, group: list[Write]) -> None:
