@@ -70,8 +70,8 @@ class JobExecs(_Execs):
         database, settings, number = self.services.database, self.services.settings, self.number(job_id)
         job = await database.read(jobs.writable, self.caller, number)
         overrides = await self.judged(lambda body: job_input.for_exec(body, job, settings))
-        room, key = settings.limits.waiting_per_namespace, self._idempotency_key()
-        await self.reply_created(await database.write(execs.create, self.caller, number, overrides, room, key))
+        waiting_limit, key = settings.limits.waiting_per_namespace, self._idempotency_key()
+        await self.reply_created(await database.write(execs.create, self.caller, number, overrides, waiting_limit, key))
 
     def _idempotency_key(self) -> str | None:
         """Raises BadRequest."""
@@ -118,8 +118,8 @@ class Stop(Handler):
 class Rerun(_Execs):
     async def post(self, job_id: str, exec_id: str) -> None:
         await self.no_body()
-        room = self.services.settings.limits.waiting_per_namespace
+        waiting_limit = self.services.settings.limits.waiting_per_namespace
         row = await self.services.database.write(
-            execs.rerun, self.caller, self.number(job_id), self.exec_id(exec_id), room
+            execs.rerun, self.caller, self.number(job_id), self.exec_id(exec_id), waiting_limit
         )
         await self.reply_created(row)

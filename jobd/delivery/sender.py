@@ -21,7 +21,7 @@ from jobd.store import outbox, secrets
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Delivery, Hook
 from jobd.store.db.text import storable
-from jobd.store.outbox import MAIL, Attempt, Room
+from jobd.store.outbox import MAIL, Attempt, SendBudget
 
 log = logging.getLogger(__name__)
 
@@ -112,12 +112,12 @@ class Deliveries:
     async def _send_due(self) -> None:
         if not await self._database.read(outbox.is_due):
             return
-        for row, hook in await self._database.write(outbox.claim, self._daemon, self._room()):
+        for row, hook in await self._database.write(outbox.claim, self._daemon, self._budget()):
             self._spawn(row, self._deliver(row, hook))
 
-    def _room(self) -> Room:
+    def _budget(self) -> SendBudget:
         rows = list(self._sending.values())
-        return Room(
+        return SendBudget(
             left=AT_ONCE - len(rows),
             left_troubled=TROUBLED_AT_ONCE - sum(row.hook_id in self._troubled for row in rows),
             per_hook=PER_HOOK,

@@ -129,13 +129,13 @@ class Dispatcher:
                     log.exception("region %s: nothing claimed", region.name)
 
     async def _claim(self, region: ServedRegion) -> None:
-        room = self._room(region)
-        if not room:
+        budget = self._launch_budget(region)
+        if not budget:
             region.is_held_back = True
             return
         most = region.settings.max_running
-        rows = await self._database.write(claims.claim, self._lease.daemon, region.name, most, room, region.turn)
-        region.is_held_back = len(rows) == room
+        rows = await self._database.write(claims.claim, self._lease.daemon, region.name, most, budget, region.turn)
+        region.is_held_back = len(rows) == budget
         region.turn = claims.last_turn(rows, region.turn)
         for row in rows:
             live = LiveExec(row, region)
@@ -143,7 +143,7 @@ class Dispatcher:
             region.launching.add(live)
             self._spawn(self._launch(live))
 
-    def _room(self, region: ServedRegion) -> int:
+    def _launch_budget(self, region: ServedRegion) -> int:
         """How many more may be launched now."""
         most, left, under_way = LAUNCHED_AT_ONCE, LAUNCHES_LEFT, len(region.launching)
         if self._fires_late():
@@ -156,7 +156,7 @@ class Dispatcher:
         """It is started, or ended, or waits for a pull: another may be claimed."""
         region = live.region
         region.launching.discard(live)
-        if region.is_held_back and self._room(region):
+        if region.is_held_back and self._launch_budget(region):
             region.is_held_back = False
             self.wake(region.name)
 

@@ -14,13 +14,14 @@ from jobd.store.db.one_statement import OneStatement
 from jobd.store.db.tables import Exec
 from jobd.store.queue import armed_slots, due_slots
 from jobd.store.queue.armed_slots import LATEST, Armed
-from jobd.store.queue.due_slots import Fired, Room, Rules
+from jobd.store.queue.due_slots import Fired, Rules
+from jobd.store.queue.quota import NamespaceQuota, count_quota
 
 log = logging.getLogger(__name__)
 
 RECOUNTED_AFTER = 2.0
 FORGOTTEN_AFTER = 5.0
-"""Seconds after which the room of namespaces is counted anew beside the scans, and after which none goes by it."""
+"""Seconds after which the quota of namespaces is counted anew beside the scans, and after which none goes by it."""
 AHEAD = 0.6
 LOOK_EVERY = 0.2
 """Seconds ahead for which slots are armed, and between two looks for them: less than the shortest period of a job."""
@@ -51,7 +52,7 @@ class Scheduler:
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopped = False
         self._scanning: asyncio.Task[None] | None = None
-        self._room: Room | None = None
+        self._quota: NamespaceQuota | None = None
         self._counted_at = float("-inf")
         self._counting: asyncio.Task[None] | None = None
         self._armed = Armed()
@@ -132,20 +133,20 @@ class Scheduler:
 
     async def _fire_some(self, look_at_all: bool) -> Fired:
         """Fire the armed slots that are due, or else all that is due."""
-        room = self._room if time.monotonic() - self._counted_at < FORGOTTEN_AFTER else None
-        due = self._armed.take_due(room) if room is not None and not look_at_all else []
-        if room is not None and due:
+        quota = self._quota if time.monotonic() - self._counted_at < FORGOTTEN_AFTER else None
+        due = self._armed.take_due(quota) if quota is not None and not look_at_all else []
+        if quota is not None and due:
             latest = min(LATEST, timedelta(seconds=self._rules.late_after))
-            fired = await self._database.write_apart("scan", FIRE_ARMED, due, room, self._armed.first, latest)
+            fired = await self._database.write_apart("scan", FIRE_ARMED, due, quota, self._armed.first, latest)
             self._armed.put_back(slot for slot in due if slot.at > fired.at)
             self._armed.forget(fired.at - latest)
         else:
             fired = await self._database.write_apart(
-                "scan", due_slots.fire_due, self._rules, room, self._clocks.believed
+                "scan", due_slots.fire_due, self._rules, quota, self._clocks.believed
             )
             self._armed.forget(fired.at)
-        if room is None and fired.room is not None:
-            self._room, self._counted_at = fired.room, time.monotonic()
+        if quota is None and fired.quota is not None:
+            self._quota, self._counted_at = fired.quota, time.monotonic()
         elif fired.execs:
             self._recount()
         return fired
@@ -167,16 +168,16 @@ class Scheduler:
             log.exception("no slots were armed")
 
     def _recount(self) -> None:
-        """While slots fire, their room is counted now and then; no scan waits for that."""
+        """While slots fire, what is left in their namespaces is counted now and then; no scan waits for that."""
         is_old = time.monotonic() - self._counted_at > RECOUNTED_AFTER
         if is_old and (self._counting is None or self._counting.done()):
             self._counting = asyncio.get_running_loop().create_task(self._count())
 
     async def _count(self) -> None:
         try:
-            self._room = await self._database.read(due_slots.count_room, self._rules.waiting_per_namespace)
+            self._quota = await self._database.read(count_quota, self._rules.waiting_per_namespace)
             self._counted_at = time.monotonic()
         except ServiceUnavailable as error:
-            log.debug("the room of namespaces was not counted: %s", error)
+            log.debug("the quota of namespaces was not counted: %s", error)
         except Exception:  # a scan counts it
-            log.exception("the room of namespaces was not counted")
+            log.exception("the quota of namespaces was not counted")

@@ -77,7 +77,7 @@ def create(
         earlier = _made_with(caller, job.id, idempotency_key, digest)
         if earlier is not None:
             return earlier
-    require_room(job.namespace, waiting_per_namespace)
+    require_quota(job.namespace, waiting_per_namespace)
     values = {**snapshot(job), **overrides}
     values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
     made = Exec(**fresh(job.id, "M", caller.username, sql.NOW), **values)
@@ -92,7 +92,7 @@ def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int)
     """The same snapshot again. Raises NotFound, PermissionDenied, TooManyRequests."""
     jobs.writable(caller, job_id, lock="SHARE")
     source = get(caller, job_id, exec_id)
-    require_room(source.namespace, waiting_per_namespace)
+    require_quota(source.namespace, waiting_per_namespace)
     made = Exec(**fresh(source.job_id, "M", caller.username, sql.NOW), **snapshot(source))
     _insert(made, audit.entry(caller, "exec.create", made.namespace, subject(made), after={"rerun_of": source.id}))
     return made
@@ -115,7 +115,7 @@ def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict
     }
 
 
-def require_room(namespace: str, limit: int) -> None:
+def require_quota(namespace: str, limit: int) -> None:
     """Raises TooManyRequests."""
     the_last = "namespace = ? AND status = 'W' AND owner IS NULL LIMIT 1 OFFSET ?"
     if sql.exists(Exec, the_last, namespace, limit - 1):

@@ -63,7 +63,7 @@ _GONE = _LANES.format(which="true") + (  # noqa: S608
 
 
 @dataclass
-class Room:
+class SendBudget:
     """What one daemon sends at the same time: `left` in all, of which `left_troubled` to hooks that did not answer
     well last time; at most `per_hook` to one, 1 if it is one of the `troubled`, and `per_namespace` for one
     namespace's. So whoever does not answer delays nobody else.
@@ -84,7 +84,7 @@ class Room:
         return min(self.left, self.per_hook - self.hooks[hook_id])
 
     def take(self, hook_id: int, namespace: str) -> bool:
-        """Whether there is room for this one, which then has it."""
+        """Whether there is budget for this one, which then has it."""
         if self.of(hook_id) <= 0 or (hook_id != MAIL and self.namespaces[namespace] >= self.per_namespace):
             return False
         self.left -= 1
@@ -131,14 +131,14 @@ def waiting() -> int:
     return int(Delivery.select().where(Delivery.next_at.is_null(False)).count())
 
 
-def claim(daemon: str, room: Room) -> list[tuple[Delivery, Hook | None]]:
-    """Take what is due, as far as there is room, each with its hook: None for a mail, and for one that is gone."""
+def claim(daemon: str, budget: SendBudget) -> list[tuple[Delivery, Hook | None]]:
+    """Take what is due, as far as there is budget, each with its hook: None for a mail, and for one that is gone."""
     at = now()
     taken: list[Delivery] = []
     for hook_id in _hooks_due(at):
-        if room.left <= 0:
+        if budget.left <= 0:
             break
-        most = room.of(hook_id)
+        most = budget.of(hook_id)
         if most <= 0:
             continue
         query = Delivery.select(Delivery.id, Delivery.namespace).where(
@@ -147,7 +147,7 @@ def claim(daemon: str, room: Room) -> list[tuple[Delivery, Hook | None]]:
         if Delivery._meta.database.for_update:
             query = query.for_update(skip_locked=True)
         due = list(query.order_by(Delivery.next_at).limit(most))
-        taken += [row for row in due if room.take(hook_id, row.namespace)]
+        taken += [row for row in due if budget.take(hook_id, row.namespace)]
     if not taken:
         return []
     changes = {"next_at": at + LEASE, "term": Delivery.term + 1, "claimed_by": daemon}

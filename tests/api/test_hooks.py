@@ -10,7 +10,7 @@ from jobd.api.schemas import serialize
 from jobd.store import outbox, secrets, webhooks
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Hook, Secret
-from jobd.store.outbox import Attempt, Room
+from jobd.store.outbox import Attempt, SendBudget
 from jobd.store.people import accounts, organizations, users
 from tests.api.conftest import USER
 from tests.api.server import Api
@@ -197,7 +197,7 @@ async def test_deliveries_are_listed_with_their_attempts_and_sent_once_more(api:
     execs = [await api.exec(job["id"]) for _ in range(2)]
     for exec in execs:
         await api.call("POST", f"/v1/jobs/{job['id']}/execs/{exec['id']}/stop")
-    ((row, _),) = database.write_sync(outbox.claim, "a", Room(1, 1, 1, 1))
+    ((row, _),) = database.write_sync(outbox.claim, "a", SendBudget(1, 1, 1, 1))
     attempt = Attempt(datetime(2026, 1, 1, tzinfo=UTC), 0.25, 500, "500: the receiver does not take it", "no")
     database.write_sync(outbox.finish, row, attempt, "failed", None)
     listed = (await api.call("GET", path)).json

@@ -86,10 +86,10 @@ def _execute(url: str, statement: str, parameters: tuple[Any, ...] = ()) -> None
 
 def _fire_through_jobd(database: Database) -> int:
     fired, more = 0, True
-    room = None
+    quota = None
     while more:
-        scan = database.write_sync(due_slots.fire_due, RULES, room)
-        fired, more, room = fired + len(scan.execs), scan.more, scan.room
+        scan = database.write_sync(due_slots.fire_due, RULES, quota)
+        fired, more, quota = fired + len(scan.execs), scan.more, scan.quota
     return fired
 
 

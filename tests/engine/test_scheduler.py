@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from jobd.engine import dispatcher
+from jobd.engine import dispatcher, scheduler
 from jobd.errors import ServiceUnavailable
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
+from jobd.store.db.one_statement import OneStatement
 from jobd.store.db.tables import Exec, Job
-from jobd.store.queue import armed_slots, due_slots
+from jobd.store.queue import armed_slots
 from tests.engine.conftest import Bench
 
 pytestmark = pytest.mark.gen_test(timeout=30)
@@ -48,7 +49,7 @@ def by_arming(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ids.extend(row.id for row in answer.execs)
         return answer
 
-    monkeypatch.setattr(armed_slots, "fire_armed", spied)
+    monkeypatch.setattr(scheduler, "FIRE_ARMED", OneStatement(spied))
     return ids
 
 
@@ -67,7 +68,7 @@ async def test_slots_fire_though_none_can_be_armed(
         raise ServiceUnavailable("the database is away")
 
     monkeypatch.setattr(armed_slots, "look_ahead", fails)
-    monkeypatch.setattr(due_slots, "count_room", _failing_beside_scans(due_slots.count_room))
+    monkeypatch.setattr(scheduler, "count_quota", _failing_beside_scans(scheduler.count_quota))
     await bench.engine(bench.executor())
     wanted = await coming(bench)
     await bench.eventually(lambda: _are(fired(bench.database), len(wanted)))

@@ -14,7 +14,8 @@ from jobd.store.db.tables import Exec, Job
 from jobd.store.people.accounts import Caller
 from jobd.store.queue import armed_slots, due_slots
 from jobd.store.queue.armed_slots import ArmedSlot
-from jobd.store.queue.due_slots import Fired, Room, Rules
+from jobd.store.queue.due_slots import Fired, Rules
+from jobd.store.queue.quota import NamespaceQuota
 from tests.store.rows import make_job
 
 RULES = Rules(late_after=60, waiting_per_namespace=100_000)
@@ -39,7 +40,7 @@ def look(database: Database, seconds: float = 1.0) -> list[ArmedSlot]:
 
 
 def fire(database: Database, due: list[ArmedSlot], first_armed: datetime | None = None) -> Fired:
-    return database.write_sync(armed_slots.fire_armed, due, Room(100, {}), first_armed)
+    return database.write_sync(armed_slots.fire_armed, due, NamespaceQuota(100, {}), first_armed)
 
 
 def wait_until(database: Database, at: datetime) -> None:
@@ -111,7 +112,7 @@ def test_a_slot_that_is_very_late_is_left_to_a_scan(database: Database, caller: 
     due = look(database)
     latest = timedelta(milliseconds=20)
     wait_until(database, due[0].at + latest)
-    fired = database.write_sync(armed_slots.fire_armed, due, Room(100, {}), None, latest)
+    fired = database.write_sync(armed_slots.fire_armed, due, NamespaceQuota(100, {}), None, latest)
     assert (fired.execs, fired.more) == ([], True)
 
 
@@ -179,12 +180,12 @@ def test_slots_are_taken_in_their_order_and_only_where_there_is_room(database: D
     second = coming(database, caller)
     waiting = armed_slots.Armed()
     waiting.add(database.read_sync(armed_slots.look_ahead, None, 1.0))
-    assert waiting.take_due(Room(100, {})) == []
+    assert waiting.take_due(NamespaceQuota(100, {})) == []
     wait_until(database, second.next_fire_at)
-    taken = waiting.take_due(Room(1, {}))
+    taken = waiting.take_due(NamespaceQuota(1, {}))
     assert [slot.row.job_id for slot in taken] == [first]
     waiting.put_back(taken)
-    assert [slot.row.job_id for slot in waiting.take_due(Room(100, {}))] == [first]
+    assert [slot.row.job_id for slot in waiting.take_due(NamespaceQuota(100, {}))] == [first]
     assert waiting.first is None
 
 
@@ -194,10 +195,10 @@ def test_the_room_of_a_namespace_is_counted_before_it_is_refused(database: Datab
         job = make_job(database, caller, schedule_mode=f"R1/{ago.isoformat()}/PT1H", is_schedule_active=True)
         database.write_sync(Job.update(next_fire_at=ago).where(Job.id == job.id).execute)
     rules = Rules(late_after=60, waiting_per_namespace=2)
-    stale = Room(2, {"chennanfei": 2})
+    stale = NamespaceQuota(2, {"chennanfei": 2})
     fired = database.write_sync(due_slots.fire_due, rules, stale)
     assert len(fired.execs) == 2, "the count was old: there was room for two"
-    assert fired.room is stale
+    assert fired.quota is stale
 
 
 def test_what_a_scan_decided_is_armed_no_longer(database: Database, caller: Caller) -> None:

@@ -8,7 +8,7 @@ from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 from jobd.store.db.pages import PageRequest
 from jobd.store.db.tables import Audit, Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
-from jobd.store.outbox import Attempt, Room
+from jobd.store.outbox import Attempt, SendBudget
 from jobd.store.people import accounts, organizations, tokens
 from jobd.store.people.accounts import Caller
 from jobd.store.queue import claims, left_ahead, transitions, waiting
@@ -18,7 +18,7 @@ from tests.store.rows import REGION, make_exec, make_hook, make_job, read
 AHEAD = timedelta(hours=3)
 DELAYS = (5.0, 60.0)
 MAX_ASKED = 36000.0
-ROOM = Room(100, 100, 100, 100)
+BUDGET = SendBudget(100, 100, 100, 100)
 
 
 def bring_back(database: Database, since: datetime | None = None) -> int:
@@ -149,7 +149,7 @@ def test_a_delivery_is_sent_after_its_delay_and_no_later(database: Database, cal
 
 def test_a_receiver_that_asked_to_wait_is_left_alone(database: Database, caller: Caller) -> None:
     delivery(database, caller)
-    ((row, _),) = database.write_sync(outbox.claim, "a", ROOM)
+    ((row, _),) = database.write_sync(outbox.claim, "a", BUDGET)
     attempt = Attempt(database.read_sync(now), 0.1, status_code=429, error="429")
     database.write_sync(outbox.finish, row, attempt, "pending", 7200)
     assert bring_back(database) == 0
@@ -160,7 +160,7 @@ def test_a_receiver_that_asked_to_wait_is_left_alone(database: Database, caller:
 
 def test_a_delivery_whose_daemon_died_is_sent_by_another(database: Database, caller: Caller) -> None:
     delivery(database, caller)
-    database.write_sync(outbox.claim, "a", ROOM)
+    database.write_sync(outbox.claim, "a", BUDGET)
     assert bring_back(database) == 0
     put(database, Delivery, next_at=later(database))
     assert bring_back(database) == 1

@@ -14,7 +14,7 @@ from jobd.output.run_log import Kept
 from jobd.store import deletion, execs, outbox, webhooks
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Delivery, DeliveryAttempt, Exec, Hook, Job
-from jobd.store.outbox import MAIL, Attempt, Room
+from jobd.store.outbox import MAIL, Attempt, SendBudget
 from jobd.store.people.accounts import Caller
 from jobd.store.queue import claims, due_slots, transitions, waiting
 from jobd.store.queue.due_slots import Rules
@@ -24,8 +24,8 @@ from tests.store.rows import REGION, make_caller, make_exec, make_hook, make_job
 RULES = Rules(late_after=60, waiting_per_namespace=10_000)
 
 
-def room(**more: Any) -> Room:
-    return Room(**{"left": 64, "left_troubled": 32, "per_hook": 4, "per_namespace": 16, **more})
+def budget(**more: Any) -> SendBudget:
+    return SendBudget(**{"left": 64, "left_troubled": 32, "per_hook": 4, "per_namespace": 16, **more})
 
 
 def running(database: Database, caller: Caller, job: Job) -> Exec:
@@ -242,7 +242,7 @@ def test_every_delivery_is_claimed_by_one_daemon(database: Database, caller: Cal
 
     def work(name: str) -> None:
         while database.read_sync(outbox.is_due):
-            taken.extend(row.id for row, _ in database.write_sync(outbox.claim, name, room(left=3)))
+            taken.extend(row.id for row, _ in database.write_sync(outbox.claim, name, budget(left=3)))
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
     for thread in threads:
@@ -265,32 +265,32 @@ def cancelled(database: Database, caller: Caller, count: int) -> Hook:
 def test_nobody_takes_all_the_room(database: Database, caller: Caller) -> None:
     busy, troubled = cancelled(database, caller, 6), cancelled(database, caller, 3)
     quiet = cancelled(database, make_caller(database, "stranger"), 1)
-    taken = database.write_sync(outbox.claim, "a", room(per_namespace=5, troubled=frozenset([troubled.id])))
+    taken = database.write_sync(outbox.claim, "a", budget(per_namespace=5, troubled=frozenset([troubled.id])))
     ids = [hook.id for _, hook in taken if hook is not None]
     assert ids.count(quiet.id) == 1
     assert ids.count(busy.id) == 4
     assert ids.count(troubled.id) == 1
-    full = room(left_troubled=0, troubled=frozenset([troubled.id]))
+    full = budget(left_troubled=0, troubled=frozenset([troubled.id]))
     assert troubled.id not in [row.hook_id for row, _ in database.write_sync(outbox.claim, "b", full)]
 
 
 def test_what_a_daemon_held_is_due_again_when_it_starts_anew(database: Database, caller: Caller) -> None:
     cancelled(database, caller, 1)
-    ((held, _),) = database.write_sync(outbox.claim, "a", room())
+    ((held, _),) = database.write_sync(outbox.claim, "a", budget())
     assert not database.read_sync(outbox.is_due)
     database.write_sync(outbox.release, "b")
     assert not database.read_sync(outbox.is_due)
     database.write_sync(outbox.release, "a")
-    ((again, _),) = database.write_sync(outbox.claim, "b", room())
+    ((again, _),) = database.write_sync(outbox.claim, "b", budget())
     assert (again.id, again.message_id) == (held.id, held.message_id)
 
 
 def test_a_daemon_that_was_too_slow_changes_nothing_any_more(database: Database, caller: Caller) -> None:
     cancelled(database, caller, 1)
-    ((late, _),) = database.write_sync(outbox.claim, "a", room())
+    ((late, _),) = database.write_sync(outbox.claim, "a", budget())
     long_ago = late.created_at - outbox.LEASE
     database.write_sync(Delivery.update(next_at=long_ago).execute)
-    ((taken, _),) = database.write_sync(outbox.claim, "b", room())
+    ((taken, _),) = database.write_sync(outbox.claim, "b", budget())
     attempt = Attempt(datetime.now(UTC), 0.1, 500, "500")
     database.write_sync(outbox.finish, late, attempt, "failed", None)
     assert outbox_rows(database)[0].status == "pending"
@@ -304,7 +304,7 @@ def test_old_deliveries_and_those_of_hooks_that_are_gone_are_dropped(database: D
     database.write_sync(webhooks.delete, caller, gone.id)
     long_ago = datetime.now(UTC) - timedelta(days=8)
     database.write_sync(Delivery.update(created_at=long_ago).where(Delivery.hook_id == old.id).execute)
-    for row, _ in database.write_sync(outbox.claim, "a", room()):
+    for row, _ in database.write_sync(outbox.claim, "a", budget()):
         database.write_sync(outbox.finish, row, Attempt(long_ago, 0.1, 200), "delivered", None)
     while database.write_sync(outbox.drop_old, 7 * 86400.0):
         pass

@@ -17,7 +17,8 @@ from jobd.store.db.clock import now
 from jobd.store.db.database import count
 from jobd.store.db.tables import Exec, Job
 from jobd.store.queue import due_slots
-from jobd.store.queue.due_slots import Fired, Room
+from jobd.store.queue.due_slots import Fired
+from jobd.store.queue.quota import NamespaceQuota
 
 MAX_ARMED = 2000
 """Slots read at once."""
@@ -77,14 +78,14 @@ class Armed:
         self._slots += ahead.slots
         self.until, self._clock = ahead.until, ahead.clock
 
-    def take_due(self, room: Room) -> list[ArmedSlot]:
-        """The slots that are due, or about to be, and that there is room for."""
+    def take_due(self, quota: NamespaceQuota) -> list[ArmedSlot]:
+        """The slots that are due, or about to be, and that the quota lets."""
         seen, since = self._clock
         at = seen + timedelta(seconds=time.monotonic() - since) + MARGIN if self._slots else seen
         due: list[ArmedSlot] = []
         while self._slots and self._slots[0].at <= at and len(due) < MAX_BATCH:
             slot = self._slots.popleft()
-            if room.take_known(slot.row.namespace):
+            if quota.take_known(slot.row.namespace):
                 due.append(slot)
         return due
 
@@ -138,7 +139,9 @@ def _arm(job: Job) -> ArmedSlot | None:
     return ArmedSlot(row, following.at if following else None, job.updated_at)
 
 
-def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None, latest: timedelta = LATEST) -> Fired:
+def fire_armed(
+    due: list[ArmedSlot], quota: NamespaceQuota, first_armed: datetime | None, latest: timedelta = LATEST
+) -> Fired:
     """Fire what is due of these by the database's clock, in one statement. `more`: whether something is due besides
     them and is not armed, when `first_armed` is the first of those that are. What is later than `latest` is left alone.
     """
@@ -160,4 +163,4 @@ def fire_armed(due: list[ArmedSlot], room: Room, first_armed: datetime | None, l
     coming = [first, *(slot.following for slot in due)]
     soonest = min((instant for instant in coming if instant is not None), default=None)
     passed = timedelta(seconds=time.monotonic() - began)
-    return Fired(made, is_left, due_slots.seconds_until(soonest, at + passed), room, at)
+    return Fired(made, is_left, due_slots.seconds_until(soonest, at + passed), quota, at)

@@ -26,6 +26,7 @@ from jobd.store.db.clock import HELD_OVER, Reading, now, steady
 from jobd.store.db.database import count
 from jobd.store.db.tables import Exec, Job
 from jobd.store.queue import decided_before
+from jobd.store.queue.quota import NamespaceQuota, count_quota
 
 log = logging.getLogger(__name__)
 
@@ -111,14 +112,14 @@ class Rules:
 class Fired:
     """What one scan did: `execs` came to wait, here without what they copied from their jobs; `more`: there were more
     due jobs than one batch holds; `next_in`: seconds until the next slot of any job comes due, None if there is none;
-    `room` is what is left of the room that was used, None if nothing was due and none was given; `at`: the database's
+    `quota` is the one that was used, None if nothing was due and none was handed in; `at`: the database's
     time; `has_jumped`: nothing was fired, since the clock is far from where it should be.
     """
 
     execs: list[Exec]
     more: bool
     next_in: float | None
-    room: "Room | None"
+    quota: NamespaceQuota | None
     at: datetime
     has_jumped: bool = False
 
@@ -131,65 +132,24 @@ class _Due:
     unrun: tuple[int, datetime, datetime] | None
 
 
-class Room:
-    """How many more execs may come to wait in each namespace, by a count of those that wait. A count that is some
-    seconds old lets others take the same room, and the limit be passed by that; nothing is refused that has room.
-    """
-
-    def __init__(self, limit: int, waiting: dict[str, int]) -> None:
-        self._limit = limit
-        self._left = {name: limit - count for name, count in waiting.items()}
-        self._taken: Counter[str] = Counter()
-        self._looked: set[str] = set()
-
-    def begin(self) -> None:
-        """A transaction begins: what the last ones took can be seen in the database."""
-        self._taken.clear()
-        self._looked.clear()
-
-    def take_known(self, namespace: str) -> bool:
-        """Take room for one, without a look at the database; False if by the last count there is none."""
-        left = self._left.get(namespace, self._limit)
-        if left <= 0:
-            return False
-        self._left[namespace] = left - 1
-        return True
-
-    def take(self, namespace: str, wanted: int) -> int:
-        """How many of `wanted` there is room for; looked at anew, once in a transaction, before any is refused."""
-        if self._left.get(namespace, self._limit) < wanted and namespace not in self._looked:
-            self._looked.add(namespace)
-            self._left[namespace] = self._limit - _waiting_in(namespace) - self._taken[namespace]
-        given = min(max(self._left.get(namespace, self._limit), 0), wanted)
-        self._left[namespace] = self._left.get(namespace, self._limit) - given
-        self._taken[namespace] += given
-        return given
-
-
-def count_room(limit: int) -> Room:
-    """The room that there is now, when `limit` execs may wait in each namespace."""
-    free = "SELECT namespace, count(*) FROM execs WHERE status = 'W' AND owner IS NULL GROUP BY namespace"
-    return Room(limit, dict(sql.rows(Exec, free)))
-
-
-def fire_due(rules: Rules, room: Room | None = None, believed: Reading | None = None) -> Fired:
-    """Fire what is due by the database's clock. A schedule that raises stops itself and nothing else. `room` is one
+def fire_due(rules: Rules, quota: NamespaceQuota | None = None, believed: Reading | None = None) -> Fired:
+    """Fire what is due by the database's clock. A schedule that raises stops itself and nothing else. `quota` is one
     that was counted not long ago; None: it is counted. `believed` is when that clock was seen to go evenly last.
     """
     began = steady()
     at, first, due = _look(rules.batch)
     if due and believed is not None and abs(believed.jump_to(Reading(at, began, steady()))) > HELD_OVER:
-        return Fired([], False, None, room, at, has_jumped=True)
+        return Fired([], False, None, quota, at, has_jumped=True)
     if not due:
-        return Fired([], False, seconds_until(first, at), room, at)
+        return Fired([], False, seconds_until(first, at), quota, at)
     looked = time.monotonic()
-    room = room or count_room(rules.waiting_per_namespace)
-    room.begin()
+    quota = quota or count_quota(rules.waiting_per_namespace)
+    quota.begin()
     waiting: list[Exec] = []
     not_run: list[dict[str, Any]] = []
     for job in due:
         try:
-            run, unrun = _fire(job, at, rules, room)
+            run, unrun = _fire(job, at, rules, quota)
         except PeeweeException:
             raise
         except Exception as error:  # a fault of one schedule, whatever it is, must not stop the others
@@ -206,7 +166,7 @@ def fire_due(rules: Rules, room: Room | None = None, believed: Reading | None = 
     made, first = _store(waiting, due)
     count(partial(count_fired, made))
     passed = timedelta(seconds=time.monotonic() - looked)
-    return Fired(made, len(due) == rules.batch, seconds_until(first, at + passed), room, at)
+    return Fired(made, len(due) == rules.batch, seconds_until(first, at + passed), quota, at)
 
 
 def _look(most: int) -> tuple[datetime, datetime | None, list[Job]]:
@@ -293,14 +253,14 @@ def micros(*instants: datetime | None) -> tuple[int | None, ...]:
     return tuple(Job.next_fire_at.db_value(at) for at in instants)
 
 
-def _fire(job: Job, at: datetime, rules: Rules, room: Room) -> tuple[list[Exec], list[dict[str, Any]]]:
+def _fire(job: Job, at: datetime, rules: Rules, quota: NamespaceQuota) -> tuple[list[Exec], list[dict[str, Any]]]:
     """What this job's due slots make: execs to wait, and records of what does not run. Moves `next_fire_at` on."""
     parsed = schedule.parse(job.schedule_mode or "", job.schedule_timezone, job.schedule_anchor)
     due = _split(parsed, job, at, rules.late_after)
     following = parsed.next_after(at)
     job.next_fire_at = following.at if following else None
     missed = _not_run(job, at, "missed", *due.unrun) if due.unrun else []
-    run, unrun = _admit(job, due.run, at, room)
+    run, unrun = _admit(job, due.run, at, quota)
     if run and decided_before.may_come_again(job, run[0].scheduled_for):
         decided_before.take_out(parsed, job, [row.scheduled_for for row in run])
     return run, missed + unrun
@@ -328,8 +288,8 @@ def _split(parsed: Schedule, job: Job, at: datetime, late_after: float) -> _Due:
     return _Due(saved + run, (dropped, missed.first.at, last.at if last else missed.first.at))
 
 
-def _admit(job: Job, slots: list[Slot], at: datetime, room: Room) -> tuple[list[Exec], list[dict[str, Any]]]:
-    """Execs for these slots, as far as `concurrency_policy` and the namespace's room let, and records of the rest."""
+def _admit(job: Job, slots: list[Slot], at: datetime, quota: NamespaceQuota) -> tuple[list[Exec], list[dict[str, Any]]]:
+    """Execs for these slots, as far as `concurrency_policy` and the namespace's quota let, and records of the rest."""
     come_again = bool(slots) and decided_before.may_come_again(job, slots[0].at)
     if come_again:
         slots = decided_before.not_fired(job, slots)
@@ -343,7 +303,7 @@ def _admit(job: Job, slots: list[Slot], at: datetime, room: Room) -> tuple[list[
             execs.request_stop((Exec.job_id == job.id), job.created_by, "replaced")
         wanted = slots[-1:] if job.concurrency_policy == "replace" or not live else []
         overlap = slots[: len(slots) - len(wanted)]
-    run = wanted[: room.take(job.namespace, len(wanted))]
+    run = wanted[: quota.take(job.namespace, len(wanted))]
     unrun = []
     for reason, passed_over in (("missed", wanted[len(run) :]), ("overlap", overlap)):
         if come_again:
@@ -351,10 +311,6 @@ def _admit(job: Job, slots: list[Slot], at: datetime, room: Room) -> tuple[list[
         if passed_over:
             unrun += _not_run(job, at, reason, len(passed_over), passed_over[0].at, passed_over[-1].at)
     return [waiting_exec(job, slot.at, at) for slot in run], unrun
-
-
-def _waiting_in(namespace: str) -> int:
-    return sql.count(Exec, "status = 'W' AND owner IS NULL AND namespace = ?", namespace)
 
 
 def waiting_exec(job: Job, slot: datetime, at: datetime) -> Exec:
