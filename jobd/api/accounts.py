@@ -58,7 +58,7 @@ class Profile(Handler):
             await self.services.sign_ins.check(self.caller.address, username, said.current_password, database)
         except Unauthorized:
             raise InvalidArgs("this is not your password", {"current_password": ["is wrong"]}) from None
-        hashed = await self.services.sign_ins.hash(said.password)
+        hashed = await self.services.sign_ins.hash(self.caller.address, said.password)
         await database.write(accounts.set_password, username, hashed, self.caller)
         self.reply(_shape(self.caller))
 

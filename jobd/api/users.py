@@ -11,7 +11,7 @@ from jobd.web.requests import PageQuery
 
 class _Users(Handler):
     async def hashed(self, password: str | None) -> PasswordHash | None:
-        return None if password is None else await self.services.sign_ins.hash(password)
+        return None if password is None else await self.services.sign_ins.hash(self.caller.address, password)
 
 
 class Users(_Users):

@@ -4,12 +4,17 @@ import asyncio
 import ipaddress
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from jobd.errors import TooManyRequests
 from jobd.store.db.database import Database
 from jobd.store.people import accounts
 from jobd.store.people.accounts import PasswordHash
+from jobd.web.fair_turns import FairTurns
+
+Result = TypeVar("Result")
 
 WINDOW = 60.0
 """Seconds in which so many wrong passwords are too many:"""
@@ -22,6 +27,8 @@ MAX_FOR_USERNAME = 100
 MAX_REMEMBERED = 20_000
 """Addresses, usernames and pairs of them; the oldest is forgotten for a new one."""
 MAX_USERNAME = 63
+AT_ONCE = 2
+"""Passwords that are worked on at the same time; each takes a processor and much memory for a moment."""
 
 Key = tuple[str | None, str | None]
 
@@ -64,7 +71,8 @@ class SignIns:
     def __init__(self) -> None:
         self._failures = Failures()
         # Few threads of their own: guesses under many names must not take those that others need.
-        self._hashing = ThreadPoolExecutor(2, thread_name_prefix="jobd-passwords")
+        self._hashing = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="jobd-passwords")
+        self._turns = FairTurns(AT_ONCE)
 
     def close(self) -> None:
         """Let the threads go: at exit, one that waits for work looks like one that is stuck."""
@@ -77,12 +85,17 @@ class SignIns:
         # Counted before the answer is known: guesses sent at once must not all pass the check.
         self._failures.add(address, username, at)
         hashed = await database.read(accounts.password_hash, username[: MAX_USERNAME + 1])
-        await asyncio.get_running_loop().run_in_executor(self._hashing, accounts.check_password, hashed, password)
+        await self._in_turn(address, accounts.check_password, hashed, password)
         self._failures.forget(address, username)
 
-    async def hash(self, password: str) -> PasswordHash:
-        """Raises InvalidArgs."""
-        return await asyncio.get_running_loop().run_in_executor(self._hashing, accounts.hash_password, password)
+    async def hash(self, address: str, password: str) -> PasswordHash:
+        """Raises InvalidArgs, ServiceUnavailable."""
+        return await self._in_turn(address, accounts.hash_password, password)
+
+    async def _in_turn(self, address: str, work: Callable[..., Result], *args: Any) -> Result:
+        """Addresses take turns. Raises what the work raises, and ServiceUnavailable once the client has gone."""
+        async with self._turns.turn(_network(address)):
+            return await asyncio.get_running_loop().run_in_executor(self._hashing, work, *args)
 
 
 def _limits(address: str, username: str) -> list[tuple[Key, int]]:

@@ -1,4 +1,6 @@
+import asyncio
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -6,13 +8,14 @@ import pluggy
 import pytest
 
 from jobd import __version__, hookspecs
-from jobd.errors import TooManyRequests
+from jobd.errors import ServiceUnavailable, TooManyRequests
 from jobd.hookspecs import AuthRequest, hookimpl
 from jobd.schedule import zone_rules
 from jobd.store.db import database as database_module
 from jobd.store.db.database import Database
+from jobd.store.db.deadlines import Departure, departure
 from jobd.store.people import accounts
-from jobd.web.sign_ins import MAX_FAILURES, MAX_FOR_USERNAME, MAX_FROM_ADDRESS, WINDOW, Failures
+from jobd.web.sign_ins import MAX_FAILURES, MAX_FOR_USERNAME, MAX_FROM_ADDRESS, WINDOW, Failures, SignIns
 from tests.api.conftest import USER
 from tests.api.server import Answer, Api
 
@@ -111,6 +114,46 @@ def test_a_right_password_counts_against_nobody() -> None:
         failures.check("::1", USER, 0)
         failures.add("::1", USER, 0)
         failures.forget("::1", USER)
+
+
+@pytest.fixture
+def guessed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The passwords that were worked on, for 20 ms each."""
+    seen = list[str]()
+
+    def work(hashed: object, password: str) -> None:
+        time.sleep(0.02)
+        seen.append(password)
+
+    monkeypatch.setattr(accounts, "check_password", work)
+    return seen
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_guesses_from_one_address_do_not_keep_others_waiting(database: Database, guessed: list[str]) -> None:
+    sign_ins = SignIns()
+    many = [asyncio.ensure_future(sign_ins.check("::1", f"u{number}", "guess", database)) for number in range(30)]
+    while not guessed:
+        await asyncio.sleep(0)
+    await sign_ins.check("192.0.2.1", USER, "right", database)
+    assert len(guessed) < 20
+    await asyncio.gather(*many)
+    sign_ins.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_passwords_of_clients_that_are_gone_are_not_worked_on(database: Database, guessed: list[str]) -> None:
+    sign_ins, leaving = SignIns(), Departure()
+    departure.set(leaving)
+    many = [asyncio.ensure_future(sign_ins.check("::1", f"u{number}", "guess", database)) for number in range(30)]
+    departure.set(None)
+    while not guessed:
+        await asyncio.sleep(0)
+    leaving.leave()
+    answers = await asyncio.gather(*many, return_exceptions=True)
+    assert sum(isinstance(answer, ServiceUnavailable) for answer in answers) > 10
+    assert len(guessed) < 20
+    sign_ins.close()
 
 
 def test_what_is_remembered_of_guesses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
