@@ -96,7 +96,7 @@ class Watchdog:
 
     def _status(self) -> str:
         regions = self._engine.regions.values()
-        up = sum(region.down is None for region in regions)
+        up = sum(region.outage is None for region in regions)
         return f"serving on {self._address}; {up} of {len(regions)} regions up; {self._engine.owned} execs here"
 
     def _measure_lag(self) -> None:

@@ -23,6 +23,7 @@ LAYERS = [
         "jobd.schedule",
         "jobd.statuses",
         "jobd.systemd",
+        "jobd.task_set",
         "jobd.threads",
     },
     {

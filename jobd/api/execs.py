@@ -27,7 +27,7 @@ class _Explaining(Handler):
     def reasons(self, rows: Iterable[Exec]) -> dict[int, str]:
         """By `seq`; in the thread that has read the rows."""
         settings, regions = self.services.settings, self.services.engine.regions
-        served = {name: Served(settings.regions[name].max_running, region.down) for name, region in regions.items()}
+        served = {name: Served(settings.regions[name].max_running, region.outage) for name, region in regions.items()}
         return waiting_reasons.of_execs(rows, served, settings.scheduler.lease)
 
 
@@ -109,7 +109,7 @@ class Stop(Handler):
         database, job = self.services.database, self.number(job_id)
         row = await database.read(execs.writable, self.caller, job, self.exec_id(exec_id))
         region = self.services.engine.regions.get(row.region_name)
-        forced = self.wanted.force and (region is None or region.down is not None)
+        forced = self.wanted.force and (region is None or region.outage is not None)
         row = await database.write(execs.force_end if forced else execs.stop, self.caller, job, row.id)
         self.services.engine.stop_requested()
         await self.reply_with(lambda: serialize.exec(row), serialize.is_small(row), 202)

@@ -13,16 +13,16 @@ class Regions(Handler):
 
     def _region(self, name: str) -> Shape:
         settings, served = self.services.settings.regions[name], self.services.engine.regions.get(name)
-        down = "not served by this daemon" if served is None else served.down
+        outage = "not served by this daemon" if served is None else served.outage
         return {
             "name": name,
             "executor": settings.executor,
             "is_default": name == self.services.settings.jobd.default_region,
             "max_running": settings.max_running,
             "images": list(settings.images),
-            "ok": down is None,
+            "ok": outage is None,
             "engine": served.engine if served else "",
-            "message": down or "",
+            "message": outage or "",
         }
 
 

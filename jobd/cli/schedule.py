@@ -11,7 +11,7 @@ from jobd.cli.client import Item
 from jobd.cli.options import prints
 from jobd.cli.output import Columns, print_items, print_json
 
-TICK = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 COLUMNS: Columns = {
     # as the schedule's zone has it, which need not be this machine's
     "LOCAL": lambda slot: slot["local"].replace("T", " "),
@@ -53,7 +53,7 @@ def explained(text: str, zone: str | None, at: datetime, count: int) -> Item:
     Raises ScheduleError.
     """
     parsed = schedules.parse(text, zone, at)
-    after = at - TICK if parsed.needs_anchor else at
+    after = at - MICROSECOND if parsed.needs_anchor else at
     slots: list[dict[str, Any]] = []
     slot = parsed.next_after(after)
     while slot is not None and len(slots) < count:

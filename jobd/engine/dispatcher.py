@@ -6,19 +6,19 @@ as an event (`ending`).
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from jobd.config import Settings
 from jobd.engine import outcome, recordings, specs
 from jobd.engine.endings import Endings
 from jobd.engine.leases import Lease
 from jobd.engine.live import LiveExec, LiveExecs
-from jobd.engine.plugin_events import Observers
+from jobd.engine.plugin_events import PluginEvents
 from jobd.engine.pulls import Pulls
 from jobd.engine.reconciliation import Reconciler
 from jobd.engine.regions import CALL_THREADS, ServedRegion
-from jobd.engine.run_secrets import Given, Secrets
+from jobd.engine.run_secrets import Secrets, SecretValues
 from jobd.errors import (
     ExecutorError,
     HandleGone,
@@ -33,6 +33,7 @@ from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
 from jobd.store.queue import claims
 from jobd.store.queue.transitions import Transitions
+from jobd.task_set import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,20 @@ RETRY_AFTER_OUTAGE = 1.0
 """Seconds until an exec is tried again whose region went away before it had a handle."""
 
 
+@dataclass
+class RegionDispatch:
+    """What the dispatcher knows of a region."""
+
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when something may wait there, or capacity may have come free."""
+    last_namespace: str = ""
+    """The namespace of which an exec was claimed last: its neighbour is next."""
+    launching: set[LiveExec] = field(default_factory=set)
+    """The execs between their claim and their start."""
+    is_held_back: bool = False
+    """Whether more may wait than were claimed, because of those."""
+
+
 class Dispatcher:
     def __init__(
         self,
@@ -63,7 +78,7 @@ class Dispatcher:
         transitions: Transitions,
         endings: Endings,
         reconciler: Reconciler,
-        observers: Observers,
+        plugin_events: PluginEvents,
         secrets: Secrets,
         fires_late: Callable[[], bool],
     ) -> None:
@@ -76,51 +91,48 @@ class Dispatcher:
         self._transitions = transitions
         self._endings = endings
         self._reconciler = reconciler
-        self._observers = observers
+        self._plugin_events = plugin_events
         self._secrets = secrets
         self._fires_late = fires_late
         self._pulls = Pulls()
-        self._wakes = {name: asyncio.Event() for name in regions}
+        self._dispatch = {name: RegionDispatch() for name in regions}
         self._servers: list[asyncio.Task[None]] = []
-        self._launches: set[asyncio.Task[None]] = set()
-        self._closing = False
+        self._launches = TaskSet()
 
     def start(self) -> None:
         self._servers = [asyncio.create_task(self._serve(region)) for region in self._regions.values()]
 
     def wake(self, region: str) -> None:
-        """Something may wait there, or a slot may have come free."""
-        if region in self._wakes:
-            self._wakes[region].set()
+        """Something may wait there, or capacity may have come free."""
+        if region in self._dispatch:
+            self._dispatch[region].wake.set()
 
-    def wake_all(self) -> None:
-        for event in self._wakes.values():
-            event.set()
+    def launching(self, region: str) -> int:
+        """How many execs of a region are between their claim and their start."""
+        return len(self._dispatch[region].launching)
 
     async def stop(self, patience: float) -> None:
         """Claim nothing more; finish within `patience` seconds what is between claim and start, give back the rest."""
-        self._closing = True
         for server in self._servers:
             server.cancel()
         await asyncio.gather(*self._servers, return_exceptions=True)
         self._pulls.abandon()
-        if self._launches:
-            _, late = await asyncio.wait(self._launches, timeout=patience)
-            # Left alone they would meet a closed region, and take that for a failed run.
-            for launch in late:
-                launch.cancel()
+        await self._launches.wait(patience)
+        # Left alone they would meet a closed region, and take that for a failed run.
+        self._launches.cancel()
 
     def abandon(self) -> None:
         """End at once."""
-        for task in [*self._servers, *self._launches]:
-            task.cancel()
+        for server in self._servers:
+            server.cancel()
+        self._launches.cancel()
 
     async def _serve(self, region: ServedRegion) -> None:
-        wake = self._wakes[region.name]
+        wake = self._dispatch[region.name].wake
         while True:
             await wake.wait()
             wake.clear()
-            if region.down is None and self._lease.held:
+            if region.outage is None and self._lease.held:
                 try:
                     await self._claim(region)
                 except ServiceUnavailable as error:
@@ -129,54 +141,51 @@ class Dispatcher:
                     log.exception("region %s: nothing claimed", region.name)
 
     async def _claim(self, region: ServedRegion) -> None:
-        budget = self._launch_budget(region)
+        dispatch = self._dispatch[region.name]
+        budget = self._launch_budget(dispatch)
         if not budget:
-            region.is_held_back = True
+            dispatch.is_held_back = True
             return
         most = region.settings.max_running
-        rows = await self._database.write(claims.claim, self._lease.daemon, region.name, most, budget, region.turn)
-        region.is_held_back = len(rows) == budget
-        region.turn = claims.last_turn(rows, region.turn)
+        last = dispatch.last_namespace
+        rows = await self._database.write(claims.claim, self._lease.daemon, region.name, most, budget, last)
+        dispatch.is_held_back = len(rows) == budget
+        dispatch.last_namespace = claims.last_turn(rows, last)
         for row in rows:
             live = LiveExec(row, region)
             self._live.add(live)
-            region.launching.add(live)
-            self._spawn(self._launch(live))
+            dispatch.launching.add(live)
+            self._launches.spawn(self._launch(live))
 
-    def _launch_budget(self, region: ServedRegion) -> int:
+    def _launch_budget(self, dispatch: RegionDispatch) -> int:
         """How many more may be launched now."""
-        most, left, under_way = LAUNCHED_AT_ONCE, LAUNCHES_LEFT, len(region.launching)
+        most, left, under_way = LAUNCHED_AT_ONCE, LAUNCHES_LEFT, len(dispatch.launching)
         if self._fires_late():
             young = asyncio.get_running_loop().time() - YOUNG
             most, left = LAUNCHED_WHILE_LATE, LEFT_WHILE_LATE
-            under_way = sum(live.claimed_at > young for live in region.launching)
+            under_way = sum(live.claimed_at > young for live in dispatch.launching)
         return max(most - under_way, 0) if under_way <= left else 0
 
     def _launched(self, live: LiveExec) -> None:
         """It is started, or ended, or waits for a pull: another may be claimed."""
-        region = live.region
-        region.launching.discard(live)
-        if region.is_held_back and self._launch_budget(region):
-            region.is_held_back = False
-            self.wake(region.name)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._launches.add(task)
-        task.add_done_callback(self._launches.discard)
+        dispatch = self._dispatch[live.region.name]
+        dispatch.launching.discard(live)
+        if dispatch.is_held_back and self._launch_budget(dispatch):
+            dispatch.is_held_back = False
+            dispatch.wake.set()
 
     async def _launch(self, live: LiveExec) -> None:
         """Bring one claimed exec to run, or to its end, or back to waiting."""
         try:
             with live.in_log():
-                await self._launch_it(live)
+                await self._launch_locked(live)
         finally:
             self._launched(live)
 
-    async def _launch_it(self, live: LiveExec) -> None:
+    async def _launch_locked(self, live: LiveExec) -> None:
         async with live.lock:
             try:
-                await self._advance(live)
+                await self._start_or_end(live)
             except ServiceUnavailable as error:
                 # The record says how far it came; the reconciler goes on from there.
                 log.warning("exec %s: %s", live.row.id, error)
@@ -187,9 +196,10 @@ class Dispatcher:
         if live.stopping.is_set():
             self._endings.stop(live)
 
-    async def _advance(self, live: LiveExec) -> None:
+    async def _start_or_end(self, live: LiveExec) -> None:
+        """Create and start it, or conclude or postpone it where that fails."""
         try:
-            await self._bring_up(live)
+            await self._create_and_start(live)
         except ImageAbsent:
             await self._pull(live)
         except RegionUnavailable as error:
@@ -206,7 +216,7 @@ class Dispatcher:
             failed = StartFailed(f"{type(error).__name__}: {error}")
             await self._endings.conclude(live, outcome.refused(live.row, failed))
 
-    async def _bring_up(self, live: LiveExec) -> None:
+    async def _create_and_start(self, live: LiveExec) -> None:
         row, region = live.row, live.region
         given = await self._secrets.for_start(row)
         live.mask = given.mask
@@ -249,7 +259,7 @@ class Dispatcher:
             return
         live.mask = None
         self._endings.running(live)
-        self._observers.tell("jobd_exec_started", live.row)
+        self._plugin_events.emit("jobd_exec_started", live.row)
 
     async def _has_run(self, region: ServedRegion, handle: Handle) -> bool:
         """Whether it runs, or has run and ended already."""
@@ -257,9 +267,9 @@ class Dispatcher:
         status = statuses.get(handle, Status(State.GONE))
         return status.state is State.RUNNING or (status.state is State.ENDED and not status.never_ran)
 
-    async def _spec(self, row: Exec, given: Given) -> RunSpec:
+    async def _spec(self, row: Exec, given: SecretValues) -> RunSpec:
         spec = specs.build(row, self._settings, self._installation, self._lease.daemon, given.values)
-        return await self._observers.prepare_run(spec)
+        return await self._plugin_events.prepare_run(spec)
 
     async def _pull(self, live: LiveExec) -> None:
         """Have the image pulled without holding a running slot, then queue again; a stop does not wait for it."""

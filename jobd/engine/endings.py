@@ -3,7 +3,6 @@
 Result and log are committed together; only then is the container removed.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -12,17 +11,18 @@ from typing import Any
 from jobd.config import Settings
 from jobd.engine import outcome, recordings
 from jobd.engine.live import LiveExec, LiveExecs
-from jobd.engine.plugin_events import Observers
+from jobd.engine.plugin_events import PluginEvents
 from jobd.engine.regions import ServedRegion
 from jobd.engine.run_secrets import Secrets
 from jobd.errors import ExecutorError, HandleGone, JobdError, RegionUnavailable, ServiceUnavailable
 from jobd.executor import Handle, State, Status
-from jobd.output.run_log import Kept
+from jobd.output.run_log import StoredLog
 from jobd.store import deletion
 from jobd.store.db import clock
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
 from jobd.store.queue.transitions import Result, Transitions
+from jobd.task_set import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Endings:
         settings: Settings,
         transitions: Transitions,
         live: LiveExecs,
-        observers: Observers,
+        plugin_events: PluginEvents,
         secrets: Secrets,
         on_capacity_free: Callable[[str], None],
         on_region_failed: Callable[[ServedRegion, str], None],
@@ -48,11 +48,11 @@ class Endings:
         self._settings = settings
         self._transitions = transitions
         self._live = live
-        self._observers = observers
+        self._plugin_events = plugin_events
         self._secrets = secrets
         self._on_capacity_free = on_capacity_free
         self.region_failed = on_region_failed
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
 
     def running(self, live: LiveExec, elapsed: float = 0.0) -> None:
         """The exec has been running for `elapsed` seconds: its timeout counts."""
@@ -75,7 +75,7 @@ class Endings:
     def stop(self, live: LiveExec) -> None:
         """Stop what runs. Before it runs, whoever holds the exec sees `stopping` and ends it; safe to call again."""
         live.stopping.set()
-        if live.is_running and live in self._live and not live.stop_under_way and live.region.down is None:
+        if live.is_running and live in self._live and not live.stop_under_way and live.region.outage is None:
             live.stop_under_way = True
             self._spawn(self._stop(live), live)
 
@@ -143,7 +143,7 @@ class Endings:
         else:
             await self.conclude(live, outcome.judge(live.row, status), kept)
 
-    async def conclude(self, live: LiveExec, result: Result, kept: Kept | None = None) -> None:
+    async def conclude(self, live: LiveExec, result: Result, kept: StoredLog | None = None) -> None:
         """End the record of an exec, then remove its container. The caller holds the exec's lock."""
         row, region, handle = live.row, live.region, live.handle
         if live.mask is None and live.recording is not None:
@@ -156,7 +156,7 @@ class Endings:
         if not ended:
             return
         self._on_capacity_free(region.name)
-        self._observers.tell("jobd_exec_ended", row)
+        self._plugin_events.emit("jobd_exec_ended", row)
         if handle is not None:
             self._spawn(self._remove(region, handle), live)
         if live.stopping.is_set():
@@ -164,18 +164,14 @@ class Endings:
 
     async def drain(self, patience: float) -> None:
         """Wait for what is being ended, at most `patience` seconds."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + patience
         # What ends makes more to do: its container is to be removed.
-        while self._tasks and loop.time() < until:
-            await asyncio.wait(self._tasks, timeout=until - loop.time())
+        await self._tasks.wait(patience)
 
     def abandon(self) -> None:
         """End at once."""
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
-    async def _store(self, row: Exec, result: Result, kept: Kept | None) -> bool:
+    async def _store(self, row: Exec, result: Result, kept: StoredLog | None) -> bool:
         try:
             return await self._transitions.end(row, result, kept)
         except JobdError:
@@ -185,7 +181,7 @@ class Endings:
             log.exception("exec %s: its result cannot be stored", row.id)
             return await self._transitions.end(row, outcome.unstorable(error), None)
 
-    async def _read_log(self, live: LiveExec, handle: Handle) -> Kept | None:
+    async def _read_log(self, live: LiveExec, handle: Handle) -> StoredLog | None:
         recording = recordings.of(live)
         try:
             if recording is not None:
@@ -249,6 +245,4 @@ class Endings:
 
     def _spawn(self, work: Coroutine[Any, Any, None], live: LiveExec) -> None:
         with live.in_log():
-            task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._tasks.spawn(work)

@@ -19,10 +19,10 @@ from jobd.engine.endings import Endings
 from jobd.engine.following.followers import Follower, Followers
 from jobd.engine.leases import BEATS, Lease
 from jobd.engine.live import LiveExecs
-from jobd.engine.plugin_events import Observers
+from jobd.engine.plugin_events import PluginEvents
 from jobd.engine.reconciliation import Reconciler
 from jobd.engine.regions import PROBE_DELAYS, ServedRegion
-from jobd.engine.retention import Retirement
+from jobd.engine.retention import Retention
 from jobd.engine.run_secrets import Secrets
 from jobd.engine.scheduler import Scheduler
 from jobd.engine.sweep import Sweep
@@ -38,6 +38,7 @@ from jobd.store.db.tables import Exec
 from jobd.store.queue import claims, waiting
 from jobd.store.queue.due_slots import Rules
 from jobd.store.queue.transitions import Transitions
+from jobd.task_set import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -78,14 +79,21 @@ class Engine:
         self._live = LiveExecs()
         self._secrets = Secrets(database, keyring)
         self._followers = Followers(database, self.regions, settings.execs.max_log, self._secrets, self._recording)
-        self._observers = Observers(plugins, database, self._followers.changed)
+        self._plugin_events = PluginEvents(plugins, database, self._followers.changed)
         self._endings = Endings(
-            database, settings, transitions, self._live, self._observers, self._secrets, self.wake, self._region_failed
+            database,
+            settings,
+            transitions,
+            self._live,
+            self._plugin_events,
+            self._secrets,
+            self.wake,
+            self._region_failed,
         )
         self._clocks = Clocks(database, lease, lambda: self._scheduler.begin_anew())
         self._reconciler = Reconciler(transitions, settings, self._clocks, self._live, self._endings, self._secrets)
         self._sweep = Sweep(database)
-        self._retirement = Retirement(database, settings, lambda: self._clocks.is_even)
+        self._retention = Retention(database, settings, lambda: self._clocks.is_even)
         self._dispatcher = Dispatcher(
             database,
             settings,
@@ -96,7 +104,7 @@ class Engine:
             transitions,
             self._endings,
             self._reconciler,
-            self._observers,
+            self._plugin_events,
             self._secrets,
             self._fires_late,
         )
@@ -105,7 +113,7 @@ class Engine:
         self._ticker = Periodic(self._tick, settings.scheduler.tick * 1000)
         self._heart = Periodic(self._beat, lease.length / BEATS * 1000)
         self._sweeper = Periodic(self.clear, SWEEP_EVERY * 1000)
-        self._tasks: set[asyncio.Future[None]] = set()
+        self._tasks = TaskSet()
         self._lease_ran_out = False
         self._measure()
 
@@ -126,11 +134,11 @@ class Engine:
         seen = await self._database.read(daemons.last_seen, self._lease.daemon)
         await self._lease.begin(socket.gethostname(), os.getpid(), sorted(self.regions))
         await self._clocks.begin(seen)
-        self._observers.listen()
+        self._plugin_events.listen()
         self._heart.start()
         self._dispatcher.start()
         for region in self.regions.values():
-            self._spawn(self._probe(region))
+            self._tasks.spawn(self._probe(region))
         self._scheduler.start()
         self._ticker.start()
         self._sweeper.start()
@@ -143,25 +151,23 @@ class Engine:
         await self._scheduler.stop()
         await self._dispatcher.stop(STOP_PATIENCE)
         await self._endings.drain(STOP_PATIENCE)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.cancel()
+        await self._tasks.wait()
         self._heart.stop()
         await self._lease.end()
         await asyncio.gather(*(region.close() for region in self.regions.values()))
-        await self._observers.close()
+        await self._plugin_events.close()
 
     def abandon(self) -> None:
         """End at once, as a killed process would: nothing more is written, and what runs is left to its next owner."""
         for periodic in (self._ticker, self._sweeper, self._heart, self._clocks):
             periodic.stop()
         self._followers.dismiss()
-        self._observers.ignore()
+        self._plugin_events.ignore()
         self._scheduler.abandon()
         self._dispatcher.abandon()
         self._endings.abandon()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
     @property
     def scanned_at(self) -> float:
@@ -184,7 +190,7 @@ class Engine:
     def exec_created(self, rows: Iterable[Exec]) -> None:
         """These execs were committed: tell plugins, and run them."""
         for row in rows:
-            self._observers.tell("jobd_exec_created", row)
+            self._plugin_events.emit("jobd_exec_created", row)
             self.wake(row.region_name)
 
     def _fires_late(self) -> bool:
@@ -192,7 +198,7 @@ class Engine:
 
     def stop_requested(self) -> None:
         """Somebody asked for the end of an exec: look now, not at the next tick."""
-        self._spawn(self._look_for_stops())
+        self._tasks.spawn(self._look_for_stops())
 
     async def running_log(self, row: Exec) -> bytes | None:
         """What a running exec has written so far, whichever daemon runs it, as `jobd.output.run_log` frames; None when
@@ -207,8 +213,8 @@ class Engine:
                 return await region.read(recording.frames)
             except ExecutorError as error:
                 log.debug("exec %s: what was recorded cannot be read: %s", row.id, error)
-        if region.down is not None:
-            raise RegionUnavailable(f"region {region.name} is down: {region.down}")
+        if region.outage is not None:
+            raise RegionUnavailable(f"region {region.name} is down: {region.outage}")
         mask, limit = await self._secrets.mask(row), self._settings.execs.max_log
         try:
             kept = await region.read(recordings.read_log, region.executor, Handle(row.handle), limit, mask, False)
@@ -230,10 +236,10 @@ class Engine:
         self._followers.dismiss()
 
     def _region_failed(self, region: ServedRegion, message: str) -> None:
-        if region.down is None:
-            region.down = message
+        if region.outage is None:
+            region.outage = message
             self._database.metrics.region_outages.labels(region.name).inc()
-            self._spawn(self._probe(region))
+            self._tasks.spawn(self._probe(region))
 
     async def _probe(self, region: ServedRegion) -> None:
         """Ask a region that is down until it answers, then go on where it was left."""
@@ -242,7 +248,7 @@ class Engine:
         attempt = 0
         while not await self._open(region):
             if attempt == 0:
-                log.warning("region %s is down: %s", region.name, region.down)
+                log.warning("region %s is down: %s", region.name, region.outage)
             await asyncio.sleep(PROBE_DELAYS[min(attempt, len(PROBE_DELAYS) - 1)])
             attempt += 1
         log.info("region %s is served by %s", region.name, region.engine)
@@ -265,23 +271,23 @@ class Engine:
             await self._take_over(region)
             # Before anything is started beside it.
             await self._sweep.stop_running(region)
-            region.down = None
+            region.outage = None
             await self._reconciler.resolve(region)
             await self._endings.ask(region)
             await self._database.write(waiting.explain_no_more, self._lease.daemon, region.name)
         except JobdError as error:
-            region.down = error.message
+            region.outage = error.message
             return False
         except Exception as error:  # a plugin's fault: an answer that is none
             log.exception("region %s cannot be opened", region.name)
-            region.down = region.host_paths.hidden(f"{type(error).__name__}: {error}")
+            region.outage = region.host_paths.hidden(f"{type(error).__name__}: {error}")
             return False
         return True
 
     def _started_elsewhere(self, region: ServedRegion, handle: Handle) -> None:
         """What runs for no exec is stopped now, not at the next sweep."""
-        if not self._endings.started_elsewhere(region.name, handle) and region.down is None:
-            self._spawn(self._guarded(region, self._sweep.sweep(region, lambda run: run.handle == handle)))
+        if not self._endings.started_elsewhere(region.name, handle) and region.outage is None:
+            self._tasks.spawn(self._guarded(region, self._sweep.sweep(region, lambda run: run.handle == handle)))
 
     async def _take_over(self, region: ServedRegion) -> None:
         """Adopt what daemons own that do not live any more. Before a region was ever open nothing in it can be of
@@ -326,10 +332,10 @@ class Engine:
             return
         for region in self.regions.values():
             under_way = region.taking_over is not None and not region.taking_over.done()
-            if region.down is None and self._lease.may_take_over and not under_way:
+            if region.outage is None and self._lease.may_take_over and not under_way:
                 # Not waited for: a region that is slow to answer must not cost the next heartbeat. Nor piled up: one
                 # that waits for a lock holds a thread of the database's, which is needed for everything else.
-                region.taking_over = self._spawn(self._guarded(region, self._take_over(region)))
+                region.taking_over = self._tasks.spawn(self._guarded(region, self._take_over(region)))
 
     async def _tick(self) -> None:
         """What is looked for now and then, whether or not somebody told of it."""
@@ -345,15 +351,15 @@ class Engine:
         for region in self.regions.values():
             if time >= region.ask_at:
                 region.ask_at = time + (ASK_WITH_PUSH if region.has_push else ASK_WITHOUT_PUSH)
-                work = self._look_at(region) if region.down is None else self._explain(region, region.down)
-                self._spawn(self._guarded(region, work))
+                work = self._look_at(region) if region.outage is None else self._explain(region, region.outage)
+                self._tasks.spawn(self._guarded(region, work))
 
     async def _look_at(self, region: ServedRegion) -> None:
         await self._endings.ask(region)
         await self._reconciler.resolve(region)
 
-    async def _explain(self, region: ServedRegion, down: str) -> None:
-        message = f"region {region.name} is down: {down}"
+    async def _explain(self, region: ServedRegion, outage: str) -> None:
+        message = f"region {region.name} is down: {outage}"
         await self._database.write(waiting.explain, self._lease.daemon, region.name, message)
 
     async def _look_for_stops(self) -> None:
@@ -368,7 +374,7 @@ class Engine:
         await asyncio.gather(self._purge(), *(self._clear(region) for region in self.regions.values()))
 
     async def _clear(self, region: ServedRegion) -> None:
-        if region.down is None:
+        if region.outage is None:
             await self._guarded(region, self._sweep.sweep(region))
             await self._guarded(region, self._adopt_forgotten(region))
             await self._guarded(region, region.read(region.executor.tidy))
@@ -378,7 +384,7 @@ class Engine:
             if not self._clocks.is_held:
                 await self._database.write(waiting.fail_overdue, self._settings.execs.queue_deadline)
                 await self._database.write(waiting.expire_slots)
-            await self._retirement.retire()
+            await self._retention.retire()
         except ServiceUnavailable as error:
             log.warning("nothing purged: %s", error)
         except Exception:  # the next minute tries again
@@ -394,12 +400,6 @@ class Engine:
         except Exception:  # a plugin's fault must not become the engine's
             log.exception("region %s", region.name)
 
-    def _spawn(self, work: Awaitable[None]) -> asyncio.Future[None]:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
 
 def _is_up(region: ServedRegion) -> bool:
-    return region.down is None
+    return region.outage is None

@@ -20,7 +20,7 @@ from jobd.store.db.tables import Exec, Job
 log = logging.getLogger(__name__)
 
 
-class Observers:
+class PluginEvents:
     """Calls each implementation of a hook by itself, so that one that raises keeps no other from being called.
 
     `on_change(exec id)` is called before any plugin, in the loop thread.
@@ -53,24 +53,24 @@ class Observers:
     def _unowned_ended(self, rows: list[Exec]) -> None:
         """In a thread of the database's."""
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            self._loop.call_soon_threadsafe(self._tell_all, "jobd_exec_ended", list(rows))
+            self._loop.call_soon_threadsafe(self._emit_all, "jobd_exec_ended", list(rows))
 
-    def _tell_all(self, hook: str, rows: list[Exec]) -> None:
+    def _emit_all(self, hook: str, rows: list[Exec]) -> None:
         for row in rows:
-            self.tell(hook, row)
+            self.emit(hook, row)
 
-    def tell(self, hook: str, row: Exec) -> None:
+    def emit(self, hook: str, row: Exec) -> None:
         """Call `jobd_exec_created`, `_started` or `_ended`; returns at once."""
         self._on_change(row.id)
         impls = self._impls(hook)
         if impls:
             before = self._latest.get(row.id)
-            task = asyncio.get_running_loop().create_task(self._tell(impls, _exec_info(row), before))
+            task = asyncio.get_running_loop().create_task(self._call_plugins(impls, _exec_info(row), before))
             self._latest[row.id] = task
             self._pending.add(task)
-            task.add_done_callback(partial(self._told, row.id))
+            task.add_done_callback(partial(self._done, row.id))
 
-    def _told(self, exec_id: str, task: asyncio.Task[None]) -> None:
+    def _done(self, exec_id: str, task: asyncio.Task[None]) -> None:
         self._pending.discard(task)
         if self._latest.get(exec_id) is task:
             del self._latest[exec_id]
@@ -95,7 +95,7 @@ class Observers:
         # pluggy calls the last registered first; so does this.
         return list(reversed(getattr(self._plugins.hook, hook).get_hookimpls()))
 
-    async def _tell(self, impls: list[Any], info: ExecInfo, before: asyncio.Task[None] | None) -> None:
+    async def _call_plugins(self, impls: list[Any], info: ExecInfo, before: asyncio.Task[None] | None) -> None:
         daemon_log.bind_log_context(exec_id=info.id, job_id=info.job_id)
         try:
             job = await self._job_info(info.job_id)

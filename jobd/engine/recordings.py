@@ -9,7 +9,7 @@ from jobd.executor import Executor, Handle, State, Status
 from jobd.output import run_log
 from jobd.output.masking import Mask
 from jobd.output.recording import Recording
-from jobd.output.run_log import Kept
+from jobd.output.run_log import StoredLog
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def of(live: LiveExec) -> Recording | None:
     return recording if recording is not None and recording.is_fed else None
 
 
-def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, final: bool = True) -> Kept:
+def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, final: bool = True) -> StoredLog:
     """What a run has written, masked and then bounded to `limit` bytes; of a run that goes on, not `final`, what may
     be the beginning of something to hide is left out. Blocks. Raises HandleGone, RegionUnavailable.
     """
@@ -63,7 +63,7 @@ def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, 
 
 def read_end(
     executor: Executor, handle: Handle, limit: int | None, recording: Recording | None
-) -> tuple[Status, Kept | None]:
+) -> tuple[Status, StoredLog | None]:
     """How a run stands and, once it ended, what it has written, as it was recorded or without a mask; None: not read,
     as without a `limit`, or to be read again. Blocks. Raises ExecutorError.
     """

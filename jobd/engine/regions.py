@@ -47,17 +47,11 @@ class ServedRegion:
         self.settings = settings
         self.executor = executor
         self.host_paths = host_paths
-        self.down: str | None = "not asked yet"
+        self.outage: str | None = "not asked yet"
         """Why the region cannot be used now, in words for everybody; None while it can."""
         self.engine = ""
         self.answered_at = 0.0
         """Unix time of the last answer, an error that the contract knows being one."""
-        self.turn = ""
-        """The namespace of which an exec was claimed last: its neighbour is next."""
-        self.launching: set[Any] = set()
-        """The live execs between their claim and their start."""
-        self.is_held_back = False
-        """Whether more may wait than were claimed, because of those."""
         self.was_open = False
         self.has_push = False
         self.ask_at = 0.0

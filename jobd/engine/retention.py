@@ -15,7 +15,7 @@ CLOCKS_APART = timedelta(minutes=10)
 """By no more a region's clock, by which runs end, is behind the database's."""
 
 
-class Retirement:
+class Retention:
     """`may_delete` says whether the clock can be trusted so far that what is old by it may go."""
 
     def __init__(self, database: Database, settings: Settings, may_delete: Callable[[], bool]) -> None:

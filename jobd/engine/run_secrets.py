@@ -11,7 +11,7 @@ from jobd.store.db.tables import Exec
 
 
 @dataclass(frozen=True)
-class Given:
+class SecretValues:
     """What a run is started with; `mask` is None where there is nothing to hide."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -25,9 +25,9 @@ class Secrets:
         self._database = database
         self._keyring = keyring
 
-    async def for_start(self, row: Exec) -> Given:
+    async def for_start(self, row: Exec) -> SecretValues:
         """Raises StartFailed, ServiceUnavailable."""
-        return await self._database.read(self._for_start, row) if row.secret_vars else Given()
+        return await self._database.read(self._for_start, row) if row.secret_vars else SecretValues()
 
     async def mask(self, row: Exec) -> Mask | None:
         """What to hide in the output of an exec that was started. Raises ExecutorError when that cannot be known: its
@@ -35,6 +35,6 @@ class Secrets:
         """
         return await self._database.read(secrets.mask_of, self._keyring, row) if row.secret_vars else None
 
-    def _for_start(self, row: Exec) -> Given:
+    def _for_start(self, row: Exec) -> SecretValues:
         values = secrets.for_start(self._keyring, row)
-        return Given(values, Mask(values.values()))
+        return SecretValues(values, Mask(values.values()))

@@ -17,7 +17,7 @@ from jobd.errors import HandleGone
 from jobd.executor import Collected, LogChunk
 from jobd.output import run_log
 from jobd.output.masking import Mask, Masking
-from jobd.output.run_log import Entry, Kept
+from jobd.output.run_log import Entry, StoredLog
 
 IN_MEMORY = 65536
 """Bytes of frames of one run that wait for being written to its file, about."""
@@ -52,7 +52,7 @@ class Recording:
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         self._fault: OSError | None = None
-        self._kept: Kept | None = None
+        self._kept: StoredLog | None = None
         self._closed = False
 
     def add(self, chunk: LogChunk) -> None:
@@ -97,7 +97,7 @@ class Recording:
             entries = self._spool.entries()
         return run_log.encode(entries)
 
-    def complete(self, gives_up: str = "") -> Kept:
+    def complete(self, gives_up: str = "") -> StoredLog:
         """All that is kept of a run that has ended; with `gives_up`, in words, what has come by now. Blocks.
 
         Raises ExecutorError, OSError.
@@ -116,7 +116,7 @@ class Recording:
                 self._masking = None
             self._check()
             entries = self._spool.entries()
-            self._kept = Kept(run_log.encode(entries), self._spool.size, run_log.is_cut(entries), missing)
+            self._kept = StoredLog(run_log.encode(entries), self._spool.size, run_log.is_cut(entries), missing)
         return self._kept
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class Entry:
         return len(self.data) + self.omitted
 
 
-class Piece(list[Entry]):
+class Batch(list[Entry]):
     """Neighbouring entries that several followers may get: what is made of them once can serve all who stand alike."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
@@ -53,7 +53,7 @@ class Piece(list[Entry]):
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredLog:
     """`frames` is what is stored; `size` counts all that the program wrote, kept or not, in bytes. `missing` says in
     words why output may be missing that was never seen.
     """
@@ -188,13 +188,13 @@ class _Block:
         )
 
 
-def keep(chunks: Iterable[LogChunk], limit: int) -> Kept:
+def keep(chunks: Iterable[LogChunk], limit: int) -> StoredLog:
     """Keep the first and the last `limit` / 2 bytes of the output; memory stays within a small multiple of `limit`."""
     output = Output(limit)
     for chunk in chunks:
         output.add(chunk)
     entries = output.read(0)
-    return Kept(encode(entries), output.size, is_cut(entries))
+    return StoredLog(encode(entries), output.size, is_cut(entries))
 
 
 def is_cut(entries: Iterable[Entry]) -> bool:

@@ -8,7 +8,6 @@ from typing import Literal
 from jobd.errors import PermissionDenied
 
 Role = Literal["reader", "writer", "admin"]
-ROLES: tuple[Role, ...] = ("reader", "writer", "admin")
 """What one may be in a namespace; each may all that those before it may."""
 Access = Literal["read", "write"]
 

@@ -18,7 +18,7 @@ from jobd.store.db.pages import Page, PageRequest, check_key, counted, cut, snap
 from jobd.store.db.tables import Job
 from jobd.store.namespaces import require_namespace
 
-TICK = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 SCHEDULE_FIELDS = ("schedule_mode", "schedule_timezone")
 AUDITED = (
     "name",
@@ -71,7 +71,7 @@ def create(caller: Caller, values: Mapping[str, Any], keyring: Keyring | None = 
     own = {"namespace": namespace, "secret_vars": secrets.versions(given, {})}
     job = Job(**{**values, **own}, created_by=caller.username, created_at=at, updated_at=at)
     _require_apart(job)
-    _arm(job, at, anew=True)
+    _reschedule(job, at, anew=True)
     sql.insert(job)
     if given:
         secrets.store(keyring, job, given)
@@ -166,7 +166,7 @@ def update(
     job.updated_at = at
     _require_apart(job)
     if any(getattr(job, name) != value for name, value in before.items()):
-        _arm(job, at, anew=any(getattr(job, name) != before[name] for name in SCHEDULE_FIELDS))
+        _reschedule(job, at, anew=any(getattr(job, name) != before[name] for name in SCHEDULE_FIELDS))
     job.save()
     if given is not None:
         secrets.store(keyring, job, given)
@@ -182,7 +182,7 @@ def _require_apart(job: Job) -> None:
         raise InvalidArgs("invalid request", {"secret_vars": [message]})
 
 
-def _arm(job: Job, at: datetime, anew: bool) -> None:
+def _reschedule(job: Job, at: datetime, anew: bool) -> None:
     """Set the anchor and `next_fire_at` after the schedule, its zone or its switch changed.
 
     Slots before `at` are past: they count but do not fire. A form without a start takes `at` as its slot 0, when it
@@ -203,5 +203,5 @@ def _arm(job: Job, at: datetime, anew: bool) -> None:
     if anew or (parsed.needs_anchor and job.is_schedule_active):
         job.schedule_anchor = at
     parsed = schedule.parse(job.schedule_mode, job.schedule_timezone, job.schedule_anchor)
-    slot = parsed.next_after(at - TICK) if job.is_schedule_active else None
+    slot = parsed.next_after(at - MICROSECOND) if job.is_schedule_active else None
     job.next_fire_at = slot.at if slot else None

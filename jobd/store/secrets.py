@@ -230,7 +230,7 @@ def _insert(keyring: Keyring | None, values: Sequence[tuple[Secret, str]]) -> No
     """Each row with its value, sealed."""
     if not values:
         return
-    # Kept until the commit: whoever changes the key waits, and finds then what was sealed with the one before.
+    # StoredLog until the commit: whoever changes the key waits, and finds then what was sealed with the one before.
     found = _installation(lock=True)
     try:
         if keyring is None:

@@ -18,7 +18,7 @@ from jobd.engine.following.feed import End
 from jobd.errors import BadRequest
 from jobd.executor import Stream
 from jobd.output import run_log
-from jobd.output.run_log import Entry, Line, Piece
+from jobd.output.run_log import Batch, Entry, Line
 from jobd.store.exec_json import instant
 from jobd.threads import Threads, gently
 
@@ -54,7 +54,7 @@ class Form(Protocol):
     def end(self, end: End) -> bytes: ...
 
 
-async def encoded(form: Form, piece: Piece, threads: Threads) -> bytes:
+async def encoded(form: Form, piece: Batch, threads: Threads) -> bytes:
     """A piece in this form, made once for all followers whose forms are in the same state; in `threads` if it is much.
     A form whose caller was cancelled is of no use any more.
     """
@@ -73,7 +73,7 @@ async def encoded(form: Form, piece: Piece, threads: Threads) -> bytes:
     return cast(bytes, data)
 
 
-def _encode(form: Form, piece: Piece) -> tuple[bytes, Any]:
+def _encode(form: Form, piece: Batch) -> tuple[bytes, Any]:
     return b"".join(gently(form.parts(piece))), form.state
 
 

@@ -37,7 +37,7 @@ from jobd_docker.client import readable, translated
 from jobd_docker.collecting import Collector
 from jobd_docker.collection import Collection
 from jobd_docker.first_runs import FirstRuns
-from jobd_docker.logs import Frame, Reading
+from jobd_docker.logs import Frame, LogRequest
 from jobd_docker.options import JOBD_NETWORK, ContainerOptions, DockerOptions
 
 FEW = 3
@@ -250,10 +250,10 @@ class EngineExecutor(Executor):
         return self._watches[-1].session if self._watches else 0
 
     def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
-        reading = Reading(handle.id, follow, since)
+        reading = LogRequest(handle.id, follow, since)
         return LogStream(self._chunks(reading, handle), reading.cut)
 
-    def _chunks(self, reading: Reading, handle: Handle) -> Generator[LogChunk, None, None]:
+    def _chunks(self, reading: LogRequest, handle: Handle) -> Generator[LogChunk, None, None]:
         with translated(self.place):
             try:
                 chunks = reading.chunks(self.client())

@@ -1,4 +1,4 @@
-"""Reading a container's output as the program wrote it, out of Docker's log frames."""
+"""LogRequest a container's output as the program wrote it, out of Docker's log frames."""
 
 import contextlib
 import re
@@ -36,7 +36,7 @@ class Frame:
         return datetime.fromisoformat(self.time.decode())
 
 
-class Reading:
+class LogRequest:
     """One request for a container's output. `cut` ends it from another thread, whatever carries the connection."""
 
     def __init__(self, container: str, follow: bool, since: datetime | None) -> None:

@@ -28,7 +28,7 @@ class Options(BaseModel):
 
 @dataclass
 class Region:
-    down: str | None = None
+    outage: str | None = None
     engine: str = "dry-run"
 
 

@@ -223,7 +223,7 @@ async def test_regions_and_sizes_tell_what_may_be_chosen(api: Api) -> None:
     assert (served["name"], served["ok"], served["engine"], served["is_default"]) == ("BEIJING1", True, "dry-run", True)
     assert (unserved["name"], unserved["ok"]) == ("GUARDED", False)
     assert unserved["message"]
-    api.engine.regions["BEIJING1"].down = "no route to host"
+    api.engine.regions["BEIJING1"].outage = "no route to host"
     first = (await api.call("GET", "/v1/regions")).json["results"][0]
     assert (first["ok"], first["message"]) == (False, "no route to host")
     sizes = (await api.call("GET", "/v1/sizes")).json["results"]

@@ -5,7 +5,7 @@ import pytest
 from jobd.config.settings import Limits
 from jobd.executor import LogChunk
 from jobd.output import run_log
-from jobd.output.run_log import Kept
+from jobd.output.run_log import StoredLog
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec
 from jobd.store.queue import claims, transitions
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gen_test(timeout=30)
 BEGAN = datetime(2015, 12, 28, 14, 51, 53, 74169, tzinfo=UTC)
 
 
-def run(database: Database, result: Result, kept: Kept | None = None) -> Exec:
+def run(database: Database, result: Result, kept: StoredLog | None = None) -> Exec:
     """The one waiting exec starts and ends with this."""
     (row,) = database.write_sync(claims.claim, "daemon", "BEIJING1", 1, 1)
     assert database.write_sync(transitions.set_running, row, result.started_at)
@@ -25,7 +25,7 @@ def run(database: Database, result: Result, kept: Kept | None = None) -> Exec:
     return row
 
 
-def written(*parts: tuple[str, bytes]) -> Kept:
+def written(*parts: tuple[str, bytes]) -> StoredLog:
     chunks = [LogChunk(BEGAN + timedelta(seconds=n), stream, data) for n, (stream, data) in enumerate(parts)]
     return run_log.keep(chunks, 10**6)
 
@@ -164,12 +164,12 @@ class TestLogs:
         return await api.call("GET", f"/v1/jobs/{exec['job']}/execs/{exec['id']}/logs{query}", headers=headers)
 
     @pytest.fixture
-    def kept(self) -> Kept:
+    def kept(self) -> StoredLog:
         return written(
             ("stdout", b"one\ntw"), ("stderr", b"oops \xff\n"), ("stdout", b"o\n"), ("stdout", "三".encode())
         )
 
-    async def test_as_text_are_the_programs_own_bytes(self, api: Api, database: Database, kept: Kept) -> None:
+    async def test_as_text_are_the_programs_own_bytes(self, api: Api, database: Database, kept: StoredLog) -> None:
         exec = await api.exec((await api.job())["id"])
         run(database, Result("S", exit_code=0), kept)
         answer = await self.logs(api, exec)
@@ -178,7 +178,7 @@ class TestLogs:
         assert (await self.logs(api, exec, "?stream=stderr")).body == b"oops \xff\n"
 
     async def test_as_json_are_whole_lines_with_the_time_of_their_beginning(
-        self, api: Api, database: Database, kept: Kept
+        self, api: Api, database: Database, kept: StoredLog
     ) -> None:
         exec = await api.exec((await api.job())["id"])
         run(database, Result("S", exit_code=0), kept)
@@ -191,7 +191,7 @@ class TestLogs:
             ("stdout", "三", "56.07"),
         ]
 
-    async def test_tail_and_timestamps_go_by_lines(self, api: Api, database: Database, kept: Kept) -> None:
+    async def test_tail_and_timestamps_go_by_lines(self, api: Api, database: Database, kept: StoredLog) -> None:
         exec = await api.exec((await api.job())["id"])
         run(database, Result("S", exit_code=0), kept)
         assert (await self.logs(api, exec, "?tail=2")).body.decode() == "two\n三"
@@ -254,6 +254,6 @@ async def test_force_ends_the_record_only_where_the_region_is_down(api: Api, dat
     database.write_sync(claims.claim, "daemon", "BEIJING1", 1, 1)
     asked = await api.call("POST", f"{path}/{made['id']}/stop?force=1")
     assert (asked.status, asked.json["status"]) == (202, "W")
-    api.engine.regions["BEIJING1"].down = "no route to host"
+    api.engine.regions["BEIJING1"].outage = "no route to host"
     forced = await api.call("POST", f"{path}/{made['id']}/stop?force=1")
     assert (forced.status, forced.json["status"], forced.json["reason"]) == (202, "F", "lost")

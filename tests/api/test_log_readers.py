@@ -10,7 +10,7 @@ import pytest
 
 from jobd.api import logs as logs_api
 from jobd.config.settings import Auth, Limits
-from jobd.output.run_log import Piece
+from jobd.output.run_log import Batch
 from jobd.store.people import accounts
 from jobd.threads import Threads
 from jobd.web import log_readers, log_stream
@@ -214,7 +214,7 @@ async def test_much_is_encoded_once_in_a_thread_for_all_and_little_on_the_loop(p
         assert await asyncio.gather(*(encoded(make(), piece, threads) for _ in range(3))) == [whole] * 3
         assert calls == (0 if make().count_parts(piece) == 1 else 1)
     calls = 0
-    assert await encoded(Events(None), Piece(piece[:1]), threads) and calls == 0
+    assert await encoded(Events(None), Batch(piece[:1]), threads) and calls == 0
     threads.close()
 
 

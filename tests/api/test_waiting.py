@@ -8,7 +8,7 @@ pytestmark = pytest.mark.gen_test(timeout=30)
 
 
 async def test_an_exec_that_waits_says_why_in_lists_and_by_itself(api: Api) -> None:
-    api.engine.regions["BEIJING1"].down = "no answer"
+    api.engine.regions["BEIJING1"].outage = "no answer"
     job = await api.job()
     exec = await api.exec(job["id"])
     path = f"/v1/jobs/{job['id']}/execs"

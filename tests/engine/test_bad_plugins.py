@@ -55,7 +55,7 @@ async def test_an_exec_whose_log_cannot_be_read_ends_and_says_so(bench: Bench) -
         return (found.exit_code, found.message) == (3, "exit code 3; its log could not be read")
 
     await bench.eventually(ended, "its end")
-    assert engine.regions["BEIJING1"].down is None
+    assert engine.regions["BEIJING1"].outage is None
     await bench.eventually(lambda: not bench.world.containers, "no container")
 
 

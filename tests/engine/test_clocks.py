@@ -10,7 +10,7 @@ from jobd.engine import clocks
 from jobd.engine.clocks import Clocks
 from jobd.engine.engine import Engine
 from jobd.engine.leases import Lease
-from jobd.engine.retention import Retirement
+from jobd.engine.retention import Retention
 from jobd.store import daemons
 from jobd.store.daemons import Seen
 from jobd.store.db import clock
@@ -366,7 +366,7 @@ async def test_nothing_is_deleted_for_its_age_before_the_clock_has_gone_evenly_f
     await bench.database.write(Exec.update(ended_at=old).execute)
     key = {"username": "a", "job_id": 1, "key": "k", "digest": "d", "exec_id": row.id, "created_at": old}
     await bench.database.write(IdempotencyKey.create, **key)
-    retirement = Retirement(bench.database, bench.settings(), lambda: watched.clocks.is_even)
+    retirement = Retention(bench.database, bench.settings(), lambda: watched.clocks.is_even)
     models: list[Any] = [Exec, IdempotencyKey]
 
     async def left() -> list[int]:

@@ -172,7 +172,7 @@ async def _live(bench: Bench, life: Life, fault: Fault, break_it: Callable[[], N
 async def _begin(bench: Bench) -> tuple[BreakingExecutor, Engine]:
     executor = bench.executor(BreakingExecutor)
     engine = await bench.engine(executor)
-    await bench.eventually(lambda: engine.regions["BEIJING1"].down is None, "the region to be open")
+    await bench.eventually(lambda: engine.regions["BEIJING1"].outage is None, "the region to be open")
     return executor, engine
 
 

@@ -214,7 +214,7 @@ async def test_a_region_that_goes_down_is_waited_for(bench: Bench) -> None:
     running = await bench.until(await bench.trigger(engine), "R")
     bench.world.down = True
     waiting = await bench.trigger(engine)
-    await bench.eventually(lambda: engine.regions["BEIJING1"].down, "the region to be seen down")
+    await bench.eventually(lambda: engine.regions["BEIJING1"].outage, "the region to be seen down")
 
     async def waits_and_says_why() -> bool:
         found = await bench.until(waiting, "W")

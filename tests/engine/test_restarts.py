@@ -104,7 +104,7 @@ async def test_an_exec_killed_between_start_and_its_commit_is_adopted(bench: Ben
     executor.end(row.id, 0)
     await bench.until(row, "S")
     assert bench.world.starts_of(row.id) == 1
-    assert engine.regions["BEIJING1"].down is None
+    assert engine.regions["BEIJING1"].outage is None
 
 
 async def test_a_container_left_by_an_ended_exec_is_swept(bench: Bench) -> None:
@@ -177,7 +177,7 @@ async def test_a_graceful_stop_finishes_what_it_began(bench: Bench) -> None:
 
 async def test_an_exec_claimed_without_an_answer_is_found_again(bench: Bench) -> None:
     engine = await bench.engine(bench.executor())
-    await bench.eventually(lambda: engine.regions["BEIJING1"].down is None)
+    await bench.eventually(lambda: engine.regions["BEIJING1"].outage is None)
     row = await _claimed(bench, daemon="one")
     for _ in range(2):
         await engine.clear()
@@ -189,7 +189,7 @@ async def test_a_region_that_is_another_engine_now_is_refused(bench: Bench) -> N
     await bench.database.write(daemons.bind_region, "BEIJING1", "another engine")
     engine = await bench.engine(bench.executor())
     row = await bench.trigger(engine)
-    await bench.eventually(lambda: "another engine" in (engine.regions["BEIJING1"].down or ""))
+    await bench.eventually(lambda: "another engine" in (engine.regions["BEIJING1"].outage or ""))
     assert (await bench.until(row, "W")).owner is None
     assert bench.world.started == []
 

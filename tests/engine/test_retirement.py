@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jobd.engine import retention
-from jobd.engine.retention import Retirement
+from jobd.engine.retention import Retention
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
 from jobd.store.queue import claims, transitions
@@ -28,7 +28,7 @@ async def left(database: Database) -> int:
 
 
 async def test_a_job_that_ran_again_keeps_no_more_than_it_may(bench: Bench) -> None:
-    made = Retirement(bench.database, bench.settings(), lambda: True)
+    made = Retention(bench.database, bench.settings(), lambda: True)
     job = bench.job(execs_kept=2)
     for _ in range(3):
         await ended(bench, job, 3)
@@ -37,7 +37,7 @@ async def test_a_job_that_ran_again_keeps_no_more_than_it_may(bench: Bench) -> N
 
 
 async def test_a_changed_number_reaches_jobs_that_do_not_run(bench: Bench, monkeypatch: Any) -> None:
-    made = Retirement(bench.database, bench.settings(), lambda: True)
+    made = Retention(bench.database, bench.settings(), lambda: True)
     monkeypatch.setattr(retention, "CLOCKS_APART", retention.CLOCKS_APART * 0)
     job = bench.job(execs_kept=5)
     await ended(bench, job, 5)
@@ -48,7 +48,7 @@ async def test_a_changed_number_reaches_jobs_that_do_not_run(bench: Bench, monke
     made._all_jobs_at = 0
     await made.retire()
     assert await left(bench.database) == 1
-    anew = Retirement(bench.database, bench.settings(), lambda: True)
+    anew = Retention(bench.database, bench.settings(), lambda: True)
     await bench.database.write(Job.update(execs_kept=0).where(Job.id == job.id).execute)
     await anew.retire()
     assert await left(bench.database) == 0, "a start looks at all"

@@ -83,12 +83,12 @@ async def test_few_are_launched_while_slots_fire_late(bench: Bench, monkeypatch:
 
     def create(spec: Any) -> Any:
         nonlocal most
-        most = max(most, len(engine.regions["BEIJING1"].launching))
+        most = max(most, engine._dispatcher.launching("BEIJING1"))
         return type(executor).create(executor, spec)
 
     monkeypatch.setattr(executor, "create", create)
     rows = await asyncio.gather(*(bench.trigger(engine, bench.job()) for _ in range(24)))
-    await bench.eventually(lambda: len(engine.regions["BEIJING1"].launching) == 0)
+    await bench.eventually(lambda: engine._dispatcher.launching("BEIJING1") == 0)
     for row in rows:
         await bench.until(row, "R", "S")
     assert most == 4

@@ -187,7 +187,7 @@ async def test_a_daemon_without_the_key_shows_and_stores_no_log_that_it_cannot_m
     bench.path.mkdir()
     executor = bench.executor()
     keyless = await bench.engine(executor)
-    await bench.eventually(lambda: keyless.regions["BEIJING1"].down is None)
+    await bench.eventually(lambda: keyless.regions["BEIJING1"].outage is None)
     executor.write(row.id, VALUE.encode())
     listener = Listener(keyless, row)
     with pytest.raises(ExecutorError, match="secrets to hide"):

@@ -114,7 +114,7 @@ async def test_what_runs_for_no_exec_is_stopped_before_a_region_starts_anything(
     later = await bench.engine(executor)
     await bench.eventually(lambda: executor.graces, "the stop")
     second = await bench.trigger(later, job)
-    assert later.regions["BEIJING1"].down, "nothing is claimed while it runs"
+    assert later.regions["BEIJING1"].outage, "nothing is claimed while it runs"
     executor.released.set()
     await bench.until(second, "R")
     assert [container.spec.exec_id for container in bench.world.containers.values()] == [second.id]

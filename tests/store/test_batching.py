@@ -16,7 +16,7 @@ from jobd.errors import ServiceUnavailable
 from jobd.executor import Handle, LogChunk
 from jobd.keyring import Keyring
 from jobd.output import run_log
-from jobd.output.run_log import Kept
+from jobd.output.run_log import StoredLog
 from jobd.store.db.batching import Batching
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog
@@ -67,7 +67,7 @@ async def each(step: Callable[..., Awaitable[bool]], calls: Iterable[tuple[Any, 
     return await asyncio.gather(*(step(*call) for call in calls), return_exceptions=True)
 
 
-def output(text: str) -> Kept:
+def output(text: str) -> StoredLog:
     return run_log.keep([LogChunk(datetime.now(UTC), "stdout", text.encode())], 1_000_000)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from jobd.errors import NotFound
-from jobd.output.run_log import Kept
+from jobd.output.run_log import StoredLog
 from jobd.store import deletion, execs, jobs
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog, Job
@@ -17,7 +17,7 @@ def test_a_job_takes_its_records_and_logs_with_it(database: Database, caller: Ca
     job = make_job(database, caller)
     make_exec(database, caller, job)
     (row,) = database.write_sync(claims.claim, "a", REGION, 10, 10)
-    database.write_sync(transitions.end, row, Result("S"), Kept(b"frames", 6))
+    database.write_sync(transitions.end, row, Result("S"), StoredLog(b"frames", 6))
     database.write_sync(deletion.delete_job, caller, job.id)
     for table in (Job, Exec, ExecLog):
         assert database.read_sync(table.select().count) == 0

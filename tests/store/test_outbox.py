@@ -10,7 +10,7 @@ import peewee
 import pytest
 
 from jobd.executor import Handle
-from jobd.output.run_log import Kept
+from jobd.output.run_log import StoredLog
 from jobd.store import deletion, execs, outbox, webhooks
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Delivery, DeliveryAttempt, Exec, Hook, Job
@@ -315,7 +315,7 @@ def test_old_deliveries_and_those_of_hooks_that_are_gone_are_dropped(database: D
 def test_the_log_of_an_exec_is_the_stored_one(database: Database, caller: Caller) -> None:
     row = running(database, caller, make_job(database, caller))
     assert database.read_sync(outbox.log_of, row.id) is None
-    database.write_sync(transitions.end, row, Result("S"), Kept(b"frames", 6))
+    database.write_sync(transitions.end, row, Result("S"), StoredLog(b"frames", 6))
     assert database.read_sync(outbox.log_of, row.id) == b"frames"
 
 

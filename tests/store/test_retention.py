@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from jobd.output.run_log import Kept
+from jobd.output.run_log import StoredLog
 from jobd.store import retention
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
@@ -18,7 +18,7 @@ def ended(database: Database, caller: Caller, job: Job, count: int) -> list[Exec
         make_exec(database, caller, job)
     rows = database.write_sync(claims.claim, "a", REGION, 1000, 1000)
     for row in rows:
-        database.write_sync(transitions.end, row, Result("S"), Kept(b"frames", 6))
+        database.write_sync(transitions.end, row, Result("S"), StoredLog(b"frames", 6))
     return rows
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from jobd.executor import Handle
-from jobd.output.run_log import Kept, decode
+from jobd.output.run_log import StoredLog, decode
 from jobd.store import daemons, deletion, execs
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, ExecLog
@@ -29,7 +29,7 @@ def test_an_exec_goes_from_waiting_to_its_end(database: Database, caller: Caller
     assert (row.id, row.status, row.owner, row.holds_slot) == (made.id, "W", "a", True)
     assert database.write_sync(transitions.set_handle, row, HANDLE)
     assert database.write_sync(transitions.set_running, row, None)
-    kept = Kept(b"x\x9c\x03\x00\x00\x00\x00\x01", 5)
+    kept = StoredLog(b"x\x9c\x03\x00\x00\x00\x00\x01", 5)
     assert database.write_sync(transitions.end, row, Result("S", exit_code=0), kept)
     ended = read(database, row)
     assert ended is not None

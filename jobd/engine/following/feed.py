@@ -22,7 +22,7 @@ from jobd.executor import Handle, LogChunk
 from jobd.loop_turns import Turns
 from jobd.output import run_log
 from jobd.output.recording import Recording
-from jobd.output.run_log import Output, Piece
+from jobd.output.run_log import Batch, Output
 from jobd.statuses import LIVE, ExecStatus
 from jobd.store import execs
 from jobd.store.db.database import Database
@@ -74,27 +74,27 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self._published = 0
         """Bytes of the output that followers may have."""
-        self._shared: dict[int, Piece] = {}
+        self._shared: dict[int, Batch] = {}
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._read_at = 0.0
         """Loop time from which on the executor may be read."""
-        self._told = False
+        self._is_to_publish = False
 
     @property
     def is_over(self) -> bool:
         return self.dismissed or self.end is not None
 
-    def read(self, offset: int) -> Piece:
+    def read(self, offset: int) -> Batch:
         """What was published behind `offset`; the same object for all who come there, early or late."""
         if self.dismissed or offset >= self._published:
-            return Piece()
+            return Batch()
         piece = self._shared.pop(offset, None)
         if piece is None:
             size = self._published - offset
             if size > PIECE:
                 size = PIECE - offset % PIECE
             with self._lock:
-                piece = Piece(self._output.read(offset, size, MAX_ENTRIES))
+                piece = Batch(self._output.read(offset, size, MAX_ENTRIES))
             if len(self._shared) >= SHARED:
                 del self._shared[next(iter(self._shared))]
         # The one that was wanted last is forgotten last.
@@ -117,7 +117,7 @@ class Feed:
         self.dismissed = True
         if self.task is not None:
             self.task.cancel()
-        self._wake()
+        self._publish()
 
     async def run(
         self,
@@ -157,7 +157,7 @@ class Feed:
     ) -> "asyncio.Task[None] | None":
         if recording is not None:
             return asyncio.create_task(self._listen(recording))
-        if row.status != ExecStatus.RUNNING or row.handle is None or region is None or region.down is not None:
+        if row.status != ExecStatus.RUNNING or row.handle is None or region is None or region.outage is not None:
             return None
         if self._loop.time() < self._read_at:
             return None
@@ -180,7 +180,7 @@ class Feed:
                 self._output = await asyncio.to_thread(self._joined, frames)
                 self._shared.clear()
             self.end = End(row.status, row.exit_code, row.reason)
-        self._wake()
+        self._publish()
 
     def _joined(self, frames: bytes) -> Output:
         """What is stored, or what was read with the end of that."""
@@ -201,7 +201,7 @@ class Feed:
     def _go_on_with(self, output: Output) -> None:
         with self._lock:
             self._output = output
-        self._tell()
+        self._publish_soon()
 
     def _hear(self, chunk: LogChunk) -> None:
         self._add(self._output, chunk)
@@ -227,17 +227,17 @@ class Feed:
     def _add(self, output: Output, chunk: LogChunk) -> None:
         with self._lock:
             output.add(chunk)
-        self._tell()
+        self._publish_soon()
 
-    def _tell(self) -> None:
+    def _publish_soon(self) -> None:
         """There is more than is published."""
-        if not self._told:
-            self._told = True
+        if not self._is_to_publish:
+            self._is_to_publish = True
             gathered = min(GATHERED + GATHERED_EACH * self.followers, MAX_GATHERED)
-            self._loop.call_soon_threadsafe(self._loop.call_later, gathered, self._wake)
+            self._loop.call_soon_threadsafe(self._loop.call_later, gathered, self._publish)
 
-    def _wake(self) -> None:
-        self._told = False
+    def _publish(self) -> None:
+        self._is_to_publish = False
         self._published = self._output.size
         waiting, self._waiting = self._waiting, {}
         for one in waiting:

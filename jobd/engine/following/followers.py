@@ -16,8 +16,9 @@ from jobd.engine.run_secrets import Secrets
 from jobd.errors import ServiceUnavailable, TooManyRequests
 from jobd.loop_turns import Turns
 from jobd.output.recording import Recording
-from jobd.output.run_log import Piece
+from jobd.output.run_log import Batch
 from jobd.store.db.database import Database
+from jobd.task_set import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Followers:
         self._secrets = secrets
         self._feeds: dict[str, Feed] = {}
         self._turns = Turns()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self._dismissed = False
 
     def follow(self, exec_id: str, offset: int) -> "Follower":
@@ -61,9 +62,7 @@ class Followers:
         if feed is None or feed.dismissed:
             self._make_room()
             feed = self._feeds[exec_id] = Feed(exec_id, self._limit, self._turns)
-            feed.task = asyncio.create_task(self._run(feed))
-            self._tasks.add(feed.task)
-            feed.task.add_done_callback(self._tasks.discard)
+            feed.task = self._tasks.spawn(self._run(feed))
         return Follower(feed, offset, self._left)
 
     def changed(self, exec_id: str) -> None:
@@ -80,7 +79,7 @@ class Followers:
     async def close(self) -> None:
         """Dismiss all, and let go of the executors."""
         self.dismiss()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.wait()
 
     async def _run(self, feed: "Feed") -> None:
         # It goes on for others when the request that began it is over.
@@ -129,7 +128,7 @@ class Follower:
         self._closed = False
         feed.followers += 1
 
-    async def more(self, patience: float) -> Piece:
+    async def more(self, patience: float) -> Batch:
         """What comes next, as soon as there is something: none after `patience` seconds, and none when it is over."""
         if self._feed.read(self.offset):
             # Who catches up would else go on for as long as the kernel takes what is sent.

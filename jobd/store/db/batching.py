@@ -9,6 +9,7 @@ from typing import Any
 
 from jobd import daemon_log
 from jobd.errors import ServiceUnavailable
+from jobd.task_set import TaskSet
 
 MAX_BATCH = 64
 """Writes that go together at the most."""
@@ -31,7 +32,7 @@ class Batching:
         self._together = together
         self._waiting: list[_Call] = []
         self._is_under_way = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def write(self, *args: Any) -> bool:
@@ -56,9 +57,7 @@ class Batching:
         calls, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
         self._is_under_way = bool(calls)
         if calls:
-            task = asyncio.get_running_loop().create_task(self._write(calls))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.spawn(self._write(calls))
 
     async def _write(self, calls: list[_Call]) -> None:
         daemon_log.clear_log_context()  # a batch belongs to no single exec

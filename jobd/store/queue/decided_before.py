@@ -12,7 +12,7 @@ from jobd.schedule import Schedule, Slot
 from jobd.statuses import ExecStatus, Trigger
 from jobd.store.db.tables import Exec, Job
 
-TICK = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 
 def may_come_again(job: Job, slot: datetime) -> bool:
@@ -56,7 +56,7 @@ def _records(job: Job, first: datetime, last: datetime) -> Iterable[Exec]:
 
 def _take_out(parsed: Schedule, record: Exec, inside: list[datetime]) -> None:
     """What is before these slots keeps the record, what is behind them has one of its own."""
-    before = parsed.between(record.missed_from - TICK, inside[0] - TICK)
+    before = parsed.between(record.missed_from - MICROSECOND, inside[0] - MICROSECOND)
     behind = parsed.between(inside[-1], record.missed_to)
     left = (record.missed_count or 0) - len(inside)
     count_behind = min(behind.count, left)

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 
-TICK = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 MAX_MISSED_RUN = 1000
 """Missed slots that `run_all` runs at the most; what is older is recorded as not run."""
 WRITTEN_AT_ONCE = 500
@@ -270,20 +270,20 @@ def _split(parsed: Schedule, job: Job, at: datetime, late_after: float) -> _Due:
     """Which of the slots from `next_fire_at` to `at` run: those that are merely late, and of the missed ones those
     that `missed_run_policy` and `starting_deadline` let.
     """
-    since, on_time = job.next_fire_at - TICK, at - timedelta(seconds=late_after) - TICK
+    since, on_time = job.next_fire_at - MICROSECOND, at - timedelta(seconds=late_after) - MICROSECOND
     run = parsed.newest_between(max(since, on_time), at, limit=int(late_after) + 1)
     if job.decided_until is not None:
-        since = max(since, job.decided_until - TICK)
+        since = max(since, job.decided_until - MICROSECOND)
     missed = parsed.between(since, on_time) if on_time > since else None
     if missed is None or missed.first is None or missed.last is None:
         return _Due(run, None)
     wanted = {"skip": 0, "run_once": 1, "run_all": MAX_MISSED_RUN}[job.missed_run_policy]
-    worth = at - timedelta(seconds=job.starting_deadline) - TICK if job.starting_deadline is not None else since
+    worth = at - timedelta(seconds=job.starting_deadline) - MICROSECOND if job.starting_deadline is not None else since
     saved = parsed.newest_between(max(since, worth), on_time, limit=wanted) if wanted and worth < on_time else []
     dropped = missed.count - len(saved)
     if not dropped:
         return _Due(saved + run, None)
-    until = saved[0].at - TICK if saved else on_time
+    until = saved[0].at - MICROSECOND if saved else on_time
     last = parsed.between(since, until).last
     return _Due(saved + run, (dropped, missed.first.at, last.at if last else missed.first.at))
 

@@ -21,7 +21,7 @@ from jobd.store.queue import due_slots
 log = logging.getLogger(__name__)
 
 JOBS_AT_ONCE = 200
-TICK = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 RAN_AHEAD = "ran ahead of its time"
 """How `schedule_error` begins where the schedule goes on."""
 NOT_RUN_AHEAD = "written by a clock that was ahead: what had not come then still fires, and is then not counted here"
@@ -118,11 +118,11 @@ def _armed_anew(job: Job, at: datetime, since: datetime, back: timedelta | None)
     anchor = job.schedule_anchor
     if anchor is not None and back is not None and anchor > at:
         # It was set before now: its first slot has fired, and must not do so again.
-        anchor = min(anchor - back, at - TICK)
-        since = max(since, anchor + TICK)
+        anchor = min(anchor - back, at - MICROSECOND)
+        since = max(since, anchor + MICROSECOND)
     try:
         parsed = schedule.parse(job.schedule_mode or "", job.schedule_timezone, anchor)
-        following = parsed.next_after(since - TICK)
+        following = parsed.next_after(since - MICROSECOND)
     except Exception as error:  # a fault of one schedule must not stop the others; it is told when it is due
         log.debug("schedule of job %s is not armed anew: %r", job.id, error)
         return None

@@ -16,7 +16,7 @@ from typing import Any
 
 from jobd.executor import Handle
 from jobd.keyring import Keyring
-from jobd.output.run_log import Kept
+from jobd.output.run_log import StoredLog
 from jobd.statuses import ExecStatus, Trigger
 from jobd.store import execs, outbox, secrets
 from jobd.store.db import sql
@@ -151,7 +151,7 @@ def set_timed_out(row: Exec) -> bool:
     return _apply(row, ExecStatus.RUNNING, timed_out_at=NOW)
 
 
-def end_without_subscribers(row: Exec, result: Result, kept: Kept | None) -> bool:
+def end_without_subscribers(row: Exec, result: Result, kept: StoredLog | None) -> bool:
     """`end` of an exec without a retry, secrets, webhooks and mails; False, with nothing done, for any other."""
     if _is_retried(row, result) or row.secret_vars:
         return False
@@ -159,7 +159,7 @@ def end_without_subscribers(row: Exec, result: Result, kept: Kept | None) -> boo
     return _is_ended(row, result, applied)
 
 
-def end_all_without_subscribers(calls: list[tuple[Exec, Result, Kept | None]]) -> list[bool]:
+def end_all_without_subscribers(calls: list[tuple[Exec, Result, StoredLog | None]]) -> list[bool]:
     """`end_without_subscribers` of several, those with much output left out; which of them were applied."""
     simple = [
         (row, result, kept)
@@ -181,11 +181,11 @@ def end_all_without_subscribers(calls: list[tuple[Exec, Result, Kept | None]]) -
     return [row.seq in ended for row, _, _ in calls]
 
 
-def _log_row(row: Exec, kept: Kept | None) -> ExecLog | None:
+def _log_row(row: Exec, kept: StoredLog | None) -> ExecLog | None:
     return ExecLog(exec_seq=row.seq, frames=kept.frames) if kept is not None and kept.size else None
 
 
-def end(row: Exec, result: Result, kept: Kept | None) -> bool:
+def end(row: Exec, result: Result, kept: StoredLog | None) -> bool:
     """Store result and log, and in the same transaction the retry that follows a failure, or the webhooks and mails
     that tell of it.
     """
@@ -217,7 +217,7 @@ def is_retried_after(row: Exec, reason: str | None) -> bool:
     return bool(reason in reasons and row.attempt <= row.max_retries)
 
 
-def _ended(row: Exec, result: Result, kept: Kept | None) -> dict[str, Any]:
+def _ended(row: Exec, result: Result, kept: StoredLog | None) -> dict[str, Any]:
     return {
         "status": result.status,
         "reason": result.reason,
@@ -353,7 +353,7 @@ class Transitions:
         """`started_at`: by the region's clock; None is the database's now."""
         return await self._set_running(row, started_at)
 
-    async def end(self, row: Exec, result: Result, kept: Kept | None) -> bool:
+    async def end(self, row: Exec, result: Result, kept: StoredLog | None) -> bool:
         """Store result and log, and the retry, webhooks and mails that follow from them."""
         return await self._end(row, result, kept)
 
