@@ -72,7 +72,7 @@ def follows(bench: Bench) -> int:
 class LossyExecutor(MemoryExecutor):
     """Followed, it leaves out what is written in `LOST`, as an engine does whose files turn quickly."""
 
-    LOST = (b"lost\n", b"last\n")
+    LOST = (b"lost\n", b"last\n", b"o\n")
 
     def logs(self, handle: Handle, follow: bool = False, since: datetime | None = None) -> LogStream:
         stream = super().logs(handle, follow, since)
@@ -81,23 +81,36 @@ class LossyExecutor(MemoryExecutor):
         return LogStream((chunk for chunk in stream if chunk.data not in self.LOST), stream.close)
 
 
+MARK = b"\n[jobd: output may be missing here]\n"
+
+
 @pytest.mark.gen_test(timeout=LONG)
-@pytest.mark.parametrize("is_first", [True, False])
-async def test_a_follower_of_a_region_that_drops_lines_ends_with_the_last_lines_of_the_record(
-    bench: Bench, is_first: bool
+@pytest.mark.parametrize(
+    ("lines", "rest", "given"),
+    [
+        ([b"lost\n", b"one\n"], b"last\n", MARK + b"lost\n" + MARK + b"last\n"),
+        ([b"one\n", b"lost\n", b"two\n"], b"last\n", MARK + b"lost\n" + MARK + b"last\n"),
+        ([b"one\n", b"lost\n", b"lost\n", b"two\n"], b"last\n", MARK + b"lost\nlost\n" + MARK + b"last\n"),
+        ([b"one\n", b"lost\n", b"two\n"], b"", MARK + b"lost\n"),
+        ([b"lost\n", b"one\n", b"lost\n", b"one\n", b"one\n"], b"", MARK + b"lost\n" + MARK + b"lost\n"),
+        ([b"one\n", b"lost\n", b"tw"], b"o\n", MARK + b"lost\n" + MARK + b"o\n"),
+        ([b"one\n"], b"last\n", b"last\n"),
+    ],
+)
+async def test_a_follower_of_a_region_that_drops_lines_gets_every_line_of_the_record_in_the_end(
+    bench: Bench, lines: list[bytes], rest: bytes, given: bytes
 ) -> None:
     executor = bench.executor(LossyExecutor)
     engine = await bench.engine(executor)
     row = await bench.until(await bench.trigger(engine), "R")
-    lines = [b"lost\n", b"one\n"] if is_first else [b"one\n", b"lost\n", b"two\n"]
     for line in lines:
         executor.write(row.id, line)
     listener = Listener(engine, row)
     seen = b"".join(line for line in lines if line not in LossyExecutor.LOST)
     await listener.until(seen)
-    executor.end(row.id, 0, b"last\n")
+    executor.end(row.id, 0, rest)
     text, _ = await listener.ended()
-    assert text == seen + b"\n[jobd: output may be missing here]\nlast\n"
+    assert text == seen + given
 
 
 @pytest.mark.gen_test(timeout=LONG)

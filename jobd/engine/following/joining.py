@@ -1,41 +1,101 @@
 """From what was read of a run while it went on to what is stored of it, where both may not be the same.
 
 Whoever reads a run beside its owner has it from the region's own log, which may drop lines before they are read. Then
-places in the one are no places in the other.
+places in the one are no places in the other; what the reader has missed is given behind what he has.
 """
 
-from jobd.executor import LogChunk
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+
+from jobd.executor import LogChunk, Stream
 from jobd.output.run_log import Entry, Output, since
 
 LAST = 4096
 """Bytes by whose sameness the place is known again."""
 REST = 65536
 """Bytes of the stored output that are given where it is not known."""
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    time: datetime
+    stream: Stream
+    data: bytes
 
 
 def agree(read: Output, stored: Output) -> bool:
-    """Whether what was read is the beginning of what is stored, by its last bytes."""
-    at = max(read.size - LAST, 0)
+    """Whether what was read is the beginning of what is stored, as far as both have it."""
     if stored.size < read.size:
         return False
+    begun, record = _beginning(read.read(0)), _beginning(stored.read(0, read.size))
+    size = min(len(begun), len(record))
+    if begun[:size] != record[:size]:
+        return False
+    at = max(read.size - LAST, 0)
     ours, theirs = read.read(at), stored.read(at, read.size - at)
     # what is left out of either cannot be compared
-    is_comparable = not any(entry.stream == "cut" for entry in (*ours, *theirs))
-    return not is_comparable or _text(ours) == _text(theirs)
+    return _has_cut(ours) or _has_cut(theirs) or _text(ours) == _text(theirs)
 
 
 def go_on_with(read: Output, stored: Output) -> None:
-    """Add to what was read what is stored behind it, with a mark that output is missing."""
-    entries = stored.read(0)
-    text, last = _text(entries), _text(read.read(max(read.size - LAST, 0)))
-    at = _end_of(last, text)
+    """Add to what was read what is stored and was not, with a mark wherever the order is not the record's."""
+    ours, theirs = read.read(0), stored.read(0)
+    runs = None if _has_cut(ours) or _has_cut(theirs) else _not_read(_lines(ours), _lines(theirs))
+    if runs is None:
+        _add(read, _behind(ours, theirs))
+        return
+    *lost, rest = runs
+    for run in lost:
+        _add(read, run)
+    _add(read, rest, is_marked=bool(lost))
+
+
+def _add(read: Output, lines: list[_Line], is_marked: bool = True) -> None:
+    if lines and is_marked:
+        read.gap(lines[0].time)
+    for line in lines:
+        read.add(LogChunk(line.time, line.stream, line.data))
+
+
+def _not_read(read: Iterable[_Line], stored: Iterable[_Line]) -> list[list[_Line]] | None:
+    """The stored lines that were not read, those that stand together together; the last ones, perhaps none, are those
+    behind all that was read. None where something was read that is not stored.
+    """
+    unread: dict[Stream, deque[bytes]] = defaultdict(deque)
+    for line in read:
+        unread[line.stream].append(line.data)
+    runs: list[list[_Line]] = [[]]
+    for line in stored:
+        own = unread[line.stream]
+        if not own or not (line.data == own[0] or _is_begun(own, line)):
+            runs[-1].append(line)
+            continue
+        if runs[-1]:
+            runs.append([])
+        begun = own.popleft()
+        if len(begun) < len(line.data):
+            runs[-1].append(_Line(line.time, line.stream, line.data[len(begun) :]))
+    return None if any(unread.values()) else runs
+
+
+def _is_begun(own: deque[bytes], line: _Line) -> bool:
+    """Whether the last that was read is the beginning of this line."""
+    return len(own) == 1 and not own[0].endswith(b"\n") and line.data.startswith(own[0])
+
+
+def _behind(ours: list[Entry], theirs: list[Entry]) -> list[_Line]:
+    """What is stored behind the last that was read, or the last line again: there has to be something to mark."""
+    text = _text(theirs)
+    at = _end_of(_text(ours)[-LAST:], text)
     at = max(len(text) - REST, 0) if at is None else at
-    rest = list(since([entry for entry in entries if entry.stream != "cut"], at))
-    if rest:
-        read.gap(rest[0].time)
-    for entry in rest:
-        if entry.stream != "cut":
-            read.add(LogChunk(entry.time, entry.stream, entry.data))
+    at = min(at, text.rfind(b"\n", 0, max(len(text) - 1, 0)) + 1)
+    rest = since([entry for entry in theirs if entry.stream != "cut"], at)
+    return list(_lines(rest))
 
 
 def _end_of(last: bytes, text: bytes) -> int | None:
@@ -48,5 +108,30 @@ def _end_of(last: bytes, text: bytes) -> int | None:
     return None
 
 
-def _text(entries: list[Entry]) -> bytes:
+def _lines(entries: Iterable[Entry]) -> Iterator[_Line]:
+    """In the order in which they ended, each stream's apart."""
+    begun: dict[Stream, _Line] = {}
+    for entry in entries:
+        if entry.stream == "cut":
+            continue
+        before = begun.pop(entry.stream, None)
+        for data in _LINE.findall(entry.data if before is None else before.data + entry.data):
+            line = _Line(entry.time, entry.stream, data)
+            if data.endswith(b"\n"):
+                yield line
+            else:
+                begun[entry.stream] = line
+    yield from begun.values()
+
+
+def _has_cut(entries: Iterable[Entry]) -> bool:
+    return any(entry.stream == "cut" for entry in entries)
+
+
+def _beginning(entries: Iterable[Entry]) -> bytes:
+    """What comes before the first cut."""
+    return _text(takewhile(lambda entry: entry.stream != "cut", entries))
+
+
+def _text(entries: Iterable[Entry]) -> bytes:
     return b"".join(entry.data for entry in entries)
