@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jobd.schedule import cron_chinese, cron_english
 from jobd.schedule.cron_sets import CronSets, DayRule, runs
 
-SHORTEST_MONTH, LONGEST_FEBRUARY = 28, 29
+SHORTEST_MONTH, LEAP_FEBRUARY = 28, 29
 """In days."""
 _STEP = re.compile(r"(?:\*|0|0-59|0-23|1|1-31|1-12)/([0-9]{1,6})")
 
@@ -93,7 +93,7 @@ def _missing_days(sets: CronSets) -> Iterator[Note]:
                 f"{cron_english.month_series(short)} {have} no day {day}, and no run for it.",
                 cron_chinese.spaced(f"{months}没有{day}日，届时不会执行。"),
             )
-        elif day == LONGEST_FEBRUARY and 2 in sets.months:
+        elif day == LEAP_FEBRUARY and 2 in sets.months:
             yield Note("February has a day 29 in leap years only.", "2 月只有闰年才有 29 日。")
 
 
