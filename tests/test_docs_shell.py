@@ -13,7 +13,7 @@ from tests.services import ROOT
 from tests.shell_examples import PAGES, SHELLS, Block, blocks, installed, run, shell_blocks
 
 SHELL_BLOCKS = shell_blocks()
-LANGUAGES = {*SHELLS, "http", "ini", "json", "nginx", "python", "sql", "text", "toml", "yaml"}
+LANGUAGES = {*SHELLS, "http", "ini", "json", "mermaid", "nginx", "python", "sql", "text", "toml", "yaml"}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""The layers: a file imports from its own layer and from lower ones, in no circle; a plugin only the contract."""
+"""The layers of docs/architecture.md: a file imports from its own and from lower ones, in no circle; a plugin imports
+only the contract.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -7,42 +9,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-LAYERS = [
-    {
-        "jobd",
-        "jobd.descriptors",
-        "jobd.errors",
-        "jobd.executor",
-        "jobd.fair_queue",
-        "jobd.fair_streams",
-        "jobd.output",
-        "jobd.loop_turns",
-        "jobd.metrics",
-        "jobd.periodic",
-        "jobd.schedule",
-        "jobd.statuses",
-        "jobd.systemd",
-        "jobd.task_set",
-        "jobd.threads",
-    },
-    {
-        "jobd.data_dir",
-        "jobd.daemon_log",
-        "jobd.config",
-        "jobd.hookspecs",
-        "jobd.keyring",
-        "jobd.plugins",
-    },
-    {"jobd.store.db"},
-    {"jobd.store"},
-    {"jobd.delivery"},
-    {"jobd.engine"},
-    {"jobd.web"},
-    {"jobd.api", "jobd.console"},
-    {"jobd.app", "jobd.watchdog"},
-    {"jobd.cli", "jobd.__main__"},
-]
+from tests.architecture_page import layers
+from tests.services import ROOT
+
+LAYERS = layers()
 CONTRACT = {"jobd.executor", "jobd.hookspecs", "jobd.errors"}
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
