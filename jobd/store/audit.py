@@ -76,27 +76,27 @@ def entry(
     return row
 
 
-def listed(caller: Caller, wanted: AuditFilter, page: PageRequest) -> Page:
+def listed(caller: Caller, filters: AuditFilter, page: PageRequest) -> Page:
     """Records of the namespaces that the caller is admin of, newest first. A foreign namespace is empty.
 
     Raises PermissionDenied for a namespace that the caller may read and no more.
     """
     query = Audit.select()
-    if wanted.namespace is not None:
-        if caller.may_read(wanted.namespace) and not caller.may_admin(wanted.namespace):
-            raise PermissionDenied(f"only admins of the namespace {wanted.namespace!r} may see its audit")
-        query = query.where(Audit.namespace == wanted.namespace)
+    if filters.namespace is not None:
+        if caller.may_read(filters.namespace) and not caller.may_admin(filters.namespace):
+            raise PermissionDenied(f"only admins of the namespace {filters.namespace!r} may see its audit")
+        query = query.where(Audit.namespace == filters.namespace)
     if caller.roles is not None:
         query = query.where(Audit.namespace.in_(sorted(filter(caller.may_admin, caller.roles))))
         # What another had under this name before is not theirs to see who have it now.
         began = Namespace.select(Namespace.created_at).where(Namespace.name == Audit.namespace)
         query = query.where(Audit.at >= began)
-    if wanted.actor is not None:
-        query = query.where(Audit.actor == wanted.actor)
-    if wanted.since is not None:
-        query = query.where(Audit.at >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(Audit.at < wanted.until)
+    if filters.actor is not None:
+        query = query.where(Audit.actor == filters.actor)
+    if filters.since is not None:
+        query = query.where(Audit.at >= filters.since)
+    if filters.until is not None:
+        query = query.where(Audit.at < filters.until)
     return page_of(query, page, Column(Audit.id, int, lambda row: int(row.id)))
 
 

@@ -15,9 +15,9 @@ PURGED_AT_ONCE = 500
 
 def delete_exec(caller: Caller, job_id: int, exec_id: str) -> None:
     """Hide an exec, stop it if it is live, purge it if not. Raises NotFound, PermissionDenied."""
-    found = execs.writable(caller, job_id, exec_id)
-    audit.record(caller, "exec.delete", found.namespace, execs.subject(found), before={"status": found.status})
-    _delete(Exec.seq == found.seq, caller)
+    row = execs.writable(caller, job_id, exec_id)
+    audit.record(caller, "exec.delete", row.namespace, execs.subject(row), before={"status": row.status})
+    _delete(Exec.seq == row.seq, caller)
 
 
 def delete_job(caller: Caller, job_id: int, require: Callable[[Job], None] = lambda job: None) -> None:
@@ -38,10 +38,10 @@ def delete_job(caller: Caller, job_id: int, require: Callable[[Job], None] = lam
 
 def purge_exec(seq: int) -> None:
     """Drop an exec that is deleted and has ended, with its log, and its job if that is deleted too."""
-    found = Exec.get_or_none(Exec.seq == seq)
-    if found is not None:
+    row = Exec.get_or_none(Exec.seq == seq)
+    if row is not None:
         _purge(Exec.seq == seq)
-        _purge_empty_jobs(Job.id == found.job_id)
+        _purge_empty_jobs(Job.id == row.job_id)
 
 
 def purge_all(limit: int = 1000) -> None:

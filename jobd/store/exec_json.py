@@ -29,7 +29,7 @@ def hidden(row: Job | Exec) -> dict[str, str]:
 
 
 def shape(row: Exec, its_job: int | Shape) -> Shape:
-    made: Shape = {
+    fields: Shape = {
         "id": row.id,
         "job": its_job,
         "status": row.status,
@@ -59,7 +59,7 @@ def shape(row: Exec, its_job: int | Shape) -> Shape:
         "log_may_lack_output": row.log_may_lack_output,
     }
     if row.status == ExecStatus.NOT_RUN:
-        made["missed_count"] = row.missed_count
-        made["missed_from"] = instant(row.missed_from)
-        made["missed_to"] = instant(row.missed_to)
-    return made
+        fields["missed_count"] = row.missed_count
+        fields["missed_from"] = instant(row.missed_from)
+        fields["missed_to"] = instant(row.missed_to)
+    return fields

@@ -80,12 +80,12 @@ def create(
     require_quota(job.namespace, waiting_per_namespace)
     values = {**snapshot(job), **overrides}
     values["runtime_vars"] = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
-    made = Exec(**fresh(job.id, "M", caller.username, sql.NOW), **values)
-    _insert(made, audit.entry(caller, "exec.create", made.namespace, subject(made), after=overrides))
+    row = Exec(**fresh(job.id, "M", caller.username, sql.NOW), **values)
+    _insert(row, audit.entry(caller, "exec.create", row.namespace, subject(row), after=overrides))
     if idempotency_key is not None:
         who = {"username": caller.username, "job_id": job.id, "key": idempotency_key}
-        IdempotencyKey.create(**who, digest=digest, exec_id=made.id, created_at=made.created_at)
-    return made
+        IdempotencyKey.create(**who, digest=digest, exec_id=row.id, created_at=row.created_at)
+    return row
 
 
 def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int) -> Exec:
@@ -93,9 +93,9 @@ def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int)
     jobs.writable(caller, job_id, lock="SHARE")
     source = get(caller, job_id, exec_id)
     require_quota(source.namespace, waiting_per_namespace)
-    made = Exec(**fresh(source.job_id, "M", caller.username, sql.NOW), **snapshot(source))
-    _insert(made, audit.entry(caller, "exec.create", made.namespace, subject(made), after={"rerun_of": source.id}))
-    return made
+    row = Exec(**fresh(source.job_id, "M", caller.username, sql.NOW), **snapshot(source))
+    _insert(row, audit.entry(caller, "exec.create", row.namespace, subject(row), after={"rerun_of": source.id}))
+    return row
 
 
 def subject(row: Exec) -> str:
@@ -124,17 +124,17 @@ def require_quota(namespace: str, limit: int) -> None:
 
 def get(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """Raises NotFound, also for an exec of another job or of a job that is not the caller's."""
-    found = sql.find(Exec, "id = ? AND job_id = ? AND deleted_at IS NULL", exec_id, job_id)
-    if found is None or not caller.may_read(found.namespace):
+    row = sql.find(Exec, "id = ? AND job_id = ? AND deleted_at IS NULL", exec_id, job_id)
+    if row is None or not caller.may_read(row.namespace):
         raise NotFound(f"no exec {exec_id} of job {job_id}")
-    return found
+    return row
 
 
 def writable(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """As `get`, to change something about the exec. Raises PermissionDenied for one that the caller may only read."""
-    found = get(caller, job_id, exec_id)
-    caller.require_write(found.namespace)
-    return found
+    row = get(caller, job_id, exec_id)
+    caller.require_write(row.namespace)
+    return row
 
 
 def with_job(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, Job]:
@@ -142,27 +142,27 @@ def with_job(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, Job]:
     return get(caller, job_id, exec_id), jobs.get(caller, job_id)
 
 
-def listed(caller: Caller, wanted: ExecFilter, page: PageRequest) -> Page:
+def listed(caller: Caller, filters: ExecFilter, page: PageRequest) -> Page:
     """Execs, newest first. Raises NotFound when a job is named that is not the caller's."""
     query = Exec.select().where(Exec.deleted_at.is_null())
     namespace = Exec.namespace
-    if any(part is not None for part in (wanted.status, wanted.region, wanted.since, wanted.until)):
+    if any(part is not None for part in (filters.status, filters.region, filters.since, filters.until)):
         namespace = not_by_index(namespace)
-    if wanted.job is not None:
-        jobs.get(caller, wanted.job)
-        query = query.where(Exec.job_id == wanted.job)
+    if filters.job is not None:
+        jobs.get(caller, filters.job)
+        query = query.where(Exec.job_id == filters.job)
     elif caller.namespaces is not None:
         query = query.where(Expression(namespace, OP.IN, sorted(caller.namespaces)))
-    if wanted.namespace is not None:
-        query = query.where(Expression(namespace, OP.EQ, wanted.namespace))
-    if wanted.status is not None:
-        query = query.where(Exec.status == wanted.status)
-    if wanted.region is not None:
-        query = query.where(Exec.region_name == wanted.region)
-    if wanted.since is not None:
-        query = query.where(Exec.created_at >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(Exec.created_at < wanted.until)
+    if filters.namespace is not None:
+        query = query.where(Expression(namespace, OP.EQ, filters.namespace))
+    if filters.status is not None:
+        query = query.where(Exec.status == filters.status)
+    if filters.region is not None:
+        query = query.where(Exec.region_name == filters.region)
+    if filters.since is not None:
+        query = query.where(Exec.created_at >= filters.since)
+    if filters.until is not None:
+        query = query.where(Exec.created_at < filters.until)
     return page_of(query, page, Column(Exec.seq, int, lambda row: int(row.seq)))
 
 
@@ -181,13 +181,13 @@ def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
     """End the record of an exec whose region cannot be reached, as `lost`; the sweep kills its container when the
     region is back. The caller has made sure of the region. Raises as `stop`.
     """
-    found = stop(caller, job_id, exec_id)
-    if found.status in LIVE:
+    row = stop(caller, job_id, exec_id)
+    if row.status in LIVE:
         words = f"ended by {caller.username} by force while its region could not be reached"
         changes = {"status": ExecStatus.FAILED, "reason": "lost", "message": words, "ended_at": now(), "owner": None}
         forced = Exec.update(**changes, holds_slot=False, term=Exec.term + 1)
-        end_all(forced.where(Exec.seq == found.seq, Exec.status.in_(LIVE)))
-        audit.record(caller, "exec.stop", found.namespace, subject(found), after={"force": True})
+        end_all(forced.where(Exec.seq == row.seq, Exec.status.in_(LIVE)))
+        audit.record(caller, "exec.stop", row.namespace, subject(row), after={"force": True})
     return get(caller, job_id, exec_id)
 
 
@@ -204,12 +204,12 @@ def stop(caller: Caller, job_id: int, exec_id: str) -> Exec:
 
     Raises NotFound, PermissionDenied, StateConflict when it has ended.
     """
-    found = writable(caller, job_id, exec_id)
-    if found.status not in LIVE:
+    row = writable(caller, job_id, exec_id)
+    if row.status not in LIVE:
         raise StateConflict(f"exec {exec_id} has ended")
-    request_stop(Exec.seq == found.seq, caller.username, "cancelled")
-    if found.stop_requested_at is None:
-        audit.record(caller, "exec.stop", found.namespace, subject(found))
+    request_stop(Exec.seq == row.seq, caller.username, "cancelled")
+    if row.stop_requested_at is None:
+        audit.record(caller, "exec.stop", row.namespace, subject(row))
     return get(caller, job_id, exec_id)
 
 
@@ -224,11 +224,13 @@ def request_stop(which: Expression, by: str, reason: str) -> None:
 
 def cancel_unowned(which: Expression) -> None:
     """End those of these execs whose end was asked for and that nobody owns."""
-    asked = (Exec.status == ExecStatus.WAITING) & Exec.owner.is_null() & Exec.stop_requested_at.is_null(False)
-    end_all(Exec.update(status=ExecStatus.CANCELLED, reason=Exec.stop_reason, ended_at=now()).where(which, asked))
+    stop_requested = (Exec.status == ExecStatus.WAITING) & Exec.owner.is_null() & Exec.stop_requested_at.is_null(False)
+    end_all(
+        Exec.update(status=ExecStatus.CANCELLED, reason=Exec.stop_reason, ended_at=now()).where(which, stop_requested)
+    )
 
 
-TOLD_OF_AN_END = (
+NEEDED_AT_END = (
     Exec.seq,
     Exec.id,
     Exec.job_id,
@@ -248,37 +250,37 @@ TOLD_OF_AN_END = (
 
 def end_all(update: Any) -> None:
     """Run an UPDATE that ends execs of which nobody has the rows, count them as ended, and tell of them."""
-    rows = list(update.returning(*TOLD_OF_AN_END, outbox.SUBSCRIBED).execute())
+    rows = list(update.returning(*NEEDED_AT_END, outbox.SUBSCRIBED).execute())
     for row in rows:
-        count(partial(_tell_ended, row))
+        count(partial(_count_ended, row))
         ended(row)
     outbox.enqueue(row.seq for row in rows if row.has_subscribers)
 
 
-def _tell_ended(row: Exec, metrics: Metrics) -> None:
+def _count_ended(row: Exec, metrics: Metrics) -> None:
     ran = None if row.started_at is None else (row.ended_at - row.started_at).total_seconds()
     metrics.ended(row.region_name, row.status, row.reason, ran)
 
 
 def log_of(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, bytes | None]:
     """An exec and its stored frames; None while there are none. Raises NotFound."""
-    found = get(caller, job_id, exec_id)
-    stored = ExecLog.get_or_none(ExecLog.exec_seq == found.seq)
-    return found, None if stored is None else bytes(stored.frames)
+    row = get(caller, job_id, exec_id)
+    stored = ExecLog.get_or_none(ExecLog.exec_seq == row.seq)
+    return row, None if stored is None else bytes(stored.frames)
 
 
 def followed(exec_id: str) -> tuple[Exec | None, bytes | None]:
     """For who follows an exec that it was let see: the record, None once deleted, and its stored frames, if any."""
-    found = Exec.get_or_none(Exec.id == exec_id, Exec.deleted_at.is_null())
-    if found is None or found.status in LIVE:
-        return found, None
-    stored = ExecLog.get_or_none(ExecLog.exec_seq == found.seq)
-    return found, None if stored is None else bytes(stored.frames)
+    row = Exec.get_or_none(Exec.id == exec_id, Exec.deleted_at.is_null())
+    if row is None or row.status in LIVE:
+        return row, None
+    stored = ExecLog.get_or_none(ExecLog.exec_seq == row.seq)
+    return row, None if stored is None else bytes(stored.frames)
 
 
-def _insert(made: Exec, noted: Audit | None) -> None:
-    sql.insert(made, noted)
-    count(lambda metrics: metrics.created(made.region_name, made.trigger_mode))
+def _insert(row: Exec, audit_row: Audit | None) -> None:
+    sql.insert(row, audit_row)
+    count(lambda metrics: metrics.created(row.region_name, row.trigger_mode))
 
 
 def _made_with(caller: Caller, job_id: int, key: str, digest: str) -> Exec | None:

@@ -67,14 +67,14 @@ def create(caller: Caller, values: Mapping[str, Any], keyring: Keyring | None = 
     namespace = values.get("namespace") or caller.own_namespace
     require_namespace(caller, namespace)
     at = now()
-    given = values.get("secret_vars") or {}
-    own = {"namespace": namespace, "secret_vars": secrets.versions(given, {})}
+    secret_values = values.get("secret_vars") or {}
+    own = {"namespace": namespace, "secret_vars": secrets.versions(secret_values, {})}
     job = Job(**{**values, **own}, created_by=caller.username, created_at=at, updated_at=at)
     _require_apart(job)
     _reschedule(job, at, anew=True)
     sql.insert(job)
-    if given:
-        secrets.store(keyring, job, given)
+    if secret_values:
+        secrets.store(keyring, job, secret_values)
     audit.record(caller, "job.create", namespace, job.id, after=audited(job), at=at)
     return job
 
@@ -102,25 +102,25 @@ def writable(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] =
     return job
 
 
-def listed(caller: Caller, wanted: JobFilter, page: PageRequest) -> Page:
+def listed(caller: Caller, filters: JobFilter, page: PageRequest) -> Page:
     """The caller's jobs, newest first. A foreign namespace is empty."""
     conditions: list[tuple[str, Any]] = []
-    is_better_found = wanted.name is not None or wanted.region is not None
+    has_better_index = filters.name is not None or filters.region is not None
     # SQLite takes the namespaces' index before a better one, unless a plus tells it not to.
-    namespace = "+namespace" if is_better_found and isinstance(Job._meta.database, SqliteDatabase) else "namespace"
+    namespace = "+namespace" if has_better_index and isinstance(Job._meta.database, SqliteDatabase) else "namespace"
     if caller.namespaces is not None:
         conditions.append((f"{namespace} IN ({sql.marks(len(caller.namespaces))})", sorted(caller.namespaces)))
-    if wanted.namespace is not None:
-        conditions.append((f"{namespace} = ?", [wanted.namespace]))
-    if wanted.name is not None:
-        conditions.append(("name = ?", [wanted.name]))
-    if wanted.region is not None:
-        conditions.append(("region_name = ?", [wanted.region]))
-    if wanted.scheduled is not None:
-        conditions.append(("is_schedule_active = ?", [wanted.scheduled]))
-    conditions += [(_has_label(), label) for label in wanted.labels]
+    if filters.namespace is not None:
+        conditions.append((f"{namespace} = ?", [filters.namespace]))
+    if filters.name is not None:
+        conditions.append(("name = ?", [filters.name]))
+    if filters.region is not None:
+        conditions.append(("region_name = ?", [filters.region]))
+    if filters.scheduled is not None:
+        conditions.append(("is_schedule_active = ?", [filters.scheduled]))
+    conditions += [(_has_label(), label) for label in filters.labels]
     where = " AND ".join(["deleted_at IS NULL", *(text for text, _ in conditions)])
-    values = [value for _, given in conditions for value in given]
+    values = [value for _, parameters in conditions for value in parameters]
     on_page, key = where, values
     check_key(page.after, int)
     if page.goes_on and page.after is not None:
@@ -132,8 +132,8 @@ def listed(caller: Caller, wanted: JobFilter, page: PageRequest) -> Page:
             lambda: sql.count(Job, where, *values),
             lambda limit: sql.count_up_to(Job, limit, where, *values),
         )
-        found = sql.find_all(Job, f"{on_page} ORDER BY id DESC LIMIT ? OFFSET ?", *key, page.size + 1, offset)
-    return cut(found, page, count, is_exact, lambda row: (int(row.id),))
+        rows = sql.find_all(Job, f"{on_page} ORDER BY id DESC LIMIT ? OFFSET ?", *key, page.size + 1, offset)
+    return cut(rows, page, count, is_exact, lambda row: (int(row.id),))
 
 
 def _has_label() -> str:
@@ -155,10 +155,10 @@ def update(
     """
     job = writable(caller, job_id, lock="UPDATE")
     require(job)
-    said = audited(job)
-    given = changes.get("secret_vars")
-    if given is not None:
-        changes = {**changes, "secret_vars": secrets.versions(given, job.secret_vars)}
+    audited_before = audited(job)
+    secret_values = changes.get("secret_vars")
+    if secret_values is not None:
+        changes = {**changes, "secret_vars": secrets.versions(secret_values, job.secret_vars)}
     before = {name: getattr(job, name) for name in (*SCHEDULE_FIELDS, "is_schedule_active")}
     for name, value in changes.items():
         setattr(job, name, value)
@@ -168,9 +168,9 @@ def update(
     if any(getattr(job, name) != value for name, value in before.items()):
         _reschedule(job, at, anew=any(getattr(job, name) != before[name] for name in SCHEDULE_FIELDS))
     job.save()
-    if given is not None:
-        secrets.store(keyring, job, given)
-    audit.record(caller, "job.update", job.namespace, job.id, said, audited(job), at)
+    if secret_values is not None:
+        secrets.store(keyring, job, secret_values)
+    audit.record(caller, "job.update", job.namespace, job.id, audited_before, audited(job), at)
     return job
 
 

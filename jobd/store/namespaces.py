@@ -22,13 +22,13 @@ def make(name: str, field: str, at: datetime) -> None:
     if not USERNAME.fullmatch(name):
         right = "1 to 63 of A-Z a-z 0-9 . _ -, the first and the last a letter or digit"
         raise InvalidArgs(f"{name!r} cannot be a {field}", {field: [right]})
-    come_into_being(name, at)
+    ensure(name, at)
     _lock(name)
     if sql.find(User, "username = ?", name) or sql.find(Organization, "name = ?", name):
         raise StateConflict(f"{name!r} is taken")
 
 
-def come_into_being(name: str, at: datetime) -> None:
+def ensure(name: str, at: datetime) -> None:
     """See to it that there is this namespace. Raises StateConflict for one that differs from another in case alone."""
     if not sql.execute(Namespace, _INSERT, name, Namespace.created_at.db_value(at)):
         alike = sql.find(Namespace, "lower(name) = ?", name.lower())
@@ -48,7 +48,7 @@ def require_namespace(caller: Caller, namespace: str) -> None:
         return
     if not caller.makes_namespaces:
         raise InvalidArgs("no such namespace", {"namespace": [f"there is no user or organization {namespace!r}"]})
-    come_into_being(namespace, now())
+    ensure(namespace, now())
 
 
 def drop(name: str) -> None:

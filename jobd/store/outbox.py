@@ -107,15 +107,15 @@ class Attempt:
 
 def enqueue(seqs: Iterable[int]) -> None:
     """Write what hooks and mails are to say of these execs, as they are now, in this transaction."""
-    wanted = list(seqs)
-    at = now() if wanted else None
-    for start in range(0, len(wanted), WRITTEN_AT_ONCE):
-        rows = list(Exec.select().where(Exec.seq.in_(wanted[start : start + WRITTEN_AT_ONCE])).order_by(Exec.seq))
-        made = _to_hooks(rows) + _mails(
+    exec_seqs = list(seqs)
+    at = now() if exec_seqs else None
+    for start in range(0, len(exec_seqs), WRITTEN_AT_ONCE):
+        rows = list(Exec.select().where(Exec.seq.in_(exec_seqs[start : start + WRITTEN_AT_ONCE])).order_by(Exec.seq))
+        deliveries = _to_hooks(rows) + _mails(
             [row for row in rows if row.status == ExecStatus.FAILED and row.deleted_at is None]
         )
-        for first in range(0, len(made), WRITTEN_AT_ONCE):
-            batch = made[first : first + WRITTEN_AT_ONCE]
+        for first in range(0, len(deliveries), WRITTEN_AT_ONCE):
+            batch = deliveries[first : first + WRITTEN_AT_ONCE]
             Delivery.insert_many([{**values, "next_at": at, "created_at": at} for values in batch]).execute()
 
 
@@ -189,8 +189,8 @@ def release(daemon: str) -> None:
 def log_of(exec_id: str) -> bytes | None:
     """The stored frames of an exec's output, if there are any still."""
     query = ExecLog.select(ExecLog.frames).join(Exec, on=(Exec.seq == ExecLog.exec_seq))
-    found = query.where(Exec.id == exec_id, Exec.deleted_at.is_null()).tuples().first()
-    return None if found is None else bytes(found[0])
+    row = query.where(Exec.id == exec_id, Exec.deleted_at.is_null()).tuples().first()
+    return None if row is None else bytes(row[0])
 
 
 def drop_old(max_age: float) -> int:
@@ -226,7 +226,7 @@ def _to_hooks(rows: list[Exec]) -> list[dict[str, Any]]:
     of_job = Hook.job_id.in_({row.job_id for row in rows})
     of_namespace = Hook.job_id.is_null() & Hook.namespace.in_({row.namespace for row in rows})
     hooks = list(Hook.select().where(Hook.is_active, of_job | of_namespace).order_by(Hook.id))
-    made = []
+    deliveries = []
     for row in rows:
         for hook in hooks:
             is_its = hook.namespace == row.namespace if hook.job_id is None else hook.job_id == row.job_id
@@ -235,15 +235,15 @@ def _to_hooks(rows: list[Exec]) -> list[dict[str, Any]]:
                 if hook.job_id is not None:
                     subject = {"subject_type": "job", "subject": hook.job_id}
                 about = {"hook": {"id": hook.id, **subject}, "sender": {"username": row.created_by}}
-                made.append(_delivery(row, hook.id, about))
-    return made
+                deliveries.append(_delivery(row, hook.id, about))
+    return deliveries
 
 
 def _mails(rows: list[Exec]) -> list[dict[str, Any]]:
     if not rows:
         return []
-    wanted = Job.id.in_({row.job_id for row in rows}) & Job.email_enabled & Job.deleted_at.is_null()
-    jobs = {job.id: job for job in Job.select(Job.id, Job.name, Job.email_recipients).where(wanted)}
+    has_mail = Job.id.in_({row.job_id for row in rows}) & Job.email_enabled & Job.deleted_at.is_null()
+    jobs = {job.id: job for job in Job.select(Job.id, Job.name, Job.email_recipients).where(has_mail)}
     return [
         _delivery(row, MAIL, {"to": job.email_recipients, "job": {"id": job.id, "name": job.name}})
         for row in rows

@@ -30,14 +30,14 @@ def drop_surplus(kept: int, after_job: int, since: datetime | None = None) -> tu
     """
     if since is None:
         most, text = JOBS_AT_ONCE, "SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?"
-        found = sql.rows(Job, text, after_job, most)
+        rows = sql.rows(Job, text, after_job, most)
     else:
         most, text = (
             RECENT_AT_ONCE,
             "SELECT DISTINCT job_id FROM execs WHERE ended_at >= ? AND job_id > ? ORDER BY 1 LIMIT ?",
         )
-        found = sql.rows(Exec, text, Exec.ended_at.db_value(since), after_job, most)
-    jobs = [id for (id,) in found]
+        rows = sql.rows(Exec, text, Exec.ended_at.db_value(since), after_job, most)
+    jobs = [id for (id,) in rows]
     if not jobs:
         return 0, None
     theirs = Exec.job_id.between(jobs[0], jobs[-1]) if since is None else Exec.job_id.in_(jobs)

@@ -29,46 +29,46 @@ def begin(keyring: Keyring) -> None:
 
     Raises ConfigError when the key file must not be used, or is missing while there are secrets.
     """
-    found = _installation()
-    if found.secret_key is None:
+    installation = _installation()
+    if installation.secret_key is None:
         Installation.update(secret_key=keyring.make().id).execute()
         return
     if not keyring.read():
-        message = f"{keyring.path}: the key file is missing; it held the key {found.secret_key}"
+        message = f"{keyring.path}: the key file is missing; it held the key {installation.secret_key}"
         right = "right: a copy of the file from where jobd last ran, or from another daemon of this database"
         count = Secret.select().count()
         if count:
             raise ConfigError(f"{message} for the {count} secrets in the database; {right}")
         log.warning("%s; jobs with secret_vars can be neither made nor run here; %s", message, right)
         return
-    for fault in _faults(keyring, found):
+    for fault in _faults(keyring, installation):
         log.error("%s", fault)
 
 
-def _faults(keyring: Keyring, found: Installation) -> list[str]:
+def _faults(keyring: Keyring, installation: Installation) -> list[str]:
     """What this key file cannot do: one value of each key is opened to see."""
     faults = []
     newest = Secret.select(fn.MAX(Secret.id)).group_by(Secret.key_id)
     for row in Secret.select().where(Secret.id.in_(newest)):
         try:
-            keyring.key(row.key_id).open(bytes(row.sealed), _place(found, row))
+            keyring.key(row.key_id).open(bytes(row.sealed), _place(installation, row))
         except (KeyMissing, NotOpened) as error:
             count = Secret.select().where(Secret.key_id == row.key_id).count()
             faults.append(f"{count} secrets cannot be opened; runs and deliveries that need one fail: {error.message}")
-    if found.secret_key not in {key.id for key in keyring.read()}:
-        faults.append(f"no secret can be stored here: {keyring.path} does not have key {found.secret_key}")
+    if installation.secret_key not in {key.id for key in keyring.read()}:
+        faults.append(f"no secret can be stored here: {keyring.path} does not have key {installation.secret_key}")
     return faults
 
 
-def versions(given: Mapping[str, SecretStr], before: Mapping[str, str]) -> dict[str, str]:
+def versions(values: Mapping[str, SecretStr], before: Mapping[str, str]) -> dict[str, str]:
     """What stands in a job's row for the values that are given; a value `******` stays as it was.
 
     Raises InvalidArgs when there is none that could stay.
     """
-    faults = unkept(given, before)
+    faults = unkept(values, before)
     if faults:
         raise InvalidArgs("invalid request", {"secret_vars": faults})
-    return {name: before[name] if is_kept(value) else secrets.token_hex(8) for name, value in given.items()}
+    return {name: before[name] if is_kept(value) else secrets.token_hex(8) for name, value in values.items()}
 
 
 def is_kept(value: SecretStr) -> bool:
@@ -76,9 +76,9 @@ def is_kept(value: SecretStr) -> bool:
     return value.get_secret_value() == MASK
 
 
-def unkept(given: Mapping[str, SecretStr], before: Mapping[str, str]) -> list[str]:
+def unkept(values: Mapping[str, SecretStr], before: Mapping[str, str]) -> list[str]:
     """What is wrong with the values `******`."""
-    missing = [name for name, value in given.items() if is_kept(value) and name not in before]
+    missing = [name for name, value in values.items() if is_kept(value) and name not in before]
     return [f"{name}: {MASK} keeps a stored value, and there is none; right: the value itself" for name in missing]
 
 
@@ -87,13 +87,13 @@ def shared(job: Job) -> list[str]:
     return sorted(job.runtime_vars.keys() & job.secret_vars.keys())
 
 
-def store(keyring: Keyring | None, job: Job, given: Mapping[str, SecretStr]) -> None:
+def store(keyring: Keyring | None, job: Job, values: Mapping[str, SecretStr]) -> None:
     """Store what is given, once the job's row has it in `secret_vars`, and drop what it has no more. In a transaction.
 
     Raises ServiceUnavailable when this daemon cannot seal, as it cannot without a keyring.
     """
-    new = {name: value.get_secret_value() for name, value in given.items() if not is_kept(value)}
-    stays = [name for name in given if name not in new]
+    new = {name: value.get_secret_value() for name, value in values.items() if not is_kept(value)}
+    stays = [name for name in values if name not in new]
     Secret.delete().where(Secret.job_id == job.id, Secret.exec_seq.is_null(), Secret.name.not_in(stays)).execute()
     _insert(keyring, [(Secret(job_id=job.id, name=name), value) for name, value in new.items()])
 
@@ -113,15 +113,15 @@ def for_start(keyring: Keyring, row: Exec) -> dict[str, str]:
     job = Job.get_or_none(Job.id == row.job_id, Job.deleted_at.is_null())
     if job is None:
         raise StartFailed(f"job {row.job_id} was deleted, and its secrets with it")
-    wanted = list(row.secret_vars)
-    stored = list(Secret.select().where(Secret.job_id == row.job_id, Secret.exec_seq.is_null(), Secret.name << wanted))
-    missing = sorted({*wanted} - {secret.name for secret in stored})
+    names = list(row.secret_vars)
+    stored = list(Secret.select().where(Secret.job_id == row.job_id, Secret.exec_seq.is_null(), Secret.name << names))
+    missing = sorted({*names} - {secret.name for secret in stored})
     if missing:
         raise StartFailed(f"job {row.job_id} does not have the secret {', '.join(missing)} any more")
-    found = _installation()
+    installation = _installation()
     try:
-        keyring.key(str(found.secret_key))
-        return _opened(keyring, found, stored)
+        keyring.key(str(installation.secret_key))
+        return _opened(keyring, installation, stored)
     except (KeyMissing, NotOpened, ConfigError) as error:
         log.error("exec %s: %s", row.id, error)
         raise StartFailed(f"the secrets of job {row.job_id} cannot be decrypted: {_words(error)}") from error
@@ -210,9 +210,9 @@ def reseal(keyring: Keyring, key: Key, at_most: int, drop_unreadable: bool = Fal
     query = Secret.select().where(Secret.key_id != key.id).order_by(Secret.id).limit(at_most)
     if Secret._meta.database.for_update:
         query = query.for_update()
-    found, rows = _installation(), list(query)
+    installation, rows = _installation(), list(query)
     for row in rows:
-        place = _place(found, row)
+        place = _place(installation, row)
         try:
             row.sealed = key.seal(keyring.key(row.key_id).open(bytes(row.sealed), place), place)
         except (KeyMissing, NotOpened) as error:
@@ -231,35 +231,35 @@ def _insert(keyring: Keyring | None, values: Sequence[tuple[Secret, str]]) -> No
     if not values:
         return
     # StoredLog until the commit: whoever changes the key waits, and finds then what was sealed with the one before.
-    found = _installation(lock=True)
+    installation = _installation(lock=True)
     try:
         if keyring is None:
             raise KeyMissing("there is no keyring")
-        key = keyring.key(str(found.secret_key))
+        key = keyring.key(str(installation.secret_key))
     except (KeyMissing, ConfigError) as error:
         log.error("a secret cannot be stored: %s", error)
         raise ServiceUnavailable(f"secrets cannot be stored now: {_words(error)}") from error
     for row, value in values:
-        row.key_id, row.sealed = key.id, key.seal(value, _place(found, row))
+        row.key_id, row.sealed = key.id, key.seal(value, _place(installation, row))
         sql.insert(row)
 
 
-def _opened(keyring: Keyring, found: Installation, stored: list[Secret]) -> dict[str, str]:
-    return {row.name: keyring.key(row.key_id).open(bytes(row.sealed), _place(found, row)) for row in stored}
+def _opened(keyring: Keyring, installation: Installation, stored: list[Secret]) -> dict[str, str]:
+    return {row.name: keyring.key(row.key_id).open(bytes(row.sealed), _place(installation, row)) for row in stored}
 
 
-def _place(found: Installation, row: Secret) -> str:
+def _place(installation: Installation, row: Secret) -> str:
     """Where a value belongs: moved to another job, name, hook or database, it does not open."""
     if row.hook_id is not None:
-        return f"jobd secret/{found.id}/hook/{row.hook_id}"
-    return f"jobd secret/{found.id}/{row.job_id}/{row.name}"
+        return f"jobd secret/{installation.id}/hook/{row.hook_id}"
+    return f"jobd secret/{installation.id}/{row.job_id}/{row.name}"
 
 
 def _installation(lock: bool = False) -> Installation:
     locking = " FOR SHARE" if lock and Installation._meta.database.for_update else ""
-    found = sql.find(Installation, f"1 = 1{locking}")
-    assert found is not None  # noqa: S101 - made with the schema
-    return found
+    installation = sql.find(Installation, f"1 = 1{locking}")
+    assert installation is not None  # noqa: S101 - made with the schema
+    return installation
 
 
 def _words(error: Exception) -> str:

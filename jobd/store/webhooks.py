@@ -102,16 +102,16 @@ def _delete(which: Expression) -> None:
     Hook.delete().where(which).execute()
 
 
-def deliveries(caller: Caller, hook_id: int, wanted: PageRequest) -> tuple[Page, dict[int, list[DeliveryAttempt]]]:
+def deliveries(caller: Caller, hook_id: int, request: PageRequest) -> tuple[Page, dict[int, list[DeliveryAttempt]]]:
     """A hook's deliveries, newest first, and the attempts of each, oldest first. Raises NotFound."""
     query = Delivery.select().where(Delivery.hook_id == get(caller, hook_id).id)
-    found = page_of(query, wanted, Column(Delivery.id, int, lambda row: int(row.id)))
-    attempts: dict[int, list[DeliveryAttempt]] = {row.id: [] for row in found.rows}
+    page = page_of(query, request, Column(Delivery.id, int, lambda row: int(row.id)))
+    attempts: dict[int, list[DeliveryAttempt]] = {row.id: [] for row in page.rows}
     for attempt in (
         DeliveryAttempt.select().where(DeliveryAttempt.delivery_id.in_(list(attempts))).order_by(DeliveryAttempt.id)
     ):
         attempts[attempt.delivery_id].append(attempt)
-    return found, attempts
+    return page, attempts
 
 
 def redeliver(caller: Caller, hook_id: int, delivery_id: int) -> Delivery:
@@ -126,10 +126,10 @@ def redeliver(caller: Caller, hook_id: int, delivery_id: int) -> Delivery:
         raise StateConflict(f"hook {hook_id} is switched off")
     same = ("message_id", "hook_id", "namespace", "job_id", "exec_id", "event", "event_at", "body")
     at = now()
-    made = Delivery(**{name: getattr(source, name) for name in same}, next_at=at, created_at=at)
-    sql.insert(made)
+    delivery = Delivery(**{name: getattr(source, name) for name in same}, next_at=at, created_at=at)
+    sql.insert(delivery)
     audit.record(caller, "hook.redeliver", hook.namespace, hook.id, after={"delivery": source.id}, at=at)
-    return made
+    return delivery
 
 
 def secret_bytes(secret: str) -> bytes:

@@ -79,7 +79,7 @@ def fill() -> None:
             model.delete().where(*(model._meta.fields[name] == row[name] for name in names)).execute()
 
 
-def copied(open_source: Open, target_url: str, tell: copying.Tell = lambda *_: None) -> dict[str, int]:
+def copied(open_source: Open, target_url: str, report: copying.Report = lambda *_: None) -> dict[str, int]:
     source, target = open_source(), opener(target_url)()
     try:
         copying.check_source(source)
@@ -87,7 +87,7 @@ def copied(open_source: Open, target_url: str, tell: copying.Tell = lambda *_: N
         database = Database(target_url)
         database.migrate_copy()
         database.close()
-        return copying.copy(source, target, tell)
+        return copying.copy(source, target, report)
     finally:
         source.close()
         target.close()

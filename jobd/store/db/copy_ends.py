@@ -82,8 +82,8 @@ class Sqlite:
         self._connection.execute("PRAGMA synchronous = full")
 
     def tables(self) -> set[str]:
-        found = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        return {name for (name,) in found if not name.startswith("sqlite_")}
+        rows = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return {name for (name,) in rows if not name.startswith("sqlite_")}
 
     def columns(self, table: str) -> set[str]:
         return {row[1] for row in self._connection.execute(f'PRAGMA table_info("{table}")')}
@@ -123,8 +123,8 @@ class Sqlite:
         return max(int(highest), int(kept[0]) if kept else 0)
 
     def move_to(self, shape: Shape, position: int) -> None:
-        made = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (shape.table,)).fetchone()
-        if "AUTOINCREMENT" not in made[0]:
+        schema = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (shape.table,)).fetchone()
+        if "AUTOINCREMENT" not in schema[0]:
             return  # it goes on from the highest row that there is
         with self._transaction():
             self._connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (shape.table,))
@@ -152,8 +152,8 @@ class Postgresql:
         self._numbers = count()
 
     def tables(self) -> set[str]:
-        found = self._all("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
-        return {name for (name,) in found}
+        rows = self._all("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+        return {name for (name,) in rows}
 
     def columns(self, table: str) -> set[str]:
         return {

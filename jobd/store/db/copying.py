@@ -25,7 +25,7 @@ MADE_BY_MIGRATIONS = ("installation",)
 """Tables that have a row in a database where nothing was ever done."""
 MAX_BATCH_BYTES = 4 * 2**20
 
-Tell = Callable[[str, int, int], None]
+Report = Callable[[str, int, int], None]
 """Called with a table's name, how many of its rows are there, and how many there will be."""
 
 
@@ -79,7 +79,7 @@ def begin(source: End, target: End) -> bool:
     return False
 
 
-def copy(source: End, target: End, tell: Tell) -> dict[str, int]:
+def copy(source: End, target: End, report: Report) -> dict[str, int]:
     """Copy what is missing, compare all, and take the mark away; how many rows each table has.
 
     Raises ConfigError when a row cannot be in the target, or the comparison fails.
@@ -87,7 +87,7 @@ def copy(source: End, target: End, tell: Tell) -> dict[str, int]:
     source.snapshot()
     counts = {}
     for shape in SHAPES:
-        whole = _copy_table(source, target, shape, tell)
+        whole = _copy_table(source, target, shape, report)
         if _sum(target, shape) != whole:
             raise ConfigError(f"the copy of {shape.table} is not what the source has; right: run this again")
         counts[shape.table] = whole.count
@@ -97,7 +97,7 @@ def copy(source: End, target: End, tell: Tell) -> dict[str, int]:
     return counts
 
 
-def _copy_table(source: End, target: End, shape: Shape, tell: Tell) -> Sum:
+def _copy_table(source: End, target: End, shape: Shape, report: Report) -> Sum:
     """Copy the rows after those that are there, or all when those are not the source's; the sum of the source's."""
     there, last = _sum_and_last(target, shape)
     total = int(source.value(f'SELECT count(*) FROM "{shape.table}"'))  # noqa: S608
@@ -115,7 +115,7 @@ def _copy_table(source: End, target: End, shape: Shape, tell: Tell) -> Sum:
             target.execute(f'DELETE FROM "{shape.table}"')  # noqa: S608
             whole, ahead = Sum(), None
             rows = chain.from_iterable(source.batches(shape))
-    tell(shape.table, whole.count, total)
+    report(shape.table, whole.count, total)
     for batch in _in_batches(rows if ahead is None else chain([ahead], rows), shape.batch):
         try:
             target.insert(shape, batch)
@@ -124,7 +124,7 @@ def _copy_table(source: End, target: End, shape: Shape, tell: Tell) -> Sum:
             raise ConfigError(f"{shape.table}, rows {first} to {final}: cannot be in the target: {error}") from error
         for row in batch:
             whole.add(shape, row)
-        tell(shape.table, whole.count, total)
+        report(shape.table, whole.count, total)
     return whole
 
 
@@ -147,12 +147,12 @@ def _sum(end: End, shape: Shape) -> Sum:
 
 def _sum_and_last(end: End, shape: Shape) -> tuple[Sum, Row | None]:
     """Of all rows there are, and the key of the last."""
-    found, last = Sum(), None
+    total, last = Sum(), None
     for batch in end.batches(shape):
         for row in batch:
-            found.add(shape, row)
+            total.add(shape, row)
         last = shape.key_of(batch[-1])
-    return found, last
+    return total, last
 
 
 def _refuse_data(source: End, target: End, names: set[str]) -> None:

@@ -30,10 +30,10 @@ class DatabaseAway(ServiceUnavailable):
 
 def first(error: BaseException) -> BaseException:
     """The first of the database's errors in a chain: a ROLLBACK that fails after it tells nothing of the cause."""
-    found = error
-    while (before := found.__cause__ or found.__context__) is not None and isinstance(before, _OF_DATABASES):
-        found = before
-    return found
+    cause = error
+    while (before := cause.__cause__ or cause.__context__) is not None and isinstance(before, _OF_DATABASES):
+        cause = before
+    return cause
 
 
 def is_busy(error: BaseException) -> bool:
@@ -54,8 +54,8 @@ def words(error: BaseException, file: Path | None) -> str:
 
 def unreachable(error: BaseException, file: Path | None) -> str:
     """As `words`, for a connection that could not be made."""
-    said = words(error, file)
-    return said.replace("the database does not answer", "the database cannot be reached", 1)
+    text = words(error, file)
+    return text.replace("the database does not answer", "the database cannot be reached", 1)
 
 
 def _sqlite_code(error: BaseException) -> int:

@@ -61,20 +61,20 @@ class Column:
         return isinstance(self.field.model._meta.database, SqliteDatabase)
 
 
-def page_of(query: Any, wanted: PageRequest, *order: Column) -> Page:
+def page_of(query: Any, request: PageRequest, *order: Column) -> Page:
     """A page of the query, which says neither an order nor a limit. Raises InvalidArgs."""
-    check_key(wanted.after, *(column.kind for column in order))
+    check_key(request.after, *(column.kind for column in order))
     ordered = query.order_by(*(c.field.desc() if c.is_descending else c.field.asc() for c in order))
-    if wanted.goes_on and wanted.after is not None:
-        ordered = ordered.where(behind(order, wanted.after))
+    if request.goes_on and request.after is not None:
+        ordered = ordered.where(behind(order, request.after))
 
     def read(offset: int) -> list[Any]:
-        return list(ordered.limit(wanted.size + 1).offset(offset))
+        return list(ordered.limit(request.size + 1).offset(offset))
 
-    with snapshot(query.model, wanted.counting == "exact"):
-        count, is_exact = counted(wanted.counting, query.count, lambda limit: query.limit(limit).count())
-        rows = read(0 if wanted.goes_on else (wanted.number - 1) * wanted.size)
-    return cut(rows, wanted, count, is_exact, lambda row: tuple(column.value(row) for column in order))
+    with snapshot(query.model, request.counting == "exact"):
+        count, is_exact = counted(request.counting, query.count, lambda limit: query.limit(limit).count())
+        rows = read(0 if request.goes_on else (request.number - 1) * request.size)
+    return cut(rows, request, count, is_exact, lambda row: tuple(column.value(row) for column in order))
 
 
 def check_key(key: Key | None, *kinds: type) -> None:
@@ -113,7 +113,7 @@ def counted(counting: Counting, exact: Callable[[], int], up_to: Callable[[int],
     return min(count, MAX_COUNTED), count <= MAX_COUNTED
 
 
-def cut(rows: list[Any], wanted: PageRequest, count: int | None, is_exact: bool, key: Callable[[Any], Key]) -> Page:
+def cut(rows: list[Any], request: PageRequest, count: int | None, is_exact: bool, key: Callable[[Any], Key]) -> Page:
     """The page of one row more than it has, if there are so many."""
-    has_more, rows = len(rows) > wanted.size, rows[: wanted.size]
+    has_more, rows = len(rows) > request.size, rows[: request.size]
     return Page(count, rows, is_exact, [key(row) for row in rows], has_more)

@@ -74,8 +74,8 @@ class Sessions:
             pending.is_committing = True
         for follow in pending.follow:
             follow()
-        for tell in pending.counts:
-            tell(self.metrics)
+        for record in pending.counts:
+            record(self.metrics)
         if pending.ended:
             for listener in [*self.end_listeners]:
                 listener(pending.ended)

@@ -33,14 +33,14 @@ _AS_THEY_ARE = (BigAutoField, BigIntegerField, CharField, IntegerField, TextFiel
 
 def find(model: type[Row], where: str, *parameters: Any) -> Row | None:
     """The first row for which `where` holds; it may end in what else a SELECT can have."""
-    found = _run(model, f"{_select(model, None)} {where}", parameters).fetchone()
-    return None if found is None else row(model, None, found)
+    values = _run(model, f"{_select(model, None)} {where}", parameters).fetchone()
+    return None if values is None else row(model, None, values)
 
 
 def find_all(model: type[Row], where: str, *parameters: Any, only: tuple[str, ...] | None = None) -> list[Row]:
     """All rows for which `where` holds, as `find` reads it; with `only`, of nothing but these columns."""
-    found = _run(model, f"{_select(model, only)} {where}", parameters).fetchall()
-    return [row(model, only, values) for values in found]
+    fetched = _run(model, f"{_select(model, only)} {where}", parameters).fetchall()
+    return [row(model, only, values) for values in fetched]
 
 
 def exists(model: type[Table], where: str, *parameters: Any) -> bool:
@@ -87,8 +87,8 @@ def insert(row: Table, adding: Table | None = None) -> None:
         text, values = f"WITH made AS ({text}), added AS ({added}) TABLE made", [*values, *more]
     _note(row, returning, _run(model, text, values).fetchone())
     if adding is not None and _is_sqlite(model):
-        given = {name: getattr(row, nows[0]) if value is NOW else value for name, value in adding.__data__.items()}
-        insert(type(adding)(**given))
+        fields = {name: getattr(row, nows[0]) if value is NOW else value for name, value in adding.__data__.items()}
+        insert(type(adding)(**fields))
 
 
 def _inserting(row: Table, source: str, now: str | None = None) -> tuple[str, list[Any], list[str]]:
@@ -115,8 +115,8 @@ def change(
     """
     model = type(row)
     nows = [name for name, value in changes.items() if value is NOW]
-    asked = ", ".join([*nows, telling] if telling else nows) or "1"
-    text, values = _setting(model, changes, f"{where} RETURNING {asked}", parameters)
+    returned = ", ".join([*nows, telling] if telling else nows) or "1"
+    text, values = _setting(model, changes, f"{where} RETURNING {returned}", parameters)
     if adding is not None:
         added, more, _ = _inserting(adding, "SELECT {marks} FROM changed")
         text, values = f"WITH changed AS ({text}), added AS ({added}) TABLE changed", [*values, *more]
@@ -169,11 +169,11 @@ def change_all(
             f"JOIN changed ON changed.{key} = given.{own[0]}) TABLE changed"
         )
         values += [_parameter(row._meta.fields[name], row.__data__[name]) for row in adding for name in own]
-    found = {found[0]: found[1:] for found in _run(model, text, values).fetchall()}
+    stored = {answer[0]: answer[1:] for answer in _run(model, text, values).fetchall()}
     return {
-        row.__data__[key]: {**changes, **(_read(model, (now,), found[row.__data__[key]]) if now else {})}
+        row.__data__[key]: {**changes, **(_read(model, (now,), stored[row.__data__[key]]) if now else {})}
         for row, changes in changed
-        if row.__data__[key] in found
+        if row.__data__[key] in stored
     }
 
 
@@ -250,23 +250,23 @@ def _is_sqlite(model: type[Table]) -> bool:
     return isinstance(model._meta.database, SqliteDatabase)
 
 
-def _marks(model: type[Table], given: Mapping[str, Any], names: Any) -> list[str]:
+def _marks(model: type[Table], values: Mapping[str, Any], names: Any) -> list[str]:
     """The marks of these columns' values. As peewee does it: SQLite keeps as JSON what comes from its function."""
     fields, is_sqlite = model._meta.fields, _is_sqlite(model)
     if is_sqlite:
         return ["json(?)" if isinstance(fields[name], JSONField) else "?" for name in names]
-    return [clock.POSTGRESQL if given[name] is NOW else "?" for name in names]
+    return [clock.POSTGRESQL if values[name] is NOW else "?" for name in names]
 
 
-def _values(model: type[Table], given: Mapping[str, Any], names: Any) -> tuple[list[Any], list[str]]:
+def _values(model: type[Table], values: Mapping[str, Any], names: Any) -> tuple[list[Any], list[str]]:
     """The values that these columns' marks stand for, and which columns are NOW."""
     fields, is_sqlite = model._meta.fields, _is_sqlite(model)
-    nows = [name for name in names if given[name] is NOW]
+    nows = [name for name in names if values[name] is NOW]
     at = clock.now() if nows and is_sqlite else None
     return [
-        _parameter(fields[name], at if given[name] is NOW else given[name])
+        _parameter(fields[name], at if values[name] is NOW else values[name])
         for name in names
-        if is_sqlite or given[name] is not NOW
+        if is_sqlite or values[name] is not NOW
     ], nows
 
 

@@ -36,6 +36,6 @@ def ended(row: Exec) -> None:
     pending.ended.append(row)
 
 
-def count(tell: Callable[[Metrics], None]) -> None:
+def count(record: Callable[[Metrics], None]) -> None:
     """Have this counted once the transaction of this thread is committed, and not if it never is."""
-    pending.counts.append(tell)
+    pending.counts.append(record)

@@ -8,7 +8,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-TOLD_FOR = 30.0
+REPORTED_FOR = 30.0
 """Seconds after its last failure that a kind of write is told of, unless it succeeds before."""
 
 
@@ -34,6 +34,6 @@ class Troubles:
 
     def words(self) -> str:
         """What the last failure said; empty when all goes well."""
-        limit = time.monotonic() - TOLD_FOR
-        self._failed = {write: (at, said) for write, (at, said) in self._failed.items() if at > limit}
+        limit = time.monotonic() - REPORTED_FOR
+        self._failed = {write: (at, text) for write, (at, text) in self._failed.items() if at > limit}
         return max(self._failed.values())[1] if self._failed else ""

@@ -56,18 +56,18 @@ def authenticate(text: str) -> Caller:
     """
     if not token_format.is_well_formed(text):
         raise Unauthorized("this is not a token of jobd")
-    found = sql.rows(User, _BY_TOKEN, token_format.prefix(text))
-    if not found or not secrets.compare_digest(found[0][6], token_format.digest(text)):
+    rows = sql.rows(User, _BY_TOKEN, token_format.prefix(text))
+    if not rows or not secrets.compare_digest(rows[0][6], token_format.digest(text)):
         raise Unauthorized("no such token")
-    token_id, _, scope, access, expires_at, used_at = found[0][5:]
+    token_id, _, scope, access, expires_at, used_at = rows[0][5:]
     if expires_at is not None and Token.expires_at.python_value(expires_at) <= now():
         raise Unauthorized("this token has expired")
-    roles = _roles(found)
+    roles = _roles(rows)
     if scope is not None:
         role: Role | None = "admin" if roles is None else roles.get(scope)
         roles = {scope: role} if role else {}
     return Caller(
-        found[0][0],
+        rows[0][0],
         roles,
         may_change=access == "write",
         scope=scope,
@@ -139,20 +139,20 @@ def issue_token(
     maker = token_lineage.maker_of(by)
     if maker is not None:
         expires_at = token_lineage.bounded_by(maker, namespace, access, expires_at)
-    found = user(username)
+    owner = user(username)
     at, text = now(), token_format.fresh()
     if expires_at is not None and expires_at <= at:
         raise InvalidArgs("this token would have expired already", {"expires_at": ["must be to come"]})
-    roles = _roles(sql.rows(User, _BY_NAME, username)) if found.is_active else {}
+    roles = _roles(sql.rows(User, _BY_NAME, username)) if owner.is_active else {}
     if namespace is not None:
         there = sql.find(Namespace, "name = ?", namespace)
         if there is None or not Caller(username, roles).may_read(namespace):
             raise InvalidArgs(f"{username!r} has no such namespace", {"namespace": [f"none of {username!r}"]})
-    said: dict[str, Any] = {"name": name, "namespace": namespace, "access": access, "expires_at": expires_at}
-    said["made_by"] = None if maker is None else maker.id
+    fields: dict[str, Any] = {"name": name, "namespace": namespace, "access": access, "expires_at": expires_at}
+    fields["made_by"] = None if maker is None else maker.id
     secret = {"prefix": token_format.prefix(text), "digest": token_format.digest(text)}
-    token = Token.create(user_id=found.id, created_at=at, is_sign_in=is_sign_in, **said, **secret)
-    audit.record(by, "token.create", username, token.id, after=said, at=at)
+    token = Token.create(user_id=owner.id, created_at=at, is_sign_in=is_sign_in, **fields, **secret)
+    audit.record(by, "token.create", username, token.id, after=fields, at=at)
     return token, text
 
 
@@ -161,27 +161,27 @@ def create_user(username: str, password: Password = None, is_admin: bool = False
     hashed = _hash(password)
     at = now()
     namespaces.make(username, "username", at)
-    made = User.create(username=username, password_hash=hashed, is_admin=is_admin, is_active=True, created_at=at)
-    said = {"is_admin": is_admin, "password": hashed}
-    audit.record(by, "user.create", username, username, after=said, at=at)
-    return made
+    row = User.create(username=username, password_hash=hashed, is_admin=is_admin, is_active=True, created_at=at)
+    fields = {"is_admin": is_admin, "password": hashed}
+    audit.record(by, "user.create", username, username, after=fields, at=at)
+    return row
 
 
 def set_password(username: str, password: str | PasswordHash, by: Caller = JOBD) -> None:
     """The user's tokens stay. Raises NotFound, InvalidArgs."""
-    found = user(username, lock=True)
+    row = user(username, lock=True)
     hashed = _hash(password)
-    User.update(password_hash=hashed).where(User.id == found.id).execute()
-    audit.record(by, "user.password", username, username, {"password": found.password_hash}, {"password": hashed})
+    User.update(password_hash=hashed).where(User.id == row.id).execute()
+    audit.record(by, "user.password", username, username, {"password": row.password_hash}, {"password": hashed})
 
 
 def user(username: str, lock: bool = False) -> User:
     """`lock`: nobody else changes the user until the transaction ends. Raises NotFound."""
     locking = " FOR UPDATE" if lock and User._meta.database.for_update else ""
-    found = sql.find(User, f"username = ?{locking}", username)
-    if found is None:
+    row = sql.find(User, f"username = ?{locking}", username)
+    if row is None:
         raise NotFound(f"no user {username!r}")
-    return found
+    return row
 
 
 def users() -> list[User]:
@@ -199,14 +199,14 @@ def _nobody() -> str:
     return _hasher.hash(secrets.token_hex())
 
 
-def _roles(found: list[tuple[Any, ...]]) -> dict[str, Role] | None:
+def _roles(rows: list[tuple[Any, ...]]) -> dict[str, Role] | None:
     """What the user of these rows, one a membership, is in which namespace; None for all. Raises Unauthorized."""
-    if not found or not found[0][2]:
+    if not rows or not rows[0][2]:
         raise Unauthorized("no such user, or disabled")
-    username, is_admin = found[0][:2]
+    username, is_admin = rows[0][:2]
     if is_admin:
         return None
-    return {row[3]: row[4] for row in found if row[3] is not None} | {username: "admin"}
+    return {row[3]: row[4] for row in rows if row[3] is not None} | {username: "admin"}
 
 
 def _hash(password: Password) -> str | None:

@@ -26,27 +26,29 @@ def create(caller: Caller, name: str, admin: str) -> Organization:
     first = _user(admin, "admin")
     at = now()
     namespaces.make(name, "name", at)
-    made = Organization.create(name=name, created_by=caller.username, created_at=at)
+    organization = Organization.create(name=name, created_by=caller.username, created_at=at)
     audit.record(caller, "org.create", name, name, at=at)
     _insert(caller, name, first, "admin", at)
-    return made
+    return organization
 
 
 def get(caller: Caller, name: str) -> Organization:
     """Raises NotFound, also for an organization that the caller has no part in."""
-    found = sql.find(Organization, "name = ?", name)
-    if found is None or not caller.may_read(name):
+    organization = sql.find(Organization, "name = ?", name)
+    if organization is None or not caller.may_read(name):
         raise NotFound(f"no organization {name!r}")
-    return found
+    return organization
 
 
-def listed(caller: Caller, wanted: PageRequest) -> Page:
+def listed(caller: Caller, request: PageRequest) -> Page:
     """Those that the caller has a part in, newest first."""
     query = Organization.select()
     if caller.namespaces is not None:
         query = query.where(Organization.name.in_(sorted(caller.namespaces)))
-    made = Column(Organization.created_at, int, lambda row: int(Organization.created_at.db_value(row.created_at)))
-    return page_of(query, wanted, made, Column(Organization.name, str, lambda row: str(row.name), is_descending=False))
+    creation = Column(Organization.created_at, int, lambda row: int(Organization.created_at.db_value(row.created_at)))
+    return page_of(
+        query, request, creation, Column(Organization.name, str, lambda row: str(row.name), is_descending=False)
+    )
 
 
 def delete(caller: Caller, name: str) -> None:
@@ -59,22 +61,22 @@ def delete(caller: Caller, name: str) -> None:
     audit.record(caller, "org.delete", name, name)
 
 
-def members(caller: Caller, name: str, wanted: PageRequest) -> Page:
+def members(caller: Caller, name: str, request: PageRequest) -> Page:
     """`Membership`s, newest first. Raises NotFound."""
     get(caller, name)
     added = Column(Member.created_at, int, lambda row: int(Member.created_at.db_value(Membership(*row).created_at)))
     called = Column(User.username, str, lambda row: Membership(*row).username, is_descending=False)
-    page = page_of(_members(name), wanted, added, called)
+    page = page_of(_members(name), request, added, called)
     return replace(page, rows=[Membership(*row) for row in page.rows])
 
 
 def member(caller: Caller, name: str, username: str) -> Membership:
     """Raises NotFound."""
     get(caller, name)
-    found = _members(name).where(User.username == username).first()
-    if found is None:
+    row = _members(name).where(User.username == username).first()
+    if row is None:
         raise NotFound(f"{username!r} is no member of {name!r}")
-    return Membership(*found)
+    return Membership(*row)
 
 
 def add(caller: Caller, name: str, username: str, role: Role) -> Membership:
@@ -86,7 +88,7 @@ def add(caller: Caller, name: str, username: str, role: Role) -> Membership:
 
 def change(caller: Caller, name: str, username: str, role: Role) -> Membership:
     """Raises NotFound, PermissionDenied, StateConflict for the last admin."""
-    user, before = _found(caller, name, username)
+    user, before = _administered_member(caller, name, username)
     if role != "admin":
         _require_other_admin(name, user)
     Member.update(role=role).where(Member.organization == name, Member.user_id == user.id).execute()
@@ -96,7 +98,7 @@ def change(caller: Caller, name: str, username: str, role: Role) -> Membership:
 
 def remove(caller: Caller, name: str, username: str) -> None:
     """Raises NotFound, PermissionDenied, StateConflict for the last admin."""
-    user, before = _found(caller, name, username)
+    user, before = _administered_member(caller, name, username)
     _require_other_admin(name, user)
     Member.delete().where(Member.organization == name, Member.user_id == user.id).execute()
     audit.record(caller, "member.delete", name, username, {"role": before.role})
@@ -118,7 +120,7 @@ def _administered(caller: Caller, name: str) -> None:
         raise NotFound(f"no organization {name!r}")
 
 
-def _found(caller: Caller, name: str, username: str) -> tuple[User, Membership]:
+def _administered_member(caller: Caller, name: str, username: str) -> tuple[User, Membership]:
     _administered(caller, name)
     before = member(caller, name, username)
     return accounts.user(username), before

@@ -24,11 +24,11 @@ class Owned:
     username: str
 
 
-def listed(username: str, wanted: PageRequest) -> Page:
+def listed(username: str, request: PageRequest) -> Page:
     """`Owned` tokens of a user, newest first. Raises NotFound."""
     user = accounts.user(username)
     theirs = Token.select().where(Token.user_id == user.id)
-    page = page_of(theirs, wanted, Column(Token.id, int, lambda row: int(row.id)))
+    page = page_of(theirs, request, Column(Token.id, int, lambda row: int(row.id)))
     return replace(page, rows=[Owned(row, username) for row in page.rows])
 
 
@@ -52,10 +52,10 @@ def get(caller: Caller, token_id: int) -> Owned:
 
 def revoke(caller: Caller, token_id: int) -> None:
     """From now on it opens nothing, nor does any that was made with it. Raises NotFound."""
-    found = get(caller, token_id)
-    for token in token_lineage.delete(found.token):
+    owned = get(caller, token_id)
+    for token in token_lineage.delete(owned.token):
         before = {name: getattr(token, name) for name in ("name", "namespace", "access", "expires_at", "made_by")}
-        audit.record(caller, "token.delete", found.username, token.id, before)
+        audit.record(caller, "token.delete", owned.username, token.id, before)
 
 
 def note_use(token_id: int) -> None:

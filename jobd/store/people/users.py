@@ -14,9 +14,9 @@ from jobd.store.people import accounts, organizations
 FLAGS = ("is_admin", "is_active")
 
 
-def listed(wanted: PageRequest) -> Page:
+def listed(request: PageRequest) -> Page:
     """All users, newest first."""
-    return page_of(User.select(), wanted, Column(User.id, int, lambda row: int(row.id)))
+    return page_of(User.select(), request, Column(User.id, int, lambda row: int(row.id)))
 
 
 def update(by: Caller, username: str, changes: Mapping[str, bool], password: accounts.Password = None) -> User:
@@ -26,15 +26,15 @@ def update(by: Caller, username: str, changes: Mapping[str, bool], password: acc
     Raises NotFound, and StateConflict where nobody would be left to administer jobd, or an organization.
     """
     _lock_admins()
-    found = accounts.user(username, lock=True)
-    before = _flags(found)
+    user = accounts.user(username, lock=True)
+    before = _flags(user)
     after = {**before, **changes}
     if not (after["is_admin"] and after["is_active"]):
-        _require_other_admin(found)
+        _require_other_admin(user)
     if not after["is_active"]:
-        organizations.require_other_admins(found)
+        organizations.require_other_admins(user)
     if after != before:
-        User.update(**after).where(User.id == found.id).execute()
+        User.update(**after).where(User.id == user.id).execute()
         audit.record(by, "user.update", username, username, before, after)
     if password is not None:
         accounts.set_password(username, password, by)
@@ -44,15 +44,15 @@ def update(by: Caller, username: str, changes: Mapping[str, bool], password: acc
 def delete(by: Caller, username: str) -> None:
     """With tokens and memberships. Raises NotFound, and StateConflict as `update` does or if the user has jobs."""
     _lock_admins()
-    found = accounts.user(username, lock=True)
-    _require_other_admin(found)
-    organizations.require_other_admins(found)
+    user = accounts.user(username, lock=True)
+    _require_other_admin(user)
+    organizations.require_other_admins(user)
     namespaces.drop(username)
     webhooks.delete_of_namespace(username)
-    Member.delete().where(Member.user_id == found.id).execute()
-    Token.delete().where(Token.user_id == found.id).execute()
-    User.delete().where(User.id == found.id).execute()
-    audit.record(by, "user.delete", username, username, _flags(found))
+    Member.delete().where(Member.user_id == user.id).execute()
+    Token.delete().where(Token.user_id == user.id).execute()
+    User.delete().where(User.id == user.id).execute()
+    audit.record(by, "user.delete", username, username, _flags(user))
 
 
 def _flags(row: User) -> dict[str, Any]:

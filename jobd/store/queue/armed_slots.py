@@ -122,10 +122,10 @@ def look_ahead(after: datetime | None, seconds: float) -> Ahead:
     )
     bounds = due_slots.micros(max(after, at) if after else at, until)
     order = f"ORDER BY next_fire_at LIMIT {MAX_ARMED}"
-    found = sql.find_all(Job, f"{where} {order}", *bounds, only=(*due_slots.NEEDED, "updated_at"))
-    if len(found) == MAX_ARMED:
-        until = found[-1].next_fire_at
-    return Ahead([armed for job in found if (armed := _arm(job))], until, (at, since))
+    jobs = sql.find_all(Job, f"{where} {order}", *bounds, only=(*due_slots.NEEDED, "updated_at"))
+    if len(jobs) == MAX_ARMED:
+        until = jobs[-1].next_fire_at
+    return Ahead([armed for job in jobs if (armed := _arm(job))], until, (at, since))
 
 
 def _arm(job: Job) -> ArmedSlot | None:
@@ -152,15 +152,15 @@ def fire_armed(
     ]
     text, parameters = due_slots.with_values(_FIRE, values)
     late = latest // timedelta(microseconds=1)
-    found = Job._meta.database.execute_sql(text.replace("{late}", str(late)), parameters).fetchall()
-    at, first = (Job.next_fire_at.python_value(value) for value in found[0][:2])
-    ids = {id for _, _, id in found}
-    made = [slot.row for slot in due if slot.row.id in ids]
-    for row in made:
+    answers = Job._meta.database.execute_sql(text.replace("{late}", str(late)), parameters).fetchall()
+    at, first = (Job.next_fire_at.python_value(value) for value in answers[0][:2])
+    ids = {id for _, _, id in answers}
+    fired = [slot.row for slot in due if slot.row.id in ids]
+    for row in fired:
         row.created_at = at
-    count(lambda metrics: due_slots.count_fired(made, metrics))
+    count(lambda metrics: due_slots.count_fired(fired, metrics))
     is_left = first is not None and first <= at and (first_armed is None or first < first_armed)
     coming = [first, *(slot.following for slot in due)]
     soonest = min((instant for instant in coming if instant is not None), default=None)
     passed = timedelta(seconds=time.monotonic() - began)
-    return Fired(made, is_left, due_slots.seconds_until(soonest, at + passed), quota, at)
+    return Fired(fired, is_left, due_slots.seconds_until(soonest, at + passed), quota, at)

@@ -59,8 +59,8 @@ def retake(daemon: str, seqs: list[int]) -> list[Exec]:
 
 def stops_requested(daemon: str) -> list[Exec]:
     """This daemon's live execs whose end somebody asked for."""
-    asked = Exec.select().where(Exec.owner == daemon, Exec.status.in_(LIVE), Exec.stop_requested_at.is_null(False))
-    return list(asked)
+    query = Exec.select().where(Exec.owner == daemon, Exec.status.in_(LIVE), Exec.stop_requested_at.is_null(False))
+    return list(query)
 
 
 def by_id(exec_ids: list[str]) -> dict[str, Exec]:

@@ -163,10 +163,10 @@ def fire_due(rules: Rules, quota: NamespaceQuota | None = None, believed: Readin
     for start in range(0, len(not_run), WRITTEN_AT_ONCE):
         insert = Exec.insert_many(not_run[start : start + WRITTEN_AT_ONCE]).returning(Exec.seq, outbox.SUBSCRIBED)
         outbox.enqueue(row.seq for row in insert.execute() if row.has_subscribers)
-    made, first = _store(waiting, due)
-    count(partial(count_fired, made))
+    fired, first = _store(waiting, due)
+    count(partial(count_fired, fired))
     passed = timedelta(seconds=time.monotonic() - looked)
-    return Fired(made, len(due) == rules.batch, seconds_until(first, at + passed), quota, at)
+    return Fired(fired, len(due) == rules.batch, seconds_until(first, at + passed), quota, at)
 
 
 def _look(most: int) -> tuple[datetime, datetime | None, list[Job]]:
@@ -174,10 +174,10 @@ def _look(most: int) -> tuple[datetime, datetime | None, list[Job]]:
     them for this transaction, and passes over those that another keeps.
     """
     at, locked = (str(micros(now())[0]), "") if _is_sqlite() else (clock.STATEMENT, "FOR UPDATE SKIP LOCKED")
-    found = sql.rows(Job, _DUE.format(now=at, most=most, locked=locked))
-    seen, first = (_instant(value) for value in found[0][:2])
+    rows = sql.rows(Job, _DUE.format(now=at, most=most, locked=locked))
+    seen, first = (_instant(value) for value in rows[0][:2])
     assert seen is not None  # noqa: S101
-    return seen, first, [sql.row(Job, NEEDED, values) for _, _, *values in found if values[0] is not None]
+    return seen, first, [sql.row(Job, NEEDED, values) for _, _, *values in rows if values[0] is not None]
 
 
 def seconds_until(first: datetime | None, at: datetime) -> float | None:
@@ -185,16 +185,16 @@ def seconds_until(first: datetime | None, at: datetime) -> float | None:
     return None if first is None else max((first - at).total_seconds(), SOON)
 
 
-def count_fired(made: list[Exec], metrics: Metrics) -> None:
-    for region, fired in Counter(row.region_name for row in made).items():
+def count_fired(rows: list[Exec], metrics: Metrics) -> None:
+    for region, fired in Counter(row.region_name for row in rows).items():
         metrics.created(region, Trigger.SCHEDULE, fired)
-    metrics.fired((row.created_at - row.scheduled_for).total_seconds() for row in made)
+    metrics.fired((row.created_at - row.scheduled_for).total_seconds() for row in rows)
 
 
 def first_due() -> datetime | None:
     """When the next slot of any job comes due; in the past while it is overdue."""
-    found = _execute((_FIRST, [])).fetchone()
-    return _instant(found[0] if found else None)
+    row = _execute((_FIRST, [])).fetchone()
+    return _instant(row[0] if row else None)
 
 
 def _store(waiting: list[Exec], due: list[Job]) -> tuple[list[Exec], datetime | None]:
@@ -204,12 +204,12 @@ def _store(waiting: list[Exec], due: list[Job]) -> tuple[list[Exec], datetime | 
     """
     moves = [_moving(batch) for batch in _batches(due)]
     *inserts, last = [_inserting(batch) for batch in _batches(waiting)] or [(_FIRST, [])]
-    made = {id for insert in inserts for id, _ in _execute(insert).fetchall()}
+    inserted = {id for insert in inserts for id, _ in _execute(insert).fetchall()}
     answers = _execute(*moves, last).fetchall()
     if not waiting:
         return [], _instant(answers[0][0] if answers else None)
-    made.update(id for id, _ in answers)
-    return [row for row in waiting if row.id in made], _instant(answers[0][1]) if answers else first_due()
+    inserted.update(id for id, _ in answers)
+    return [row for row in waiting if row.id in inserted], _instant(answers[0][1]) if answers else first_due()
 
 
 def _batches(rows: list[Row]) -> Iterator[list[Row]]:
@@ -277,9 +277,9 @@ def _split(parsed: Schedule, job: Job, at: datetime, late_after: float) -> _Due:
     missed = parsed.between(since, on_time) if on_time > since else None
     if missed is None or missed.first is None or missed.last is None:
         return _Due(run, None)
-    wanted = {"skip": 0, "run_once": 1, "run_all": MAX_MISSED_RUN}[job.missed_run_policy]
+    limit = {"skip": 0, "run_once": 1, "run_all": MAX_MISSED_RUN}[job.missed_run_policy]
     worth = at - timedelta(seconds=job.starting_deadline) - MICROSECOND if job.starting_deadline is not None else since
-    saved = parsed.newest_between(max(since, worth), on_time, limit=wanted) if wanted and worth < on_time else []
+    saved = parsed.newest_between(max(since, worth), on_time, limit=limit) if limit and worth < on_time else []
     dropped = missed.count - len(saved)
     if not dropped:
         return _Due(saved + run, None)
@@ -296,16 +296,16 @@ def _admit(job: Job, slots: list[Slot], at: datetime, quota: NamespaceQuota) -> 
     if not slots:
         return [], []
     if job.concurrency_policy == "allow":
-        wanted, overlap = slots, []
+        to_run, overlap = slots, []
     else:
         live = Exec.select(Exec.seq).where(Exec.job_id == job.id, Exec.status.in_(LIVE)).exists()
         if job.concurrency_policy == "replace" and live:
             execs.request_stop((Exec.job_id == job.id), job.created_by, "replaced")
-        wanted = slots[-1:] if job.concurrency_policy == "replace" or not live else []
-        overlap = slots[: len(slots) - len(wanted)]
-    run = wanted[: quota.take(job.namespace, len(wanted))]
+        to_run = slots[-1:] if job.concurrency_policy == "replace" or not live else []
+        overlap = slots[: len(slots) - len(to_run)]
+    run = to_run[: quota.take(job.namespace, len(to_run))]
     unrun = []
-    for reason, passed_over in (("missed", wanted[len(run) :]), ("overlap", overlap)):
+    for reason, passed_over in (("missed", to_run[len(run) :]), ("overlap", overlap)):
         if come_again:
             passed_over = decided_before.unrecorded(job, passed_over)
         if passed_over:

@@ -58,5 +58,5 @@ def _queues(region: str, at_most: int, after: str, until: str | None) -> list[li
         together="group_concat(seq)" if is_sqlite else "string_agg(seq::text, ',')",
     )
     bounds = [] if until is None else [until]
-    found = sql.rows(Exec, text, after, region, *bounds, region, region, at, at, at_most, at_most)
-    return [sorted(int(seq) for seq in seqs.split(",")) for (seqs,) in found]
+    rows = sql.rows(Exec, text, after, region, *bounds, region, region, at, at, at_most, at_most)
+    return [sorted(int(seq) for seq in seqs.split(",")) for (seqs,) in rows]

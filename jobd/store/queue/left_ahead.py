@@ -82,8 +82,8 @@ def _deliveries(at: datetime, delays: Sequence[float], longest_asked: float) -> 
 
 
 def _last_code(delivery_id: int) -> int | None:
-    found = sql.rows(Delivery, _LAST_CODE, delivery_id)
-    return found[0][0] if found else None
+    rows = sql.rows(Delivery, _LAST_CODE, delivery_id)
+    return rows[0][0] if rows else None
 
 
 def _heartbeats(at: datetime) -> int:

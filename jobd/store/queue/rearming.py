@@ -84,12 +84,12 @@ def armed_too_late(after_job: int, since: datetime | None, back: timedelta) -> T
     """
     where = "id > ? AND is_schedule_active AND deleted_at IS NULL AND schedule_mode IS NOT NULL"
     only = (*due_slots.NEEDED, "updated_at", "schedule_error")
-    found = sql.find_all(Job, f"{where} ORDER BY id LIMIT {JOBS_AT_ONCE}", after_job, only=only)
+    jobs = sql.find_all(Job, f"{where} ORDER BY id LIMIT {JOBS_AT_ONCE}", after_job, only=only)
     at = now()
     # A clock that shows a time before there was this database is behind, and anchors are not its fault.
     is_behind = sql.exists(Installation, "created_at > ?", *due_slots.micros(at))
-    late = [row for job in found if (row := _armed_anew(job, at, since or at, None if is_behind else back)) is not None]
-    return TooLate(late, found[-1].id if len(found) == JOBS_AT_ONCE else None)
+    late = [row for job in jobs if (row := _armed_anew(job, at, since or at, None if is_behind else back)) is not None]
+    return TooLate(late, jobs[-1].id if len(jobs) == JOBS_AT_ONCE else None)
 
 
 def rearm(schedules: list[Schedule]) -> Rearmed:

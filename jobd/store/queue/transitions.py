@@ -248,8 +248,8 @@ def retry_delay(base: int, attempt: int) -> timedelta:
 def retry(row: Exec) -> bool:
     """Queue the next attempt, in the transaction that ends this one; False when it is not wanted any more."""
     # The row in hand is as old as its claim: since then somebody may have asked for its end.
-    wanted = Exec.stop_requested_at.is_null() & Exec.deleted_at.is_null()
-    if not Exec.select(Exec.seq).where(Exec.seq == row.seq, wanted).exists():
+    not_cancelled = Exec.stop_requested_at.is_null() & Exec.deleted_at.is_null()
+    if not Exec.select(Exec.seq).where(Exec.seq == row.seq, not_cancelled).exists():
         return False
     at = now()
     values = {**execs.fresh(row.job_id, Trigger.RETRY, row.created_by, at), **execs.snapshot(row)}

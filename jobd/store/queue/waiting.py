@@ -60,7 +60,7 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
         changes = {"status": ExecStatus.FAILED, "reason": reason, "message": message, "ended_at": at}
         applied = transitions.change(row, ExecStatus.WAITING, {**changes, "owner": None, "holds_slot": False})
         if applied is not transitions.Applied.NO:
-            count(partial(_tell_overdue, row.region_name, reason))
+            count(partial(_count_overdue, row.region_name, reason))
             ended(row)
             overdue.append(row)
         goes_on = (
@@ -82,7 +82,7 @@ def expire_slots() -> None:
     execs.end_all(Exec.update(status=ExecStatus.NOT_RUN, reason="missed", ended_at=at, **slot).where(late))
 
 
-def _tell_overdue(region: str, reason: str, metrics: Metrics) -> None:
+def _count_overdue(region: str, reason: str, metrics: Metrics) -> None:
     metrics.ended(region, ExecStatus.FAILED, reason, None)
 
 
