@@ -143,18 +143,18 @@ class Poster:
         port = url.port or PORTS[url.scheme]
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(
+            addresses = await loop.run_in_executor(
                 self._names, lambda: self._lookup(url.hostname, port, type=socket.SOCK_STREAM)
             )
         except (OSError, UnicodeError) as error:
             raise DeliveryFailed(f"the name {url.hostname} is not known: {_reason(error)}") from error
-        for *_, address in found:
+        for *_, address in addresses:
             if not may_be_sent_to(address[0], self._allowed):
                 detail = f"{url.hostname} is {address[0]}, no public address, and [webhooks] allow_networks lacks it"
                 raise DeliveryRefused(f"{url.hostname} may not be sent to", detail, _is_address(url.hostname))
-        if not found:
+        if not addresses:
             raise DeliveryFailed(f"the name {url.hostname} has no address")
-        return found[:MAX_ADDRESSES]
+        return addresses[:MAX_ADDRESSES]
 
 
 class _Reason(NamedTuple):

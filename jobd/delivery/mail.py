@@ -48,11 +48,11 @@ LOG_TEXT = "\nThe end of its log 日志末尾:\n\n{log}\n"
 
 def compose(row: Delivery, frames: bytes | None, sender: str) -> EmailMessage:
     """The mail of an outbox row; the same whenever it is made, but for the log, which is the stored one."""
-    said = json.loads(row.body)
-    exec, job = said["data"], said["job"]
+    body = json.loads(row.body)
+    exec, job = body["data"], body["job"]
     message = EmailMessage(policy=SEVEN_BIT)
     message["From"] = sender
-    message["To"] = ", ".join(said["to"])
+    message["To"] = ", ".join(body["to"])
     message["Subject"] = one_line(f"[jobd] {job['name']}: {exec['reason']} 失败")
     message["Date"] = format_datetime(row.event_at)
     message["Message-ID"] = f"<{row.message_id}@{sender.rpartition('@')[2]}>"

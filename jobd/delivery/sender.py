@@ -151,7 +151,7 @@ class Deliveries:
                 verdict = Verdict("failed", error="the hook is switched off" if hook else "the hook is gone")
             else:
                 answer = await self._post(row, hook)
-                verdict = judged(answer, row.attempts, at)
+                verdict = judge(answer, row.attempts, at)
         except DeliveryRefused as error:
             log.warning("delivery %d of hook %d is refused: %s", row.id, row.hook_id, error.detail)
             verdict = Verdict("failed", error=error.message) if error.is_final else again(row.attempts, error.message)
@@ -168,8 +168,8 @@ class Deliveries:
         self._count(row, verdict, took)
         attempt = Attempt(at, took, error=storable(verdict.error or note, outbox.MAX_TEXT_LENGTH))
         if answer is not None:
-            said = storable(answer.body.decode(errors="replace"), outbox.MAX_TEXT_LENGTH)
-            attempt = replace(attempt, status_code=answer.status, answer=said)
+            text = storable(answer.body.decode(errors="replace"), outbox.MAX_TEXT_LENGTH)
+            attempt = replace(attempt, status_code=answer.status, answer=text)
         try:
             await self._database.write(
                 outbox.finish, row, attempt, verdict.status, verdict.retry_after, verdict.is_gone
@@ -205,7 +205,7 @@ class Deliveries:
                 del self._troubled[next(iter(self._troubled))]
 
 
-def judged(answer: Answer, attempts: int, at: datetime) -> Verdict:
+def judge(answer: Answer, attempts: int, at: datetime) -> Verdict:
     """What comes of an answer to a delivery that had `attempts` attempts before; `at` is now."""
     if 200 <= answer.status < 300:
         return Verdict("delivered")

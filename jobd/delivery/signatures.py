@@ -19,7 +19,7 @@ def headers(
     the attempt and body (Standard Webhooks, `v1`).
     """
     event_time = event_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    made = {
+    fields = {
         "User-Agent": USER_AGENT,
         "Content-Type": "application/json",
         "X-Alauda-Event": event,
@@ -31,6 +31,6 @@ def headers(
         old = hmac.new(secret.encode(), event_time.encode(), hashlib.sha1).hexdigest()
         signed = b".".join([message_id.encode(), str(sent_at).encode(), body])
         new = hmac.new(secret_bytes(secret), signed, hashlib.sha256).digest()
-        made["X-Alauda-Signature"] = f"sha1={old}"
-        made["webhook-signature"] = f"v1,{base64.b64encode(new).decode()}"
-    return made
+        fields["X-Alauda-Signature"] = f"sha1={old}"
+        fields["webhook-signature"] = f"v1,{base64.b64encode(new).decode()}"
+    return fields

@@ -29,9 +29,9 @@ MAX_UNARMED = 30.0
 """Seconds after which schedules are armed anew for a clock that went back, however long the lease is."""
 EVEN_AFTER = 3600.0
 """Seconds for which the clock has to go evenly before anything is deleted for its age: that cannot be undone."""
-OFFSET_TOLD = timedelta(seconds=5)
+MAX_OFFSET = timedelta(seconds=5)
 """A machine whose own clock is off by more than this is told of."""
-JOBS_TOLD = 20
+MAX_JOBS_LOGGED = 20
 """Lines of one repair that name a job."""
 DRIFT = 0.001
 """Seconds in a second by which the clocks of two machines may drift apart."""
@@ -131,7 +131,7 @@ class Clocks:
     async def _look(self) -> Reading:
         reading, offset = await self._database.read(clock.own_offset)
         self._database.metrics.clock_offset.set(offset.total_seconds())
-        is_off = abs(offset) > OFFSET_TOLD
+        is_off = abs(offset) > MAX_OFFSET
         if is_off and not self._is_off:
             log.error("the database's clock, by which things come due, and this machine's are apart: %s", _by(offset))
         elif self._is_off and not is_off:
@@ -211,19 +211,20 @@ class Clocks:
             await asyncio.sleep(clock.steady() - began)
         if self._wrong is wrong:
             self._wrong = None
-        _tell(jobs, ahead)
+        _log_repair(jobs, ahead)
         if jobs and not self.is_held:
             self._on_settled()
 
 
-def _tell(jobs: int, ahead: list[Ahead]) -> None:
+def _log_repair(jobs: int, ahead: list[Ahead]) -> None:
     if jobs:
         log.warning("%d schedules waited for times that are far off by a clock that is right, and are armed anew", jobs)
-    for each in ahead[:JOBS_TOLD]:
+    for each in ahead[:MAX_JOBS_LOGGED]:
         log.warning("job %d: %s ran ahead of their time, and are not run again", each.job_id, each)
-    if len(ahead) > JOBS_TOLD:
+    if len(ahead) > MAX_JOBS_LOGGED:
         log.warning(
-            "slots of %d more jobs ran ahead of their time; their schedule_error says which", len(ahead) - JOBS_TOLD
+            "slots of %d more jobs ran ahead of their time; their schedule_error says which",
+            len(ahead) - MAX_JOBS_LOGGED,
         )
 
 

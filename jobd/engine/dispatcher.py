@@ -267,8 +267,8 @@ class Dispatcher:
         status = statuses.get(handle, Status(State.GONE))
         return status.state is State.RUNNING or (status.state is State.ENDED and not status.never_ran)
 
-    async def _spec(self, row: Exec, given: SecretValues) -> RunSpec:
-        spec = specs.build(row, self._settings, self._installation, self._lease.daemon, given.values)
+    async def _spec(self, row: Exec, run_secrets: SecretValues) -> RunSpec:
+        spec = specs.build(row, self._settings, self._installation, self._lease.daemon, run_secrets.values)
         return await self._plugin_events.prepare_run(spec)
 
     async def _pull(self, live: LiveExec) -> None:
@@ -284,8 +284,8 @@ class Dispatcher:
         self._launched(live)
         self.wake(region.name)
         try:
-            given = await self._secrets.for_start(row)
-            pulled = await self._pulls.pull(region, await self._spec(row, given), live.stopping)
+            run_secrets = await self._secrets.for_start(row)
+            pulled = await self._pulls.pull(region, await self._spec(row, run_secrets), live.stopping)
         except RegionUnavailable as error:
             await self._postpone(live, error)
             return

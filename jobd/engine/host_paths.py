@@ -32,10 +32,10 @@ class HostPaths:
     def hidden(self, words: str, own: Collection[str] = ()) -> str:
         """The same words without them; a path in `own` stays, which the tenant has written."""
 
-        def hide(found: re.Match[str]) -> str:
-            if found[0] in own:
-                return found[0]
-            return _SOCKET if found[0].startswith("unix://") else HIDDEN
+        def hide(match: re.Match[str]) -> str:
+            if match[0] in own:
+                return match[0]
+            return _SOCKET if match[0].startswith("unix://") else HIDDEN
 
         words = _ENGINE_FOLDERS.sub(hide, words)
         return self._known.sub(hide, words) if self._known else words

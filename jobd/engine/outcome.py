@@ -72,14 +72,14 @@ def unstorable(error: Exception) -> Result:
 
 def without_log(result: Result) -> Result:
     """The same result, and that its log is missing."""
-    said = [result.message] if result.message else []
-    return replace(result, message="; ".join([*said, "its log could not be read"]))
+    messages = [result.message] if result.message else []
+    return replace(result, message="; ".join([*messages, "its log could not be read"]))
 
 
 def with_missing_output(result: Result, why: str) -> Result:
     """The same result, and that its log may lack output."""
-    said = [result.message] if result.message else []
-    return replace(result, message="; ".join([*said, f"its log may lack output: {why}"]))
+    messages = [result.message] if result.message else []
+    return replace(result, message="; ".join([*messages, f"its log may lack output: {why}"]))
 
 
 def _ended(kind: str, reason: str | None, message: str | None, status: Status) -> Result:

@@ -94,8 +94,8 @@ class ServedRegion:
             return
         loop = asyncio.get_running_loop()
 
-        def in_loop(tell: Callable[[Handle], None], handle: Handle) -> None:
-            loop.call_soon_threadsafe(tell, handle)
+        def in_loop(report: Callable[[Handle], None], handle: Handle) -> None:
+            loop.call_soon_threadsafe(report, handle)
 
         await self.call(self.executor.watch_starts, partial(in_loop, on_start))
         self._unwatch = await self.call(self.executor.watch, partial(in_loop, on_change))

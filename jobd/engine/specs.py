@@ -46,11 +46,11 @@ def _image(row: Exec) -> str:
     return f"{row.docker_image_repo}{separator}{row.docker_image_tag}"
 
 
-def _mount(row: Exec, wanted: Mapping[str, str], settings: Settings) -> Mount:
-    mount = settings.mounts.get(wanted["name"])
+def _mount(row: Exec, reference: Mapping[str, str], settings: Settings) -> Mount:
+    mount = settings.mounts.get(reference["name"])
     if mount is None or not mount.is_for(row.namespace, row.region_name):
-        raise StartFailed(f"the mount {wanted['name']} is not there for {row.namespace} in {row.region_name}")
-    return Mount(mount.source, wanted["path"], mount.read_only)
+        raise StartFailed(f"the mount {reference['name']} is not there for {row.namespace} in {row.region_name}")
+    return Mount(mount.source, reference["path"], mount.read_only)
 
 
 def _own(row: Exec) -> dict[str, str]:

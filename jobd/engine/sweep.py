@@ -25,7 +25,7 @@ KILL_GRACE = 10.0
 class Sweep:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     async def sweep(self, region: ServedRegion, which: Callable[[Run], bool] = lambda run: True) -> int:
         """Clear one region, or of it those runs of `which`; how many runs were removed. Raises RegionUnavailable,
@@ -57,8 +57,8 @@ class Sweep:
         if record is None:
             if run.state is not State.RUNNING:
                 return True
-            if run.handle.id not in self._told:
-                self._told.add(run.handle.id)
+            if run.handle.id not in self._reported:
+                self._reported.add(run.handle.id)
                 log.warning("region %s: %s runs for exec %s, which no record names", region, run.handle.id, run.exec_id)
             return False
         if record.status not in LIVE:

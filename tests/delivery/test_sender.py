@@ -19,7 +19,7 @@ from jobd.config import Settings
 from jobd.config.settings import Webhooks
 from jobd.delivery import sender
 from jobd.delivery.http_post import Answer
-from jobd.delivery.sender import RETRIES, Deliveries, again, judged
+from jobd.delivery.sender import RETRIES, Deliveries, again, judge
 from jobd.keyring import Keyring
 from jobd.store import execs, secrets, webhooks
 from jobd.store.db.database import Database
@@ -299,14 +299,14 @@ async def test_retries_come_after_their_times_with_some_jitter() -> None:
     ],
 )
 async def test_retry_after_is_honoured_within_bounds(status: int, text: str, wait: float) -> None:
-    verdict = judged(said(status, Retry_After=text), 0, NOW)
+    verdict = judge(said(status, Retry_After=text), 0, NOW)
     assert verdict.status == "pending"
     assert verdict.retry_after is not None
     assert wait <= verdict.retry_after <= max(wait, 5.5)
 
 
 async def test_retry_after_of_another_status_is_not_looked_at() -> None:
-    wait = judged(said(500, Retry_After="120"), 0, NOW).retry_after
+    wait = judge(said(500, Retry_After="120"), 0, NOW).retry_after
     assert wait is not None
     assert wait < 6
 

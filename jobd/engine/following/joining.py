@@ -102,9 +102,9 @@ def _end_of(last: bytes, text: bytes) -> int | None:
     """Where what was read last ends in a text: as much of it as is found there, its last line at least."""
     last_line = last.splitlines(keepends=True)[-1:]
     for size in (LAST, LAST // 4, LAST // 16, *map(len, last_line)):
-        found = text.rfind(last[-size:])
-        if found >= 0:
-            return found + len(last[-size:])
+        position = text.rfind(last[-size:])
+        if position >= 0:
+            return position + len(last[-size:])
     return None
 
 
