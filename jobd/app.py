@@ -78,7 +78,7 @@ def _prepared(settings: Settings, opened: contextlib.ExitStack) -> Database:
         # From here on the file has a header: with a daemon's id beside it, an empty one was emptied.
         database.read_sync(_nothing)
     daemon_log.configure(settings.log, daemon_id(settings.jobd.data_dir))
-    _tell_zone_rules()
+    _log_zone_rules()
     data_dir.close_to_others(settings)
     database.migrate(then=lambda: _prepare(settings))
     return database
@@ -180,7 +180,7 @@ class Daemon:
         self._over.set()
 
 
-def _tell_zone_rules() -> None:
+def _log_zone_rules() -> None:
     rules = zone_rules.in_use()
     log.log(logging.WARNING if rules.is_older else logging.INFO, "time zone rules: %s", rules)
 

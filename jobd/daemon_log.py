@@ -118,7 +118,7 @@ def _introduce(daemon: str, logger: Any, method: str, event: EventDict) -> Event
 
 
 def _as_json(logger: Any, method: str, event: EventDict) -> str:
-    return _UNFIT.sub(lambda found: f"\\u{ord(found[0]):04x}", _without_secrets(_JSON.encode(event)))
+    return _UNFIT.sub(lambda match: f"\\u{ord(match[0]):04x}", _without_secrets(_JSON.encode(event)))
 
 
 def _as_text(logger: Any, method: str, event: EventDict) -> str:
@@ -138,7 +138,7 @@ def _value(value: Any) -> str:
 
 
 def _fit(text: str) -> str:
-    return _UNFIT.sub(lambda found: _SHORT.get(found[0], f"\\u{ord(found[0]):04x}"), _without_secrets(text))
+    return _UNFIT.sub(lambda match: _SHORT.get(match[0], f"\\u{ord(match[0]):04x}"), _without_secrets(text))
 
 
 def _without_secrets(text: str) -> str:

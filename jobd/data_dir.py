@@ -41,10 +41,10 @@ def close_to_others(settings: Settings) -> None:
 
 def _close_to_others(path: Path) -> None:
     try:
-        found = path.stat()
-        mode = stat.S_IMODE(found.st_mode)
+        status = path.stat()
+        mode = stat.S_IMODE(status.st_mode)
         # A folder like /tmp is everybody's, and stays so.
-        if not mode & OTHERS or (stat.S_ISDIR(found.st_mode) and mode & stat.S_ISVTX):
+        if not mode & OTHERS or (stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX):
             return
         path.chmod(mode & ~OTHERS)
     except FileNotFoundError:

@@ -18,11 +18,11 @@ MAX_CONNECTIONS = 8192
 def raise_limit() -> int:
     """Raise the soft limit as far as the hard one allows, at most to `MAX_LIMIT`, never lower it; what it is then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_LIMIT if hard == resource.RLIM_INFINITY else min(hard, MAX_LIMIT)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
+    limit = MAX_LIMIT if hard == resource.RLIM_INFINITY else min(hard, MAX_LIMIT)
+    if soft == resource.RLIM_INFINITY or soft >= limit:
         return MAX_LIMIT if soft == resource.RLIM_INFINITY else soft
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit
 
 
 def for_connections(limit: int, database_connections: int) -> int:

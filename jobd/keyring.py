@@ -101,13 +101,13 @@ class Keyring:
         """The newest key of the file, made with its first key if it is not there. Raises ConfigError."""
         if not self.exists:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            made = _written(self.path, [Key.new()])
+            new_file = _written(self.path, [Key.new()])
             try:
                 # Unlike a renaming this fails when another process was quicker, whose key is then the one.
                 with contextlib.suppress(FileExistsError):
-                    os.link(made, self.path)
+                    os.link(new_file, self.path)
             finally:
-                made.unlink()
+                new_file.unlink()
             _sync_folder(self.path.parent)
         return self.read()[-1]
 
@@ -115,13 +115,13 @@ class Keyring:
         """Make these the keys of the file, which stays its owner's. All or nothing, whatever happens meanwhile."""
         path = self.path.resolve()
         before = path.stat()
-        made = _written(path, keys)
+        new_file = _written(path, keys)
         try:
             if os.geteuid() == 0:
-                os.chown(made, before.st_uid, before.st_gid)
-            made.replace(path)
+                os.chown(new_file, before.st_uid, before.st_gid)
+            new_file.replace(path)
         except OSError:
-            made.unlink()
+            new_file.unlink()
             raise
         _sync_folder(path.parent)
 
@@ -134,19 +134,19 @@ class Keyring:
 
 def _look(path: Path) -> tuple[int, ...]:
     """What tells a changed file from the one before."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _parsed(path: Path) -> list[Key]:
     try:
         with path.open("rb") as file:
-            found = os.fstat(file.fileno())
+            status = os.fstat(file.fileno())
             data = file.read(MAX_FILE)
     except OSError as error:
         raise ConfigError(f"{path}: the key file cannot be read: {error.strerror}") from error
-    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        mode = f"{stat.S_IMODE(found.st_mode):04o}"
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mode = f"{stat.S_IMODE(status.st_mode):04o}"
         raise ConfigError(f"{path}: others may read or change the key file (mode {mode}); right: chmod 600")
     keys = []
     for number, line in enumerate(data.decode("latin-1").splitlines(), 1):
@@ -167,12 +167,12 @@ def _parsed(path: Path) -> list[Key]:
 
 def _written(path: Path, keys: list[Key]) -> Path:
     """A file beside `path` that holds these keys, complete and on the disk."""
-    made = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+    new_file = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with open(os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.writelines(f"{key.id} {base64.b64encode(key.secret).decode()}\n" for key in keys)
         file.flush()
         os.fsync(file.fileno())
-    return made
+    return new_file
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,18 +20,18 @@ def watchdog(environ: Mapping[str, str] = os.environ) -> float | None:
     return int(micros) / 1e6 if mine and micros.isdecimal() and int(micros) else None
 
 
-def notify(environ: Mapping[str, str] = os.environ, /, **said: str | int) -> None:
+def notify(environ: Mapping[str, str] = os.environ, /, **fields: str | int) -> None:
     """Tell systemd, as in `notify(READY=1)`; without systemd, and when it does not listen, nothing happens."""
     address = environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    lines = [f"{name}={' '.join(str(value).split())}" for name, value in said.items()]
+    lines = [f"{name}={' '.join(str(value).split())}" for name, value in fields.items()]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as door:
             door.setblocking(False)
             door.connect(address)
             door.send("\n".join(lines).encode("utf-8", "replace"))
     except OSError as error:
-        log.debug("systemd was not told %s: %s", ", ".join(said), error)
+        log.debug("systemd was not told %s: %s", ", ".join(fields), error)

@@ -112,24 +112,24 @@ class _Answers:
         self.loop = loop
         self.awaited = 0
         """Calls without an answer so far."""
-        self._given: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
-        self._is_told = False
+        self._results: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._is_scheduled = False
 
     def add(self, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
-        self._given.append((future, result, error))
-        if self._is_told:
+        self._results.append((future, result, error))
+        if self._is_scheduled:
             return
-        self._is_told = True
+        self._is_scheduled = True
         try:
             self.loop.call_soon_threadsafe(self._deliver)
         except RuntimeError:
-            self._given.clear()  # the loop is closed: nobody waits
+            self._results.clear()  # the loop is closed: nobody waits
 
     def _deliver(self) -> None:
         # First: what is added from here on may tell the loop again, but is never left behind.
-        self._is_told = False
-        while self._given:
-            future, result, error = self._given.popleft()
+        self._is_scheduled = False
+        while self._results:
+            future, result, error = self._results.popleft()
             self.awaited -= 1
             if future.done():
                 continue

@@ -15,7 +15,7 @@ from jobd.store.db.database import Database
 log = logging.getLogger(__name__)
 
 LAG_EVERY = 0.25
-TELL_EVERY = 10.0
+REPORT_EVERY = 10.0
 """Seconds; more often where the watchdog wants it."""
 QUIET = 60.0
 """Seconds that the scheduler may be silent where no watchdog says how long."""
@@ -30,7 +30,7 @@ class Watchdog:
         self._address = address
         self._watchdog = systemd.watchdog()
         self._quiet = max(self._watchdog or QUIET, 4 * tick)
-        self._every = min(TELL_EVERY, self._watchdog / 3) if self._watchdog else TELL_EVERY
+        self._every = min(REPORT_EVERY, self._watchdog / 3) if self._watchdog else REPORT_EVERY
         self._began = time.monotonic()
         self._due = 0.0
         self._lag = Periodic(self._measure_lag, LAG_EVERY * 1000)
@@ -82,9 +82,9 @@ class Watchdog:
             except Exception as error:  # a watcher that died would have a daemon killed that is well
                 log.exception("the daemon cannot be watched")
                 hang = repr(error)
-            self._tell(hang)
+            self._report(hang)
 
-    def _tell(self, hang: str) -> None:
+    def _report(self, hang: str) -> None:
         fault = hang or self._outage
         if fault and not self._fault:
             log.error("not well: %s", fault)

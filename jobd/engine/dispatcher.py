@@ -218,13 +218,13 @@ class Dispatcher:
 
     async def _create_and_start(self, live: LiveExec) -> None:
         row, region = live.row, live.region
-        given = await self._secrets.for_start(row)
-        live.mask = given.mask
-        spec = await self._spec(row, given)
+        run_secrets = await self._secrets.for_start(row)
+        live.mask = run_secrets.mask
+        spec = await self._spec(row, run_secrets)
         if spec.pull_policy == "always" and not row.pulled:
             raise ImageAbsent("to be pulled first")
         handle = await region.make(region.executor.create, spec)
-        if not await self._transitions.set_handle(row, handle, given.values):
+        if not await self._transitions.set_handle(row, handle, run_secrets.values):
             self._live.drop(live)
             await self._discard(region, handle)
             return

@@ -201,10 +201,10 @@ class Spool:
         if omitted:
             time = kept[0].time if kept else self._last_time or datetime.now(UTC)
             kept.insert(0, Entry(time, "cut", b"", omitted))
-        found = head + kept
-        while found and found[-1].stream == "cut" and not found[-1].omitted:
-            found.pop()
-        return found
+        entries = head + kept
+        while entries and entries[-1].stream == "cut" and not entries[-1].omitted:
+            entries.pop()
+        return entries
 
     def close(self) -> None:
         if self._file is not None:

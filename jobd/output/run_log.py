@@ -117,7 +117,7 @@ class Output:
         """What is kept from `offset` on, at most `most` bytes of it in about `most_entries`; a cut where the next bytes
         are left out. An entry ends as far behind its beginning as it has `data` and `omitted`.
         """
-        found: list[Entry] = []
+        entries: list[Entry] = []
         gap: Entry | None = None
         tail_start = self._tail_start
         room = self.size if most is None else most
@@ -130,20 +130,20 @@ class Output:
                 if start >= end:
                     continue
                 if start > offset:
-                    found.append(Entry(block.time, "cut", b"", start - offset))
+                    entries.append(Entry(block.time, "cut", b"", start - offset))
                 if gap is not None and block.stream != "cut":
-                    found.append(gap)
+                    entries.append(gap)
                     gap = None
                 data = bytes(block.data[start - block.start : end - block.start])
-                found.append(Entry(block.time, block.stream, data))
+                entries.append(Entry(block.time, block.stream, data))
                 offset, room = end, room - len(data)
-            if room <= 0 or (most_entries is not None and len(found) >= most_entries):
-                return found
+            if room <= 0 or (most_entries is not None and len(entries) >= most_entries):
+                return entries
         if self.size > offset and room:
             # a tail without room, and all of it left out
             last = (self._tail or self._head)[-1]
-            found.append(Entry(last.time, "cut", b"", self.size - offset))
-        return found
+            entries.append(Entry(last.time, "cut", b"", self.size - offset))
+        return entries
 
     @property
     def _tail_start(self) -> int:
@@ -321,9 +321,9 @@ def lines(entries: Iterable[Entry], stream: Stream | None = None) -> Iterator[Li
     yield from joined.rest()
 
 
-def tail(found: Iterable[Line], count: int | None) -> Iterable[Line]:
+def tail(all_lines: Iterable[Line], count: int | None) -> Iterable[Line]:
     """The last `count` lines; None: all."""
-    return found if count is None else deque(found, maxlen=count)
+    return all_lines if count is None else deque(all_lines, maxlen=count)
 
 
 def as_text(entries: Iterable[Entry], stream: Stream | None = None) -> bytes:

@@ -96,13 +96,13 @@ class CronTable:
 
     def newest(self, after: datetime, until: datetime, limit: int) -> list[datetime]:
         """The newest instants in (after, until], at most `limit`, the oldest of them first."""
-        found: list[datetime] = []
+        instants: list[datetime] = []
         after = max(after, EARLIEST)
         for begin, end, day in self._days(after, until, backwards=True):
-            if len(found) >= limit:
+            if len(instants) >= limit:
                 break
-            found = self._within(begin, end, day, after, until) + found
-        return found[-limit:] if limit > 0 else []
+            instants = self._within(begin, end, day, after, until) + instants
+        return instants[-limit:] if limit > 0 else []
 
     def has_local(self, wall: datetime) -> bool:
         """Whether the fields name the wall clock `wall`."""
@@ -117,8 +117,8 @@ class CronTable:
                 return
             for moment in CronSim(self.expression, begin.astimezone(self._zone)):
                 # a fixed time in an hour that comes twice is the first of the two, which may be past
-                if (found := moment.astimezone(UTC)) > at:
-                    yield found
+                if (following := moment.astimezone(UTC)) > at:
+                    yield following
         except OverflowError:
             return
 
@@ -177,10 +177,10 @@ class CronTable:
     def _within(self, begin: datetime, end: datetime, day: date, after: datetime, until: datetime) -> list[datetime]:
         """The instants of the day [begin, end) that are in (after, until]."""
         if self._is_plain(begin, end):
-            found = [begin + time_of_day for time_of_day in self._times_of_day] if self._has_day(day) else []
+            instants = [begin + time_of_day for time_of_day in self._times_of_day] if self._has_day(day) else []
         else:
-            found = list(takewhile(lambda at: at < end, self._following(begin - MICROSECOND)))
-        return [at for at in found if after < at <= until]
+            instants = list(takewhile(lambda at: at < end, self._following(begin - MICROSECOND)))
+        return [at for at in instants if after < at <= until]
 
     def _is_plain(self, begin: datetime, end: datetime) -> bool:
         """Whether the clocks are changed neither on the day [begin, end) nor as it begins."""

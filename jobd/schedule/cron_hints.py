@@ -66,9 +66,9 @@ def _named_weekdays(parts: list[str]) -> list[str]:
 
 def _put_right(parts: list[str]) -> tuple[str, str | None, int]:
     """The five fields, what was wrong with the first that was, and its place among them."""
-    judged = [_field(part, place) for place, part in enumerate(parts)]
-    faults: list[tuple[str | None, int]] = [(why, place) for place, (_, why) in enumerate(judged) if why]
-    return (" ".join(field for field, _ in judged), *(faults or [(None, 0)])[0])
+    corrected = [_field(part, place) for place, part in enumerate(parts)]
+    faults: list[tuple[str | None, int]] = [(why, place) for place, (_, why) in enumerate(corrected) if why]
+    return (" ".join(field for field, _ in corrected), *(faults or [(None, 0)])[0])
 
 
 def _field(text: str, place: int) -> tuple[str, str | None]:

@@ -147,19 +147,19 @@ def _moment(part: Part) -> Moment:
     match = _MOMENT.fullmatch(part.text)
     if match is None:
         raise part.fault("is no date and time")
-    found = match.groupdict()
-    if found["minute"] and (found["dash"] == "-") != (found["colon"] == ":"):
+    groups = match.groupdict()
+    if groups["minute"] and (groups["dash"] == "-") != (groups["colon"] == ":"):
         raise part.fault("has - in the date and no : in the time, or the other way round")
     try:
-        return Moment(_wall(found), _offset(found), part)
+        return Moment(_wall(groups), _offset(groups), part)
     except OverflowError:
         raise part.fault("is outside the years 1 to 9999") from None
     except ValueError as error:
         raise part.fault(f"is no date and time, {error}") from None
 
 
-def _wall(found: dict[str, str | None]) -> datetime:
-    number = {key: int(value) for key, value in found.items() if value and value.isdecimal()}
+def _wall(groups: dict[str, str | None]) -> datetime:
+    number = {key: int(value) for key, value in groups.items() if value and value.isdecimal()}
     year = number["year"]
     if year == 0:
         raise ValueError("years go from 1 to 9999")
@@ -172,7 +172,7 @@ def _wall(found: dict[str, str | None]) -> datetime:
     else:
         day = date(year, number["month"], number["day"])
     hour, minute, second = (number.get(unit, 0) for unit in ("hour", "minute", "second"))
-    fraction = found["fraction"] or "0"
+    fraction = groups["fraction"] or "0"
     unit = 1 if "second" in number else 60 if "minute" in number else 3600
     part = timedelta(microseconds=int(fraction) * unit * 10**6 // 10 ** len(fraction))
     if hour == 24 and not (minute or second or part):
@@ -180,16 +180,16 @@ def _wall(found: dict[str, str | None]) -> datetime:
     return datetime(day.year, day.month, day.day, hour, minute, second) + part
 
 
-def _offset(found: dict[str, str | None]) -> timezone | None:
-    if found["zone"] is None:
+def _offset(groups: dict[str, str | None]) -> timezone | None:
+    if groups["zone"] is None:
         return None
-    if found["zone"] == "Z":
+    if groups["zone"] == "Z":
         return UTC
-    hours, minutes = int(found["zone_hour"] or 0), int(found["zone_minute"] or 0)
+    hours, minutes = int(groups["zone_hour"] or 0), int(groups["zone_minute"] or 0)
     if hours > 23 or minutes > 59:
-        raise ValueError(f"{found['zone']} is no offset from UTC")
+        raise ValueError(f"{groups['zone']} is no offset from UTC")
     size = timedelta(hours=hours, minutes=minutes)
-    return timezone(-size if found["sign"] == "-" else size)
+    return timezone(-size if groups["sign"] == "-" else size)
 
 
 def _period(part: Part) -> Period:

@@ -126,16 +126,16 @@ class Interval(Schedule):
         return SlotRange(count, self.slot(low), self.newest_between(after, until, 1)[0])
 
     def newest_between(self, after: datetime, until: datetime, limit: int) -> list[Slot]:
-        found: list[Slot] = []
+        slots: list[Slot] = []
         for k in range(self._first_after(until) - 1, self._first_after(after) - 1, -1):
             slot = Slot(k, self._known(k))
-            if found and found[-1].at == slot.at:
-                found[-1] = slot
-            elif len(found) >= limit:
+            if slots and slots[-1].at == slot.at:
+                slots[-1] = slot
+            elif len(slots) >= limit:
                 break
             else:
-                found.append(slot)
-        return found[::-1]
+                slots.append(slot)
+        return slots[::-1]
 
     def remaining(self, after: datetime) -> int | None:
         return None if self.times is None else self.between(after, END_OF_TIME).count
@@ -145,11 +145,11 @@ class Interval(Schedule):
             return []
         start, _ = self._anchored
         wall, stepped = self._wall(slot.index), step(start, (slot.index - self.origin) * self.period.months, 0)
-        found = words.clamp_notes(start, stepped) + words.clock_notes(
+        notes = words.clamp_notes(start, stepped) + words.clock_notes(
             wall, self._calendar_instant(slot.index), self.zone
         )
         same = self._first_after(slot.at) - slot.index
-        return [*found, words.merged_note(same)] if same > 1 else found
+        return [*notes, words.merged_note(same)] if same > 1 else notes
 
     def describe(self) -> dict[str, str]:
         if self.origin and self.times is not None and self.wall is not None:

@@ -230,7 +230,7 @@ def _insert(keyring: Keyring | None, values: Sequence[tuple[Secret, str]]) -> No
     """Each row with its value, sealed."""
     if not values:
         return
-    # StoredLog until the commit: whoever changes the key waits, and finds then what was sealed with the one before.
+    # Locked until the commit: whoever changes the key waits, and then finds what was sealed with the old one.
     installation = _installation(lock=True)
     try:
         if keyring is None:
