@@ -28,24 +28,25 @@ def hostile(world: World) -> list[Figure]:
     # Each body is a job of its own: whether so many may wait is not the question.
     with world.daemon({"limits": "waiting_per_namespace = 100000"}) as daemon:
         made = hostile_requests.prepared(daemon, world.scale.hostile_jobs)
-        for name, request in hostile_requests.requests(made).items():
+        leaving = hostile_requests.of_those_who_leave(made)
+        for name, request in (hostile_requests.requests(made) | leaving).items():
             for count in (1, world.scale.hostile_at_once):
-                took, statuses = _sent(world, daemon, request, count)
+                took, statuses = _sent(world, daemon, request, count, name in leaving)
                 what = f"{name}; {'alone' if count == 1 else f'{count} at once'} ({_told(statuses)})"
                 figures.append(alone("hostile", f"longest /healthz: {what}", "ms", took, at_most(MAX_STOP), max))
     return figures
 
 
-def _sent(world: World, daemon: Daemon, request: bytes, count: int) -> tuple[list[float], list[int]]:
+def _sent(world: World, daemon: Daemon, request: bytes, count: int, leaves: bool) -> tuple[list[float], list[int]]:
     """Milliseconds of each `/healthz` while the request is sent and answered, and the answers' statuses."""
     file = world.new_folder() / "request"
     file.write_bytes(request)
-    command = [sys.executable, "-m", "tests.bench.hostile_client", str(daemon.port), str(file), str(count)]
+    numbers = map(str, (count, world.scale.hostile_rounds, int(leaves)))
+    command = [sys.executable, "-m", "tests.bench.hostile_client", str(daemon.port), str(file), *numbers]
     connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=120)
     took = []
     waits = _Waits(daemon)
-    rounds = str(world.scale.hostile_rounds)
-    with subprocess.Popen([*command, rounds], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         while not took or process.poll() is None:
             waits.begin()
             began = time.perf_counter()

@@ -24,9 +24,12 @@ class World:
 
 
 def prepared(daemon: Daemon, jobs: int) -> World:
-    """`jobs` large jobs in a daemon, and an exec of the last."""
+    """`jobs` large jobs in a daemon, hooks of the last, and an exec of it."""
     for _ in range(jobs):
         job = daemon.create_job(**JOB, labels={"a": "1"}, runtime_vars={"A": FULL}, command="true")
+    for _ in range(20):
+        said = {"subject_type": "job", "subject": job["id"], "url": "https://example.com/", "events": ["job:not_run"]}
+        daemon.call("POST", "/v1/hooks", 201, json=said)
     made = daemon.trigger(job)
     daemon.ended(made)
     return World(str(daemon.token), job["id"], made["id"])
@@ -35,6 +38,16 @@ def prepared(daemon: Daemon, jobs: int) -> World:
 def requests(world: World) -> dict[str, bytes]:
     """By what they are: of nobody, and of somebody with a token."""
     return {name: make() for name, make in {**_of_nobody(), **_of_somebody(world)}.items()}
+
+
+def of_those_who_leave(world: World) -> dict[str, bytes]:
+    """The same for clients that go away as soon as they have sent it."""
+    token = {"Authorization": f"Token {world.token}"}
+    return {
+        "leaving: 1,000 requests in one piece": ahead("/healthz") * 1000,
+        "leaving: a page of 60 large jobs": request("GET", "/v1/jobs?page_size=60", headers=token),
+        "leaving: an exec": request("POST", f"/v1/jobs/{world.job}/execs", headers=token),
+    }
 
 
 def _of_nobody() -> dict[str, Callable[[], bytes]]:
@@ -68,6 +81,7 @@ def _of_nobody() -> dict[str, Callable[[], bytes]]:
             "GET", "/metrics", more=b"Accept: application/openmetrics-text;version=x"
         ),
         "nobody: 16 KB in pieces of a byte": lambda: in_pieces("POST", sign_in, b"[" * (16 * 2**10)),
+        "nobody: 100 requests in one piece": lambda: ahead("/healthz") * 99 + request("GET", "/healthz"),
         "nobody: 1 MB without a token": lambda: request("POST", "/v1/jobs", b"[" * MB),
     }
 
@@ -95,6 +109,8 @@ def _of_somebody(world: World) -> dict[str, Callable[[], bytes]]:
         "45,000 variables that are no texts": lambda: new(runtime_vars=dict.fromkeys(list(names)[:45_000], 1)),
         "45,000 variables": lambda: new(runtime_vars=dict.fromkeys(list(names)[:45_000], "")),
         "45,000 recipients": lambda: new(email_recipients=[1] * 45_000),
+        "a list of 20 hooks": lambda: call("GET", f"/v1/hooks?subject_type=job&subject={world.job}"),
+        "a log that is followed for as long as it takes": lambda: call("GET", f"{execs}/{world.exec_id}/logs?follow=1"),
         "a command of 32 KB": lambda: new(command="a " * 16_000 + "'"),
         "a zone that is none": lambda: new(schedule_mode="R/P1D", schedule_timezone="Asia/Pekingg" * 5),
         "a job with 128 KB of variables": lambda: new(runtime_vars={"A": FULL}),
@@ -113,6 +129,11 @@ def _of_somebody(world: World) -> dict[str, Callable[[], bytes]]:
         "30 KB of tags": lambda: call("PUT", job, {"name": "b"}, b"If-Match: " + b'"a",' * 7_500),
         "30 KB of media types": lambda: call("GET", f"{execs}/{world.exec_id}/logs", more=b"Accept: " + b"," * 30_000),
     }
+
+
+def ahead(path: str) -> bytes:
+    """A request that may be followed by others on its connection."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
 def in_pieces(method: str, path: str, body: bytes) -> bytes:
