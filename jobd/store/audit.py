@@ -1,5 +1,5 @@
-"""Who changed what: a record in each change's own transaction, so that there is no change without one, and none of a
-change that never was.
+"""The audit log: who changed what. Each record is written in the transaction of its change, so every committed change
+has one, and a change that was rolled back has none.
 """
 
 from collections.abc import Mapping
@@ -37,8 +37,9 @@ def record(
     after: Mapping[str, Any] | None = None,
     at: datetime | None = None,
 ) -> None:
-    """To be called in the transaction of the change. `action` is `noun.verb`, `subject` what it was done to; of
-    `before` and `after` only what differs is kept, and where both are given and nothing differs there is no record.
+    """Write an audit record. Call it in the transaction of the change. `action` is `noun.verb`, `subject` is what was
+    changed. Of `before` and `after` only the fields that differ are kept; if both are given and nothing differs, no
+    record is written.
     """
     row = entry(caller, action, namespace, subject, before, after, at or now())
     if row is not None:
@@ -54,7 +55,7 @@ def entry(
     after: Mapping[str, Any] | None = None,
     at: Any = sql.NOW,
 ) -> Audit | None:
-    """What `record` inserts, for a statement that inserts it together with what it is about."""
+    """The row that `record` would insert, for a statement that inserts it together with the change."""
     was, became = _difference(before or {}, after or {})
     if before is not None and after is not None and not was and not became:
         return None
@@ -77,9 +78,10 @@ def entry(
 
 
 def listed(caller: Caller, filters: AuditFilter, page: PageRequest) -> Page:
-    """Records of the namespaces that the caller is admin of, newest first. A foreign namespace is empty.
+    """Records of the namespaces that the caller administers, newest first. A namespace that the caller cannot see looks
+    empty.
 
-    Raises PermissionDenied for a namespace that the caller may read and no more.
+    Raises PermissionDenied for a namespace that the caller may read, but does not administer.
     """
     query = Audit.select()
     if filters.namespace is not None:
@@ -88,7 +90,7 @@ def listed(caller: Caller, filters: AuditFilter, page: PageRequest) -> Page:
         query = query.where(Audit.namespace == filters.namespace)
     if caller.roles is not None:
         query = query.where(Audit.namespace.in_(sorted(filter(caller.may_admin, caller.roles))))
-        # What another had under this name before is not theirs to see who have it now.
+        # Whoever owns the name now must not see the records of a former owner.
         began = Namespace.select(Namespace.created_at).where(Namespace.name == Audit.namespace)
         query = query.where(Audit.at >= began)
     if filters.actor is not None:
@@ -101,8 +103,8 @@ def listed(caller: Caller, filters: AuditFilter, page: PageRequest) -> Page:
 
 
 def drop_old(max_age: float) -> int:
-    """Drop records that are older than `max_age` seconds, at most a batch of them; how many. The oldest come first, so
-    that nothing is read when there is nothing to drop.
+    """Delete at most one batch of records that are older than `max_age` seconds; returns how many. The oldest records
+    are looked at first, so the query reads little when there is nothing to delete.
     """
     before = now() - timedelta(seconds=max_age)
     oldest = Audit.select(Audit.id, Audit.at).order_by(Audit.id).limit(DROPPED_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Who asks, and what they may touch. Who it is, is `accounts`' to find out."""
+"""The caller of a request, and what it may do. `accounts` finds out who the caller is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Access = Literal["read", "write"]
 
 @dataclass(frozen=True)
 class Caller:
-    """`roles`: what the caller is in which namespace; None for one who is admin of all.
+    """`roles`: the caller's role in each namespace; None for an administrator of the whole installation.
 
-    What a token leaves of its user's rights: `scope` is its only namespace, if it has one, and `may_change` whether it
-    may do more than read; `used_at` is when its use was last written down. `makes_namespaces`: one comes into being on
-    first use. `address` and `request_id` are for the audit.
+    A token may limit its user's rights: `scope` is the only namespace that it is valid for, None for all, and
+    `may_change` is False if it may only read. `used_at` is when its use was last recorded. With `makes_namespaces` a
+    namespace is created on first use. `address` and `request_id` are for the audit log.
     """
 
     username: str
@@ -33,21 +33,21 @@ class Caller:
 
     @property
     def is_admin(self) -> bool:
-        """Whether the caller is one of the whole installation."""
+        """Whether the caller administers the whole installation."""
         return self.roles is None
 
     @property
     def namespaces(self) -> frozenset[str] | None:
-        """Those that the caller may read; None for all."""
+        """The namespaces that the caller may read; None for all."""
         return None if self.roles is None else frozenset(self.roles)
 
     @property
     def own_namespace(self) -> str:
-        """Where the caller's things are made when no namespace is named."""
+        """The namespace for what the caller creates without naming one."""
         return self.scope or self.username
 
     def role(self, namespace: str) -> Role | None:
-        """None: nothing there is the caller's to see."""
+        """The caller's role in a namespace; None if the caller may not see it."""
         return "admin" if self.roles is None else self.roles.get(namespace)
 
     def may_read(self, namespace: str) -> bool:
@@ -57,22 +57,22 @@ class Caller:
         return self.may_change and self.role(namespace) in ("writer", "admin")
 
     def may_admin(self, namespace: str) -> bool:
-        """Whether the caller may see what a namespace's admins may; to change it, `may_change` is needed too."""
+        """Whether the caller may see what the namespace's admins may; to change it, `may_change` is needed too."""
         return self.role(namespace) == "admin"
 
     def require_change(self) -> None:
-        """Raises PermissionDenied for a token that may only read."""
+        """Raises PermissionDenied if the caller's token may only read."""
         if not self.may_change:
             raise PermissionDenied("this token may only read")
 
     def require_write(self, namespace: str) -> None:
-        """Of a namespace that the caller may read. Raises PermissionDenied."""
+        """Raises PermissionDenied if the caller may not write to a namespace that it may read."""
         self.require_change()
         if not self.may_write(namespace):
             raise PermissionDenied(f"you may only read in the namespace {namespace!r}")
 
     def require_admin(self, namespace: str) -> None:
-        """To change what is its admins' to change. Raises PermissionDenied."""
+        """Raises PermissionDenied if the caller may not change what only the namespace's admins may change."""
         self.require_change()
         if not self.may_admin(namespace):
             raise PermissionDenied(f"only admins of the namespace {namespace!r} may do that")

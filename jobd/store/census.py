@@ -1,4 +1,4 @@
-"""How much there is in the database, for who watches it: cheap enough to be asked every few seconds."""
+"""Counts of what is in the database, for monitoring: cheap enough to be taken every few seconds."""
 
 from jobd.metrics import STATUS_WORDS, Census
 from jobd.store import daemons, outbox
@@ -10,13 +10,13 @@ _LIVE = (
     "SELECT region_name, status, count(*), min(CASE "
     "WHEN status = 'R' OR owner IS NOT NULL OR not_before > {at} THEN NULL "
     "WHEN trigger_mode = 'R' THEN coalesce(not_before, created_at) ELSE created_at END) "
-    # Written out, not as parameters: else SQLite does not see that an index holds just these.
+    # Literals instead of parameters: otherwise SQLite does not use the partial index for these.
     "FROM execs WHERE status IN ('W', 'R') GROUP BY region_name, status"
 )
 
 
 def take(lease: float) -> Census:
-    """Count what is live; `lease` is how old a living daemon's heartbeat may be, in seconds."""
+    """Count what is live; `lease`: up to which age, in seconds, a heartbeat shows that its daemon is alive."""
     at = Exec.created_at.db_value(now())
     execs: dict[tuple[str, str], int] = {}
     oldest: dict[str, float] = {}

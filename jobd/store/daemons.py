@@ -10,14 +10,14 @@ from jobd.store.db.tables import Daemon, Installation, Region
 
 
 def installation() -> str:
-    """The id of this database, made with its schema."""
+    """The id of this database, created with its schema."""
     return Installation.get().id
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The clocks as daemons saw them last: the database's by any of them, and both by this one, if its machine has not
-    been started anew since.
+    """The clocks as daemons last recorded them: `latest` is the latest time of the database that any daemon saw; `own`
+    is what this daemon saw of both clocks, None if its machine has rebooted since.
     """
 
     latest: datetime | None
@@ -25,7 +25,7 @@ class Seen:
 
 
 def last_seen(daemon: str) -> Seen:
-    """To be asked before `register`, which writes down what is seen then."""
+    """What daemons saw of the clocks. Call it before `register`, which overwrites this daemon's part."""
     ((latest,),) = sql.rows(Daemon, "SELECT max(seen_at) FROM daemons")
     row = Daemon.get_or_none(Daemon.id == daemon)
     own = None
@@ -41,7 +41,9 @@ def last_seen(daemon: str) -> Seen:
 
 
 def register(daemon: str, host: str, pid: int, regions: list[str]) -> int:
-    """This daemon starts; its new term. What an earlier start of it still does under its old term is void."""
+    """Record a start of this daemon; returns its new term. Whatever an earlier start of it still does under the old
+    term has no effect.
+    """
     at = now()
     earlier = Daemon.get_or_none(Daemon.id == daemon)
     term = 1 if earlier is None else earlier.term + 1
@@ -52,7 +54,7 @@ def register(daemon: str, host: str, pid: int, regions: list[str]) -> int:
 
 
 def heartbeat(daemon: str, term: int) -> bool:
-    """Renew this daemon's lease on all that it owns. False: another start of it has taken its place."""
+    """Renew this daemon's lease on all that it owns. Returns False if another start of it has taken its place."""
     at = now()
     beat = Daemon.update(heartbeat_at=at, **_clocks(at))
     return bool(beat.where(Daemon.id == daemon, Daemon.term == term).execute())
@@ -63,13 +65,13 @@ def _clocks(at: datetime) -> dict[str, Any]:
 
 
 def leave(daemon: str, term: int) -> None:
-    """This daemon stops: others may take over what it leaves running, without waiting for its lease."""
+    """Record that this daemon stops: others may take over what it leaves running without waiting for its lease."""
     last = Daemon.update(heartbeat_at=None, **_clocks(now()))
     last.where(Daemon.id == daemon, Daemon.term == term).execute()
 
 
 def alive(lease: float | None) -> list[str]:
-    """Ids of the daemons whose last heartbeat is at most `lease` seconds old; None: of all that have not left."""
+    """Ids of the daemons whose last heartbeat is at most `lease` seconds old; with None, of all that have not left."""
     if lease is None:
         return [row.id for row in Daemon.select(Daemon.id).where(Daemon.heartbeat_at.is_null(False))]
     limit: datetime = now() - timedelta(seconds=lease)
@@ -77,7 +79,7 @@ def alive(lease: float | None) -> list[str]:
 
 
 def bind_region(name: str, identity: str) -> str:
-    """Bind a region to the engine that serves it, the first time; the identity that it is bound to."""
+    """Bind a region to the engine that serves it, if it is not bound yet; returns the identity that it is bound to."""
     Region.insert(name=name).on_conflict_ignore().execute()
     Region.update(engine_identity=identity).where(Region.name == name, Region.engine_identity.is_null()).execute()
     return str(Region.get(Region.name == name).engine_identity)

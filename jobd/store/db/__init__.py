@@ -1,1 +1,1 @@
-"""The database: connections, transactions, tables, and one door to all of them."""
+"""The database: connections, transactions, tables, and one entry point to all of them."""

@@ -1,6 +1,6 @@
-"""Writes of one kind that come while another is under way: they go together, as one statement.
+"""Batches writes of one kind: those that come while another is in progress are sent together, as one statement.
 
-One that comes alone goes alone, at once. PostgreSQL plans, commits and answers once for all that go together.
+A write that comes alone is sent at once. PostgreSQL plans, commits and answers only once for a whole batch.
 """
 
 import asyncio
@@ -12,17 +12,19 @@ from jobd.errors import ServiceUnavailable
 from jobd.task_set import TaskSet
 
 MAX_BATCH = 64
-"""Writes that go together at the most."""
+"""The maximum number of writes in a batch."""
 PATIENCE = 0.05
-"""Seconds after which what came meanwhile waits no longer: one row that is locked must not hold up all others."""
+"""Seconds after which waiting writes are sent although another is still in progress: one locked row must not hold up
+all others.
+"""
 
 _Call = tuple[tuple[Any, ...], "asyncio.Future[bool]"]
 
 
 class Batching:
-    """Batches writes of one kind. `alone(*args)` does one and returns whether it changed anything. `together(calls)`, a
-    list of such arguments, tries several and returns of each whether it was done: what was not is done alone, so that
-    what is wrong with one is nobody else's.
+    """Batches writes of one kind. `alone(*args)` does one write and returns whether it changed anything.
+    `together(calls)` gets a list of such arguments and returns for each whether it was done. Those that were not done
+    are tried again alone, so that what is wrong with one does not affect the others.
     """
 
     def __init__(
@@ -36,10 +38,10 @@ class Batching:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def write(self, *args: Any) -> bool:
-        """At once where nothing is under way, else with the others that wait. Raises ServiceUnavailable."""
+        """Write at once if no other write is in progress, else with the next batch. Raises ServiceUnavailable."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            # What a loop left that is over would be waited for in vain.
+            # Nobody finishes the writes of a loop that has ended.
             self._loop, self._waiting, self._is_under_way = loop, [], False
         if not self._is_under_way:
             self._is_under_way = True
@@ -67,12 +69,12 @@ class Batching:
             if len(calls) > 1:
                 done = await self._together([args for args, _ in calls])
         except ServiceUnavailable as error:
-            # It may have been committed: who asked finds out.
+            # The batch may have been committed; whoever asked has to find out.
             for _, answer in calls:
                 if not answer.done():
                     answer.set_exception(error)
             return
-        except Exception:  # one of them cannot be written: which, is seen when each is tried alone
+        except Exception:  # one of them is at fault; trying each alone shows which
             done = [False] * len(calls)
         finally:
             late.cancel()
@@ -86,7 +88,7 @@ class Batching:
     async def _write_alone(self, args: tuple[Any, ...], answer: "asyncio.Future[bool]") -> None:
         try:
             result = await self._alone(*args)
-        except Exception as error:  # whoever waits is to have it
+        except Exception as error:  # raised where the write is awaited
             if not answer.done():
                 answer.set_exception(error)
         else:

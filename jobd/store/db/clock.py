@@ -1,7 +1,7 @@
-"""The database's clock: due times, leases and time-outs of all daemons go by it.
+"""The database's clock: all daemons go by it for due times, leases and timeouts.
 
-Beside it there is a steady clock, which nobody can set: what the database's clock shows beyond what has passed by that
-one, it was set to.
+Beside it there is a steady clock, which nobody can set. When the database's clock has moved by more or by less than the
+steady one, somebody has set it.
 """
 
 import time
@@ -15,18 +15,22 @@ from peewee import SqliteDatabase
 from jobd.store.db.tables import EPOCH, Installation
 
 POSTGRESQL = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-"""The instant at which PostgreSQL looks, as it is kept."""
+"""The current time by PostgreSQL's clock, in microseconds since the Unix epoch."""
 STATEMENT = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
-"""The instant at which the statement came to PostgreSQL, the same in all of it: an index can be asked for it."""
+"""The time at which PostgreSQL received the statement. It is constant within the statement, so an index can be searched
+with it.
+"""
 HELD_OVER = timedelta(seconds=60)
-"""A clock that jumps by more than this is not believed for one lease."""
+"""A clock that jumps by more than this is not believed for the length of one lease."""
 NOTICED = timedelta(seconds=1)
-"""What is less is taken for the clock's own unevenness."""
+"""Smaller differences count as ordinary drift."""
 NO_JUMP = timedelta()
 
 
 def now() -> datetime:
-    """The time of the database's host, to the microsecond. SQLite has no host of its own: this machine's."""
+    """The time by the clock of the database's host, to the microsecond. SQLite has no host of its
+    own: this machine's.
+    """
     database = Installation._meta.database
     if isinstance(database, SqliteDatabase):
         return datetime.now(UTC)
@@ -35,15 +39,15 @@ def now() -> datetime:
 
 
 def steady() -> float:
-    """Seconds since this machine began, by the clock that goes on while it sleeps: `time.monotonic` stands still then,
-    and a machine that wakes would look like one whose clock was set ahead.
+    """Seconds since this machine booted, including the time it was asleep. `time.monotonic` stands still during sleep,
+    so a machine that wakes up would look like one whose clock was set ahead.
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @cache
 def boot_id() -> str:
-    """Which start of this machine its steady clock counts from; empty where the kernel does not tell."""
+    """Identifies this boot of the machine, from which its steady clock counts; empty where the kernel does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -52,19 +56,19 @@ def boot_id() -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """The database's clock showed `at` somewhen between `before` and `after` by the steady clock."""
+    """The database's clock showed `at` at some moment between `before` and `after`, in seconds of the steady clock."""
 
     at: datetime
     before: float
     after: float
 
     def reckoned(self, steady_now: float) -> datetime:
-        """What the clock shows then if it goes on evenly."""
+        """What the database's clock shows at `steady_now` if nobody sets it."""
         return self.at + timedelta(seconds=steady_now - self.after)
 
     def jump_to(self, later: "Reading") -> timedelta:
-        """By how much the clock was set ahead between the two, below zero: back. What the looks themselves may have
-        taken counts as no jump.
+        """By how much the clock was set ahead between the two readings; negative if it was set back. A difference that
+        the time taken by the readings can explain is no jump.
         """
         passed = later.at - self.at
         least, most = timedelta(seconds=later.before - self.after), timedelta(seconds=later.after - self.before)
@@ -80,7 +84,9 @@ def read() -> Reading:
 
 
 def own_offset() -> tuple[Reading, timedelta]:
-    """The database's clock, and by how much this machine's own is ahead of it, to half of what the look took."""
+    """A reading of the database's clock, and by how much this machine's own clock is ahead of it; exact to half of the
+    time that the reading took.
+    """
     first = datetime.now(UTC)
     reading = read()
     own = first + (datetime.now(UTC) - first) / 2

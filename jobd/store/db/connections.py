@@ -1,4 +1,4 @@
-"""Pooled connections that make no round trip which the work itself does not need."""
+"""Pooled connections that make no unnecessary round trips."""
 
 import os
 import select
@@ -18,21 +18,21 @@ from jobd.store.db.deadlines import here
 from jobd.store.db.error_causes import is_busy
 
 IDLE = 10_000
-"""Milliseconds after which the server ends a transaction that sends nothing: a daemon that sleeps in one, or whose
-machine is gone, must not keep its locks from the others.
+"""Milliseconds after which the server ends a transaction in which nothing happens: a daemon that was suspended, or
+whose machine is gone, must not keep its locks.
 """
 
 
 LOCK_WAIT = 10_000
-"""Milliseconds that a statement waits for a lock at the most; less when its caller has waited already."""
+"""The maximum time in milliseconds that a statement waits for a lock; less if its caller has waited already."""
 BUSY_WAIT = 200
-"""The same for one try on SQLite, after which it is asked whether somebody still waits."""
+"""Milliseconds that one attempt waits for SQLite's lock; then jobd looks whether anybody still waits for the call."""
 LEAST_LOCK_WAIT = 100
 
 
 class Sqlite(PooledSqliteDatabase):
     is_locked = False
-    """Whether the last transaction that was to begin met somebody else's lock."""
+    """Whether the last attempt to begin a transaction met a lock held by somebody else."""
 
     def begin(self, lock_type: str | None = None) -> None:
         try:
@@ -41,37 +41,39 @@ class Sqlite(PooledSqliteDatabase):
             self.is_locked = is_busy(error)
             raise
         if lock_type != "DEFERRED":
-            # One that only reads waits for no lock, and tells nothing of one.
+            # A transaction that only reads waits for no lock, so it says nothing about one.
             self.is_locked = False
 
     def rollback(self) -> None:
-        # A full disk has had it rolled back: a second time is an error, which would be told in the place of the first.
+        # On a full disk SQLite has rolled back already: a second rollback would raise, and hide the first error.
         if self.is_closed() or self.connection().in_transaction:
             super().rollback()
 
     @property
     def is_well(self) -> bool:
-        """Whether this thread's connection can be used once more."""
+        """Whether this thread's connection can still be used."""
         return not self._is_closed(self.connection())
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """One statement that is a transaction of its own."""
+        """Run one statement as a transaction of its own."""
         with self.atomic("IMMEDIATE"):
             yield
 
 
 class _Sending(threading.local):
-    """What goes with the next statement of a thread."""
+    """What is sent with the next statement of a thread."""
 
     begins = ""
-    """The BEGIN of a transaction whose first statement has not been sent; empty without one."""
+    """The BEGIN of a transaction whose first statement has not been sent yet; empty otherwise."""
     left: int | None = None
-    """Statements that may still be sent; None: any number."""
+    """How many more statements may be sent; None for any number."""
 
 
 class Postgresql(PooledPostgresqlDatabase):
-    """BEGIN goes with the transaction's first statement; an idle connection is known to be whole by its silence."""
+    """Sends BEGIN together with the transaction's first statement. An idle connection counts as intact as long as the
+    server has sent nothing on it.
+    """
 
     is_locked = False
 
@@ -81,12 +83,14 @@ class Postgresql(PooledPostgresqlDatabase):
 
     @property
     def is_well(self) -> bool:
-        """Whether this thread's connection can be used once more."""
+        """Whether this thread's connection can still be used."""
         return not self._is_closed(self.connection())
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """One statement that is a transaction of its own. RuntimeError if another follows: it would be one, too."""
+        """Run one statement as a transaction of its own. A second one raises RuntimeError: it would be another
+        transaction.
+        """
         self._sending.left = 1
         try:
             yield
@@ -126,18 +130,18 @@ class Postgresql(PooledPostgresqlDatabase):
 
 
 def _within_patience(sql: str) -> str:
-    """The statement, with a shorter wait for locks when whoever waits for it has waited for other things before."""
+    """The statement, with a shorter wait for locks if its caller has already waited for other things."""
     if here.claim is None:
         return sql
     left = int(1000 * (here.claim.until - time.monotonic()))
     if left > LOCK_WAIT - 1000:
         return sql
-    # Together with another statement it holds until the transaction's end, also without a BEGIN.
+    # Sent together with the statement, SET LOCAL applies to it even without a BEGIN.
     return f"SET LOCAL lock_timeout = {max(left, LEAST_LOCK_WAIT)}; {sql}"
 
 
 def _has_news(conn: Any) -> bool:
-    """Whether the server has said something unasked, such as goodbye."""
+    """Whether the server has sent something without being asked, such as a notice that it shuts down."""
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)
     return bool(poll.poll(0))

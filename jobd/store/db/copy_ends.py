@@ -1,6 +1,7 @@
-"""A database as one end of a copy: its rows in the order of their keys, as plain values, a batch at a time.
+"""One end of a copy: a database's rows in the order of their keys, as plain values, in batches.
 
-Beneath peewee and with a connection of its own: two databases are open at once, and the models know one.
+This works below peewee, on connections of its own: two databases are open at once, and the models can be bound to only
+one.
 """
 
 import sqlite3
@@ -20,12 +21,12 @@ Row = tuple[Any, ...]
 
 MAX_BATCH_ROWS = 500
 MAX_BATCH_ROWS_WITH_BYTES = 25
-"""Rows that are in memory at once, of tables without and with large values."""
+"""The maximum number of rows in memory at once, of tables without and with large values."""
 TEXT = (CharField, TextField)
 
 
 class Shape:
-    """What is to be known of one table."""
+    """What has to be known about a table in order to copy it."""
 
     def __init__(self, model: type[Table]) -> None:
         meta = model._meta
@@ -48,30 +49,32 @@ class Shape:
 
 
 class End(Protocol):
-    """One of two databases. JSON is text, as it stands there; a row's other values are what Python calls them."""
+    """One of the two databases. JSON is passed on as the text that is stored; a row's other values
+    are Python objects.
+    """
 
     def tables(self) -> set[str]: ...
     def columns(self, table: str) -> set[str]: ...
     def value(self, statement: str) -> Any:
-        """The one value that a statement answers; None without a row."""
+        """The single value that a statement returns; None if it returns no row."""
 
     def snapshot(self) -> None:
-        """From here on all that is read is of one moment."""
+        """From now on, all reads see the database as it is at this moment."""
 
     def batches(self, shape: Shape) -> Iterator[list[Row]]:
-        """All rows, by their keys in ascending order, text by its code points."""
+        """All rows, by ascending key; text is ordered by its code points."""
 
     def insert(self, shape: Shape, rows: Sequence[Row]) -> None:
-        """In one transaction."""
+        """Insert these rows in one transaction."""
 
     def execute(self, statement: str) -> None:
-        """In a transaction of its own."""
+        """Run a statement in a transaction of its own."""
 
     def position(self, shape: Shape) -> int:
-        """The highest number that a key of the table was ever given, as far as the database knows."""
+        """The highest number that a key of the table has ever had, as far as the database knows."""
 
     def move_to(self, shape: Shape, position: int) -> None:
-        """New keys are higher than this."""
+        """Have all new keys be higher than this."""
 
     def close(self) -> None: ...
 
@@ -125,7 +128,7 @@ class Sqlite:
     def move_to(self, shape: Shape, position: int) -> None:
         schema = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (shape.table,)).fetchone()
         if "AUTOINCREMENT" not in schema[0]:
-            return  # it goes on from the highest row that there is
+            return  # new keys follow the highest row that there is
         with self._transaction():
             self._connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (shape.table,))
             self._connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (shape.table, position))
@@ -179,7 +182,7 @@ class Postgresql:
             f"{_quoted(name)}::text" if place in shape.json else _quoted(name)
             for place, name in enumerate(shape.columns)
         ]
-        # As SQLite orders, whatever the database's own language.
+        # The order that SQLite has, whatever the database's collation.
         order = [
             f'{_quoted(name)} COLLATE "C"' if is_text else _quoted(name)
             for name, is_text in zip(shape.key, shape.key_is_text, strict=True)
@@ -237,7 +240,9 @@ class Postgresql:
         return rows
 
     def _end(self) -> None:
-        """A snapshot lasts; all else is read anew each time, and holds no lock."""
+        """End the transaction that reading has begun, so that the next read sees what is new and no lock is kept; a
+        snapshot goes on.
+        """
         if not self._is_source:
             self._connection.commit()
 
@@ -251,7 +256,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _with(row: Row, places: Sequence[int], kind: type) -> Row:
-    """The row with the values at these places as this type; what is absent stays absent."""
+    """The row with the values at these places converted to this type; None stays None."""
     values = list(row)
     for place in places:
         if values[place] is not None:

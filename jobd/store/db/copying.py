@@ -1,8 +1,8 @@
-"""All records of one database into another, of the same or the other kind, ids included.
+"""Copies all records of one database into another one, of the same or the other kind, with their ids.
 
-May be cut anywhere and be begun again: rows go in the order of their keys, so that what is there is a beginning, and it
-is compared before it is gone on with. Until all was compared the target has the table `unfinished_copy`, and no jobd
-starts on it.
+A copy may be interrupted anywhere and started again. Rows are copied in the order of their keys, so what is there is
+the beginning; it is compared before the copy goes on. Until everything has been compared, the target has the table
+`unfinished_copy`, and jobd does not start on it.
 """
 
 import hashlib
@@ -22,16 +22,16 @@ SHAPES = [Shape(model) for model in tables.ALL]
 OWN_TABLES = {shape.table for shape in SHAPES} | {"schema_migration"}
 MARK = "unfinished_copy"
 MADE_BY_MIGRATIONS = ("installation",)
-"""Tables that have a row in a database where nothing was ever done."""
+"""Tables that have a row even in a database that was never used."""
 MAX_BATCH_BYTES = 4 * 2**20
 
 Report = Callable[[str, int, int], None]
-"""Called with a table's name, how many of its rows are there, and how many there will be."""
+"""Called with a table's name, how many of its rows have been copied, and how many there are."""
 
 
 @dataclass
 class Sum:
-    """How many rows, and a digest of them whatever their order: the SHA-256 of each, added up."""
+    """The number of rows, and a digest that does not depend on their order: the sum of their SHA-256."""
 
     count: int = 0
     digest: int = 0
@@ -43,7 +43,7 @@ class Sum:
 
 
 def refuse_unfinished(names: set[str]) -> None:
-    """Raises ConfigError when a database with these tables is a copy that was cut."""
+    """Raises ConfigError if a database with these tables is an unfinished copy."""
     if MARK in names:
         raise ConfigError(
             "this database is an unfinished copy; right: run `jobd database copy` again, which goes on with it"
@@ -51,7 +51,7 @@ def refuse_unfinished(names: set[str]) -> None:
 
 
 def check_source(source: End) -> None:
-    """Raises ConfigError when it is not a whole database of this program's schema."""
+    """Raises ConfigError if the source is not a complete database with this program's schema."""
     names = source.tables()
     refuse_unfinished(names)
     for shape in SHAPES:
@@ -62,7 +62,9 @@ def check_source(source: End) -> None:
 
 
 def begin(source: End, target: End) -> bool:
-    """Mark the target as a copy under way; whether it was one before. Raises ConfigError when it has other data."""
+    """Mark the target as an unfinished copy; returns whether it was one before. Raises ConfigError if it has other
+    data.
+    """
     installation, names = _installation(source), target.tables()
     if MARK in names:
         of = target.value(f"SELECT installation FROM {MARK}")  # noqa: S608
@@ -80,9 +82,9 @@ def begin(source: End, target: End) -> bool:
 
 
 def copy(source: End, target: End, report: Report) -> dict[str, int]:
-    """Copy what is missing, compare all, and take the mark away; how many rows each table has.
+    """Copy what is missing, compare everything and remove the mark; returns how many rows each table has.
 
-    Raises ConfigError when a row cannot be in the target, or the comparison fails.
+    Raises ConfigError if a row cannot be stored in the target, or if the comparison fails.
     """
     source.snapshot()
     counts = {}
@@ -98,7 +100,9 @@ def copy(source: End, target: End, report: Report) -> dict[str, int]:
 
 
 def _copy_table(source: End, target: End, shape: Shape, report: Report) -> Sum:
-    """Copy the rows after those that are there, or all when those are not the source's; the sum of the source's."""
+    """Copy the rows that follow those already there, or all if those are not the source's; returns the sum of the
+    source's rows.
+    """
     there, last = _sum_and_last(target, shape)
     total = int(source.value(f'SELECT count(*) FROM "{shape.table}"'))  # noqa: S608
     whole = Sum()
@@ -111,7 +115,7 @@ def _copy_table(source: End, target: End, shape: Shape, report: Report) -> Sum:
                 break
             whole.add(shape, row)
         if whole != there:
-            # The source has changed since the copy was cut.
+            # The source has changed since the copy was interrupted.
             target.execute(f'DELETE FROM "{shape.table}"')  # noqa: S608
             whole, ahead = Sum(), None
             rows = chain.from_iterable(source.batches(shape))
@@ -146,7 +150,7 @@ def _sum(end: End, shape: Shape) -> Sum:
 
 
 def _sum_and_last(end: End, shape: Shape) -> tuple[Sum, Row | None]:
-    """Of all rows there are, and the key of the last."""
+    """The sum of all rows, and the key of the last one."""
     total, last = Sum(), None
     for batch in end.batches(shape):
         for row in batch:
@@ -170,7 +174,9 @@ def _installation(end: End) -> Any:
 
 
 def _comparable(shape: Shape, row: Row) -> Row:
-    """The row with its JSON in one form: PostgreSQL keeps neither the order of names nor how a number was written."""
+    """The row with its JSON normalized: PostgreSQL keeps neither the order of names nor the way a
+    number was written.
+    """
     if not shape.json:
         return row
     values = list(row)

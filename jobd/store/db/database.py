@@ -1,7 +1,7 @@
-"""The one door to the database.
+"""The entry point to the database.
 
-Everything in `jobd.store` is a plain blocking function over the models in `tables`, to be run by this door: in a
-thread, on a connection of its own, `write` in one transaction. The loop thread never touches the database.
+Everything in `jobd.store` is a plain blocking function over the models in `tables`. `Database` runs it in a thread, on
+that thread's connection; `write` runs it in one transaction. The thread of the event loop never touches the database.
 """
 
 import asyncio
@@ -34,26 +34,27 @@ Urgent = Literal["pulse", "scan"]
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A6F6264
 PROBE_PATIENCE = 3.0
-"""Seconds after which a database that has not answered, or taken a write, is told to be away."""
+"""Seconds after which a database that has not answered a probe, or has not taken its write, counts as unavailable."""
 
 
 class Database(Sessions):
-    """`url` is `sqlite:///PATH` or `postgresql://…`; `connections` bounds the engine's threads, each with a connection
-    of its own. What clients wait for has as many more, and three are kept for heartbeat, scheduler and readiness.
+    """`url` is `sqlite:///PATH` or `postgresql://…`. `connections` limits the engine's threads, each of which has a
+    connection of its own. Calls that clients wait for have as many again, and three are reserved for heartbeat,
+    scheduler and readiness.
     """
 
     most_together = 64
-    """Writes that SQLite commits at once, at the most."""
+    """The maximum number of writes that SQLite commits at once."""
 
     def __init__(self, url: str, connections: int = 8, metrics: Metrics | None = None) -> None:
-        # Callers without a loop have as many once more.
+        # Callers outside an event loop have as many again.
         super().__init__(url, 3 * connections + 4, metrics or Metrics())
         self._readers = Threads(connections, "jobd-db")
         # SQLite has one writer at a time: queueing for it here is fair, and never ends in "database is locked".
         self._writers = Threads(1, "jobd-db-write") if self.is_sqlite else self._readers
-        # Behind slow queries a heartbeat would cost the lease of a daemon that is well, and slots would fire late.
+        # Behind slow queries a heartbeat would be late and cost a healthy daemon its lease, and slots would fire late.
         self._apart = {name: Threads(1, f"jobd-db-{name}") for name in ("pulse", "scan", "probe")}
-        # Clients' calls that wait for somebody's lock must not hold up the engine, nor their writes their reads.
+        # Client calls that wait for a lock must not hold up the engine, nor client writes client reads.
         self._of_clients = [Threads((connections + 1) // 2, f"jobd-db-client-{kind}") for kind in ("read", "write")]
         self._is_for_clients = False
         self._queue = WriteQueue(self.most_together, self._alone, self._together, self._execute)
@@ -61,8 +62,8 @@ class Database(Sessions):
         self._peewee.bind(tables.ALL)
 
     def for_clients(self) -> "Database":
-        """The same door for calls that a client waits for: with threads of their own. A call that has not had its turn
-        when its client goes away is not done.
+        """The same database for calls that a client waits for, with threads of their own. A call that is still queued
+        when its client goes away is dropped.
         """
         view = copy.copy(self)
         view._is_for_clients = True
@@ -71,26 +72,26 @@ class Database(Sessions):
         return view
 
     async def read(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Run `fn` in a thread, without a transaction. Raises ServiceUnavailable when the database is away or had no
-        turn for it for ten seconds.
+        """Run `fn` in a thread, without a transaction. Raises ServiceUnavailable if the database is unavailable, or if
+        the call was queued for ten seconds.
         """
         call = self._in_thread, self.read_sync, fn, args, kwargs
         return await self._submit(self._readers, self._who(), Claim(), *call, departs=True)
 
     async def write(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Run `fn` in a thread, in one transaction; on SQLite, with its one writer, in one with other writes, of which
-        each is undone by itself when it fails. Raises ServiceUnavailable when the database is away, and when for ten
-        seconds it had no turn for it or a lock of somebody else stood in the way: then it is never done.
+        """Run `fn` in a thread, in one transaction. SQLite commits several writes together; each that fails is rolled
+        back by itself. Raises ServiceUnavailable if the database is unavailable, and also if the call was queued or
+        waited for somebody's lock for ten seconds: then it is certain that it is never done.
         """
         return await self._write_in(self._writers, fn, args, kwargs)
 
     async def write_apart(self, who: Urgent, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """`write` that waits behind nothing but what else `who` writes; on SQLite, in front of all other writes."""
+        """Like `write`, but queued only behind other writes of `who`; on SQLite, ahead of all other writes."""
         return await self._write_in(self._apart[who], fn, args, kwargs, is_urgent=True)
 
     async def check(self) -> None:
-        """Raises ServiceUnavailable, with words, while the database does not answer, has not this program's schema, or
-        takes no writes.
+        """Raises ServiceUnavailable, with the reason, while the database does not answer, lacks this program's schema,
+        or takes no writes.
         """
         probe, claim = self._apart["probe"], Claim(PROBE_PATIENCE)
         state = await self._submit(probe, "", claim, self._in_thread, self.read_sync, self._look, (), {})
@@ -101,26 +102,27 @@ class Database(Sessions):
 
     @property
     def trouble(self) -> str:
-        """Why the database does not take all writes; empty while it does."""
+        """Why the database rejects some writes; empty while it takes all of them."""
         return self._troubles.words()
 
     def migrate(self, then: Callable[[], None] = lambda: None) -> list[str]:
-        """Bring the schema up to date and do `then`, one daemon at a time; the names of what was applied.
+        """Bring the schema up to date and call `then`, one daemon at a time; returns the names of the migrations
+        applied.
 
-        Raises ConfigError when the schema is newer than this program.
+        Raises ConfigError if the schema is newer than this program.
         """
         return self.write_sync(self._migrate, then)
 
     def migrate_copy(self) -> list[str]:
-        """As `migrate`, for a copy under way, whose lock the caller holds."""
+        """Like `migrate`, for an unfinished copy, whose lock the caller holds."""
         return self.write_sync(self._apply)
 
     def pending(self) -> list[str]:
-        """Migrations not applied yet. Raises ConfigError for a copy that was cut."""
+        """The migrations that have not been applied yet. Raises ConfigError for an unfinished copy."""
         return self.read_sync(self._pending)
 
     def close(self) -> None:
-        """Wait for what is under way, then let go of threads and connections."""
+        """Wait for the calls in progress, then close threads and connections."""
         for threads in (self._readers, self._writers, *self._apart.values(), *self._of_clients):
             threads.close()
         self._peewee.close_all()
@@ -149,7 +151,7 @@ class Database(Sessions):
         return [m.name for m in self._runner().status() if m.path and not m.applied]
 
     def _look(self) -> str:
-        """What can be seen to be wrong by reading; empty when nothing is."""
+        """What is wrong as far as reading shows; empty if nothing is."""
         missing = [m.name for m in self._runner().status() if m.path and not m.applied]
         if missing:
             return f"the database waits for {len(missing)} migrations"
@@ -187,8 +189,8 @@ class Database(Sessions):
     async def _submit(
         self, threads: Threads, who: str, claim: Claim, call: Callable[..., Any], *args: Any, departs: bool = False
     ) -> Any:
-        """What the call answers; callers take turns. Whoever waited too long for a turn, or with `departs` went away,
-        is answered at once, and the call is not done any more.
+        """The result of the call; callers take turns. A call that has waited too long for its turn, or with `departs`
+        one whose client went away, fails at once and is not done any more.
         """
         leaving = departure.get() if departs and self._is_for_clients else None
         future = threads.call_for(who, daemon_log.with_log_context(call), claim, *args)
@@ -209,7 +211,7 @@ class Database(Sessions):
                 leaving.forget(gone)
 
     def _who(self, is_urgent: bool = False) -> str:
-        """Takes turns with others: the caller of a request, jobd itself, what is urgent."""
+        """Who takes turns: the caller of a request, jobd itself (empty), or `urgent`."""
         asking = departure.get()
         if asking is not None and self._is_for_clients:
             return asking.who
@@ -219,7 +221,7 @@ class Database(Sessions):
         return f"{error_causes.LOCKED if self._peewee.is_locked else error_causes.BUSY}; nothing was done"
 
     def _in_thread(self, claim: Claim, call: Callable[..., Any], fn: Any, args: Any, kwargs: Any) -> Any:
-        """The answer of a call whose turn has come; nothing when it was refused before."""
+        """Do a call whose turn has come; returns None if it was refused before."""
         if not claim.take():
             return None
         self._ours.keeps_connection = True
@@ -252,4 +254,4 @@ AND query_start < clock_timestamp() - make_interval(secs => %s)
 
 
 def _nothing() -> None:
-    """A transaction that changes nothing: it needs the right to write, and no disk."""
+    """A transaction that changes nothing: it needs the right to write, but no disk space."""

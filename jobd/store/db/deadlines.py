@@ -6,11 +6,13 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 MAX_WAIT = 10.0
-"""Seconds that a call waits for its turn and for locks of others, at the most."""
+"""The maximum time in seconds that a call waits for its turn and for locks held by others."""
 
 
 class Claim:
-    """The right to do one call: either the thread that does it takes it, or whoever waits gives it up, never both."""
+    """The right to do one call: either the thread that does the call takes it, or whoever waits
+    refuses it, never both.
+    """
 
     def __init__(self, patience: float | None = None) -> None:
         """`patience` in seconds; None: `MAX_WAIT`."""
@@ -20,20 +22,22 @@ class Claim:
         self.is_refused = False
 
     def take(self) -> bool:
-        """From now on the call is done, unless the database itself refuses it. False: it was taken or refused."""
+        """From now on the call is being done, unless the database itself refuses it. False if it was taken or refused
+        before.
+        """
         with self._lock:
             was_open, self._is_open = self._is_open, False
             return was_open
 
     def refuse(self) -> bool:
-        """From now on the call is not done any more. False: it was taken, or refused already."""
+        """From now on the call will not be done. False if it was taken or refused before."""
         with self._lock:
             was_open, self._is_open = self._is_open, False
             self.is_refused |= was_open
             return was_open
 
     def hold(self) -> bool:
-        """As `take`, and true for one that was taken before."""
+        """Like `take`, but also True if the call was taken before."""
         return self.take() or not self.is_refused
 
     @property
@@ -44,23 +48,23 @@ class Claim:
 
 class _Here(threading.local):
     claim: Claim | None = None
-    """Of the call that this thread is at."""
+    """The claim of the call that this thread is doing."""
 
 
 here = _Here()
 
 
 class Departure:
-    """Of one request: its calls that wait for their turn are given up when its client goes away."""
+    """Drops a request's queued calls when its client goes away."""
 
     def __init__(self, who: str = "") -> None:
-        """`who` asks, and takes turns with others."""
+        """`who` is the caller who takes turns with others."""
         self.who = who
         self.is_over = False
         self._waiting: set[Callable[[], None]] = set()
 
     def follow(self, give_up: Callable[[], None]) -> None:
-        """Call this when the client goes away, or now if it has gone."""
+        """Call `give_up` when the client goes away, or now if it has gone."""
         self._waiting.add(give_up)
         if self.is_over:
             give_up()
@@ -69,11 +73,11 @@ class Departure:
         self._waiting.discard(give_up)
 
     def leave(self) -> None:
-        """The client has gone."""
+        """The client has gone away."""
         self.is_over = True
         for give_up in [*self._waiting]:
             give_up()
 
 
 departure: ContextVar[Departure | None] = ContextVar("departure", default=None)
-"""Of the request that a task answers. None: of none, or of several, as a task is whose answer many wait for."""
+"""That of the request which a task answers. None if it answers no request, or several that share one answer."""

@@ -1,4 +1,4 @@
-"""What is wrong with a database, in words: the cause, and not what failed after it."""
+"""What is wrong with a database, in words: the cause, and not an error that followed from it."""
 
 import os
 import sqlite3
@@ -20,7 +20,7 @@ _SQLITE_WORDS = {sqlite3.SQLITE_BUSY: LOCKED, sqlite3.SQLITE_FULL: FULL, sqlite3
 _POSTGRESQL_WORDS = {"55P03": LOCKED, "53100": FULL, "25006": READ_ONLY}
 """By SQLSTATE: lock_not_available, disk_full, read_only_sql_transaction."""
 STATEMENT_FAULTS = (peewee.DataError, peewee.IntegrityError, peewee.NotSupportedError, peewee.ProgrammingError)
-"""What is wrong with a statement; all else is the database's: one that became read-only says InternalError."""
+"""Errors of the statement; all others are the database's: one that has become read-only raises InternalError."""
 _MAYBE_FULL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
@@ -29,7 +29,7 @@ class DatabaseAway(ServiceUnavailable):
 
 
 def first(error: BaseException) -> BaseException:
-    """The first of the database's errors in a chain: a ROLLBACK that fails after it tells nothing of the cause."""
+    """The first of the database's errors in a chain: a ROLLBACK that fails afterwards says nothing about the cause."""
     cause = error
     while (before := cause.__cause__ or cause.__context__) is not None and isinstance(before, _OF_DATABASES):
         cause = before
@@ -42,7 +42,7 @@ def is_busy(error: BaseException) -> bool:
 
 
 def words(error: BaseException, file: Path | None) -> str:
-    """One line for whoever called; `file` is SQLite's."""
+    """One line for the caller; `file` is SQLite's database file."""
     cause = first(error)
     code = _sqlite_code(cause)
     line = _first_line(cause)
@@ -53,13 +53,13 @@ def words(error: BaseException, file: Path | None) -> str:
 
 
 def unreachable(error: BaseException, file: Path | None) -> str:
-    """As `words`, for a connection that could not be made."""
+    """Like `words`, for a connection that could not be opened."""
     text = words(error, file)
     return text.replace("the database does not answer", "the database cannot be reached", 1)
 
 
 def _sqlite_code(error: BaseException) -> int:
-    """The primary result code (sqlite.org/rescode.html); 0 when it is no error of SQLite's."""
+    """The primary result code (sqlite.org/rescode.html); 0 if the error is not SQLite's."""
     return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
 

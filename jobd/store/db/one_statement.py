@@ -1,4 +1,4 @@
-"""Writes of one statement, for which PostgreSQL needs no BEGIN and no COMMIT. On SQLite they are like any other."""
+"""Writes of a single statement, which PostgreSQL runs without BEGIN and COMMIT. On SQLite they are like all others."""
 
 from collections.abc import Callable
 from functools import update_wrapper
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class OneStatement:
-    """A write that sends a single statement. A second raises RuntimeError: it would be a transaction of its own."""
+    """A write that sends a single statement. A second one raises RuntimeError: it would be a transaction of its own."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self._fn = fn
@@ -17,8 +17,8 @@ class OneStatement:
 
 
 class OneStatementFirst:
-    """A write that a single statement does as well in most cases: PostgreSQL is given `statement` first, with the same
-    arguments, and the write itself when that answers False because it did nothing.
+    """A write that a single statement can do in most cases. PostgreSQL runs `statement` first, with the same arguments,
+    and the write itself if that returns False because it did nothing.
     """
 
     def __init__(self, statement: Callable[..., bool], fn: Callable[..., bool]) -> None:

@@ -1,4 +1,4 @@
-"""One page of a list: by its number, or behind the row that a client has seen last."""
+"""One page of a list: by its number, or the one that follows the row a client has seen last."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,13 +11,15 @@ from jobd.errors import InvalidArgs
 
 Counting = Literal["exact", "bounded", "none"]
 Key = tuple[int | str, ...]
-"""What a list is in the order of, as the database has it: of one row, to go on behind it."""
+"""A row's place in a list: its values, as stored, in the columns that the list is ordered by."""
 MAX_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
 class PageRequest:
-    """`number` counts from 1; with `goes_on` the page is the one behind `after` instead, None: the first one."""
+    """`number` counts from 1. With `goes_on` it is ignored: the page is the one that follows `after`, or the first if
+    that is None.
+    """
 
     number: int = 1
     size: int = 20
@@ -28,8 +30,9 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class Page:
-    """`count` rows in all, None when nobody counted, of which `rows` are this page's; `is_exact` is false when there
-    are more. `keys` are those of the rows, to go on behind each; `has_more` says whether others follow.
+    """One page of a list. `count` is the number of rows in all, None if nobody counted; `is_exact` is False if there
+    are more than that. `rows` are those of this page and `keys` their places, to go on after each; `has_more` says
+    whether others follow.
     """
 
     count: int | None
@@ -41,12 +44,12 @@ class Page:
 
 @dataclass(frozen=True)
 class Column:
-    """One of those that a list is in the order of; all of them together are another for each row."""
+    """One of the columns that a list is ordered by; together they are unique for each row."""
 
     field: Any
     kind: type[int] | type[str]
     value: Callable[[Any], int | str]
-    """Of a row, as the database has it."""
+    """Returns a row's value in this column, as stored."""
     is_descending: bool = True
 
     def follows(self, value: int | str) -> Expression:
@@ -62,7 +65,7 @@ class Column:
 
 
 def page_of(query: Any, request: PageRequest, *order: Column) -> Page:
-    """A page of the query, which says neither an order nor a limit. Raises InvalidArgs."""
+    """A page of a query that has neither an order nor a limit. Raises InvalidArgs."""
     check_key(request.after, *(column.kind for column in order))
     ordered = query.order_by(*(c.field.desc() if c.is_descending else c.field.asc() for c in order))
     if request.goes_on and request.after is not None:
@@ -84,19 +87,19 @@ def check_key(key: Key | None, *kinds: type) -> None:
 
 
 def behind(order: Sequence[Column], key: Key) -> Expression:
-    """What comes after the row with this key."""
+    """The condition for the rows that follow the one with this key."""
     first, *others = order
     condition = first.follows(key[0])
     return condition if not others else condition | (first.equals(key[0]) & behind(others, key[1:]))
 
 
 def not_by_index(field: Any) -> Any:
-    """The field, for a condition that SQLite is not to look up: it takes the namespaces' index before a better one."""
+    """The field, written so that SQLite does not use its index: it prefers the index of namespaces to a better one."""
     return NodeList((SQL("+"), field), glue="") if isinstance(field.model._meta.database, SqliteDatabase) else field
 
 
 def snapshot(model: Any, is_needed: bool) -> AbstractContextManager[Any]:
-    """Within it, all is read as it was at one moment: a page and the count of all belong together."""
+    """Within it, all reads see the database at one moment, so that a page and the count of all rows agree."""
     if not is_needed:
         return nullcontext()
     database = model._meta.database
@@ -104,7 +107,7 @@ def snapshot(model: Any, is_needed: bool) -> AbstractContextManager[Any]:
 
 
 def counted(counting: Counting, exact: Callable[[], int], up_to: Callable[[int], int]) -> tuple[int | None, bool]:
-    """How many there are, and whether that is all; `up_to` counts no further than so many."""
+    """How many rows there are, and whether that number is exact; `up_to(limit)` counts no further than `limit`."""
     if counting == "none":
         return None, False
     if counting == "exact":
@@ -114,6 +117,6 @@ def counted(counting: Counting, exact: Callable[[], int], up_to: Callable[[int],
 
 
 def cut(rows: list[Any], request: PageRequest, count: int | None, is_exact: bool, key: Callable[[Any], Key]) -> Page:
-    """The page of one row more than it has, if there are so many."""
+    """The page of these rows, which are one more than the page has if others follow."""
     has_more, rows = len(rows) > request.size, rows[: request.size]
     return Page(count, rows, is_exact, [key(row) for row in rows], has_more)

@@ -1,4 +1,4 @@
-"""Calls on a connection of the thread's own: connect, begin, try again where that is safe, and say what is wrong."""
+"""Calls on the thread's own connection: connect, begin, try again where that is safe, and say what is wrong."""
 
 import logging
 import threading
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 SLOW = 1.0
-"""Seconds after which a call through the door is worth a line in the log."""
+"""Calls that take longer than this, in seconds, are logged."""
 RETRIED = ("40001", "40P01")
-"""PostgreSQL's serialization_failure and deadlock_detected: the transaction did nothing and may be tried again."""
+"""PostgreSQL's serialization_failure and deadlock_detected: the transaction had no effect and may be tried again."""
 
 
 class Sessions:
@@ -40,16 +40,16 @@ class Sessions:
         self._peewee = connect(url, connections)
         self._ours = threading.local()
         self.end_listeners: list[Callable[[list[Exec]], None]] = []
-        """Called after a commit, in its thread, with the execs that it ended and that nobody had in hand."""
+        """Called after a commit, in its thread, with the execs that it ended and that no daemon had in memory."""
 
     def read_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Run `fn` without a transaction. Raises ServiceUnavailable when the database is away."""
         return self._timed(partial(fn, *args, **kwargs), _name(fn), "read")
 
     def write_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Run `fn` in one transaction; a `OneStatement`, and what a `OneStatementFirst` tries first, without BEGIN and
-        COMMIT where the database needs none. Raises ServiceUnavailable when the database is away, or locked for too
-        long.
+        """Run `fn` in one transaction. A `OneStatement`, and what a `OneStatementFirst` tries first, run without BEGIN
+        and COMMIT where the database needs none. Raises ServiceUnavailable if the database is unavailable, or locked
+        for too long.
         """
         if isinstance(fn, OneStatementFirst) and not self.is_sqlite:
             done: Result = self._write(fn.statement, args, kwargs)
@@ -67,7 +67,7 @@ class Sessions:
         pending.follow, pending.counts, pending.ended = [], [], []
         pending.is_committing = is_one_statement and not self.is_sqlite
         with self._peewee.alone() if is_one_statement else self._atomic():
-            # On SQLite the lock is held from here on; until here the call could be given up.
+            # On SQLite the lock is held from here on; until now the caller could give up the call.
             if takes_turn and here.claim is not None and not here.claim.hold():
                 raise DatabaseAway(error_causes.BUSY)
             result = work()
@@ -125,7 +125,7 @@ class Sessions:
             return result
 
     def _may_try_again(self, error: BaseException, tries: int) -> bool:
-        """Whether nothing was done and somebody still waits; a connection that broke is dropped."""
+        """Whether nothing was done and somebody still waits. A connection that broke is closed."""
         if error_causes.is_busy(error):
             return not pending.is_committing and here.claim is not None and here.claim.may_wait
         is_lost, code = self._is_lost(), getattr(error_causes.first(error), "pgcode", None)
@@ -134,7 +134,7 @@ class Sessions:
         return bool(tries > 0 and (code in RETRIED or (is_lost and not pending.is_committing)))
 
     def _connect(self) -> None:
-        """This thread's connection, the one that it kept if that is still good."""
+        """Connect this thread; a connection that it has kept is used again if it is still good."""
         try:
             if not self._peewee.is_closed():
                 if self._peewee.is_well:
@@ -151,11 +151,11 @@ class Sessions:
             self._peewee.close()
 
     def _is_lost(self) -> bool:
-        """Whether the connection broke, and with it whatever was not committed."""
+        """Whether the connection broke, and with it all that was not committed."""
         return not self.is_sqlite and not self._peewee.is_closed() and bool(self._peewee.connection().closed)
 
     def _discard(self) -> None:
-        """Drop this thread's connection: what failed once is not handed to the next call."""
+        """Close this thread's connection: one that has failed is not used for the next call."""
         try:
             self._peewee.manual_close()
         except peewee.PeeweeException as error:

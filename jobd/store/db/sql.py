@@ -1,5 +1,5 @@
-"""The statements that every request and every exec needs, as text: to write one anew from its model, peewee takes
-several times as long as the database takes to run it. Parameters are marked by `?`, whatever the database.
+"""SQL as text for the statements that every request and every exec needs: to build one from its model takes peewee
+several times as long as the database takes to run it. Parameters are marked by `?` on every database.
 """
 
 import json
@@ -25,20 +25,20 @@ from jobd.store.db.tables import Table
 Row = TypeVar("Row", bound=Table)
 
 NOW: Any = object()
-"""In place of an instant that is set: the database's clock at that statement."""
+"""Stands for an instant that is set: the time by the database's clock when the statement runs."""
 
 _AS_THEY_ARE = (BigAutoField, BigIntegerField, CharField, IntegerField, TextField)
-"""Fields whose values come from the database as a row has them; their subclasses are not among them."""
+"""Fields whose stored values need no conversion; their subclasses are not among them."""
 
 
 def find(model: type[Row], where: str, *parameters: Any) -> Row | None:
-    """The first row for which `where` holds; it may end in what else a SELECT can have."""
+    """The first row for which `where` holds. It may end with ORDER BY, LIMIT or a lock clause."""
     values = _run(model, f"{_select(model, None)} {where}", parameters).fetchone()
     return None if values is None else row(model, None, values)
 
 
 def find_all(model: type[Row], where: str, *parameters: Any, only: tuple[str, ...] | None = None) -> list[Row]:
-    """All rows for which `where` holds, as `find` reads it; with `only`, of nothing but these columns."""
+    """All rows for which `where` holds, which may end as in `find`; with `only`, with no other columns than these."""
     fetched = _run(model, f"{_select(model, only)} {where}", parameters).fetchall()
     return [row(model, only, values) for values in fetched]
 
@@ -53,30 +53,30 @@ def count(model: type[Table], where: str, *parameters: Any) -> int:
 
 
 def count_up_to(model: type[Table], limit: int, where: str, *parameters: Any) -> int:
-    """As `count`, but no further than `limit`."""
+    """Like `count`, but no further than `limit`."""
     some = f"SELECT 1 FROM {model._meta.table_name} WHERE {where} LIMIT ?"  # noqa: S608
     (number,) = _run(model, f"SELECT count(*) FROM ({some}) AS counted", (*parameters, limit)).fetchone()  # noqa: S608
     return int(number)
 
 
 def rows(model: type[Table], text: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """What a statement of several tables answers, as the database has it; `model` is one of them."""
+    """What a SELECT over several tables returns, as stored; `model` is one of the tables."""
     return list(_run(model, text, parameters).fetchall())
 
 
 def execute(model: type[Table], text: str, *parameters: Any) -> int:
-    """Run a statement that answers nothing; how many rows it changed."""
+    """Run a statement that returns no rows; returns how many rows it changed."""
     return int(_run(model, text, parameters).rowcount)
 
 
 def locked(query: Any) -> Any:
-    """The query, with its rows kept for this transaction alone; SQLite lets one write at a time anyway."""
+    """The query with its rows locked for this transaction; SQLite allows one writer at a time anyway."""
     return query.for_update() if query.model._meta.database.for_update else query
 
 
 def insert(row: Table, adding: Table | None = None) -> None:
-    """Insert a new row; it has its key afterwards if the database makes it, and its instants where they were NOW. With
-    it goes the row `adding`, whose NOW is the instant of the first, and which stays as it is.
+    """Insert a row; afterwards it has the key that the database gave it, and instants where it had NOW. The row
+    `adding` is inserted with it: its NOW is the same instant, and the object itself stays as it is.
     """
     model, meta = type(row), _meta(row)
     text, values, nows = _inserting(row, "VALUES ({marks})")
@@ -92,7 +92,7 @@ def insert(row: Table, adding: Table | None = None) -> None:
 
 
 def _inserting(row: Table, source: str, now: str | None = None) -> tuple[str, list[Any], list[str]]:
-    """The statement that inserts a row, its parameters, and which columns are NOW; `now`: where those come from."""
+    """The statement that inserts a row, its parameters, and the columns that are NOW; `now` is the SQL for those."""
     model, meta = type(row), _meta(row)
     names = [name for name in row.__data__ if name != meta.primary_key.name or not meta.auto_increment]
     values, nows = _values(model, row.__data__, names)
@@ -103,15 +103,16 @@ def _inserting(row: Table, source: str, now: str | None = None) -> tuple[str, li
 
 
 def update(model: type[Table], changes: Mapping[str, Any], where: str, *parameters: Any) -> int:
-    """Set these columns where `where` holds; how many rows that were."""
+    """Set these columns where `where` holds; returns how many rows were changed."""
     return int(_run(model, *_setting(model, changes, where, parameters)).rowcount)
 
 
 def change(
     row: Row, changes: Mapping[str, Any], where: str, *parameters: Any, telling: str = "", adding: Table | None = None
 ) -> tuple[dict[str, Any], Any] | None:
-    """Set these columns of one row if `where` holds: what they are now, and what the expression `telling` is then; or
-    None. With it, and only then, the row `adding` is inserted: on PostgreSQL alone. The row in hand stays as it is.
+    """Set these columns of one row if `where` holds. Returns the columns as they are now, and the value of the SQL
+    expression `telling`; None if the row did not match. If and only if it did, the row `adding` is inserted (on
+    PostgreSQL only). The row object stays as it is.
     """
     model = type(row)
     nows = [name for name, value in changes.items() if value is NOW]
@@ -135,9 +136,10 @@ def change_all(
     now: str = "",
     adding: Sequence[Table] = (),
 ) -> dict[int, dict[str, Any]]:
-    """`change` of many rows on PostgreSQL, all with the same columns, where those in `same` and what `where` says still
-    hold; rows that another transaction keeps are left out. By primary key, what was changed. The column `now` is the
-    database's clock where it is None. With a row that is changed goes the one of `adding` that has its key first.
+    """Change many rows in one statement, on PostgreSQL only, all in the same columns. A row is changed if its columns
+    in `same` are still those of the row object and `where` holds; rows that another transaction has locked are left
+    out. Returns what was changed, by primary key. The column `now` is set to the database's clock where its value is
+    None. From `adding`, the rows whose first column is the key of a changed row are inserted.
     """
     meta: Any = model._meta
     key, names = meta.primary_key.name, list(changed[0][1])
@@ -145,7 +147,7 @@ def change_all(
     casts = {field.name: f"CAST(wanted.new_{field.name} AS {_type(field)})" for field in columns}
     set_to = {name: f"coalesce({casts[name]}, {clock.POSTGRESQL})" if name == now else casts[name] for name in names}
     fence = " AND ".join(f"{meta.table_name}.{name} = wanted.old_{name}" for name in same)
-    # The CASE keeps a planner without statistics from reading all that an index of such rows holds.
+    # The CASE keeps a planner without statistics from reading the whole partial index.
     text = (
         f"WITH wanted ({', '.join([key, *(f'old_{name}' for name in same), *(f'new_{name}' for name in names)])}) "  # noqa: S608
         f"AS (VALUES {', '.join([f'({marks(len(columns))})'] * len(changed))}), "
@@ -178,20 +180,20 @@ def change_all(
 
 
 def _type(field: Field) -> str:
-    """PostgreSQL's name for what a column holds."""
+    """PostgreSQL's name for the type of a column."""
     if isinstance(field, BooleanField):
         return "boolean"
     return "bigint" if isinstance(field, BigIntegerField) else "integer" if isinstance(field, IntegerField) else "text"
 
 
 def take(model: type[Row], setting: str, where: str, *parameters: Any) -> list[Row]:
-    """`UPDATE … SET setting WHERE where`; the rows as they are now."""
+    """Run `UPDATE … SET setting WHERE where`; returns the rows as they are now."""
     text = f"UPDATE {model._meta.table_name} SET {setting} WHERE {where} RETURNING {', '.join(_names(model))}"  # noqa: S608
     return [row(model, None, values) for values in _run(model, text, parameters).fetchall()]
 
 
 def marks(count: int) -> str:
-    """The inside of an `IN (…)` with so many parameters; SQL has no empty one: NULL, which nothing equals."""
+    """The inside of an `IN (…)` with so many parameters. SQL has no empty list, but NULL, which nothing equals."""
     return ", ".join("?" * count) or "NULL"
 
 
@@ -220,7 +222,7 @@ def _select(model: type[Table], only: tuple[str, ...] | None) -> str:
 
 @lru_cache(maxsize=64)
 def _readers(model: type[Table], names: tuple[str, ...]) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
-    """How to read each column's values; None: as they are."""
+    """How to convert each column's stored values; None where no conversion is needed."""
     fields = [model._meta.fields[name] for name in names]
     return tuple((field.name, None if type(field) in _AS_THEY_ARE else field.python_value) for field in fields)
 
@@ -231,7 +233,7 @@ def _read(model: type[Table], names: tuple[str, ...], values: Sequence[Any]) -> 
 
 
 def row(model: type[Row], only: tuple[str, ...] | None, values: Sequence[Any]) -> Row:
-    """A row of these columns, or of all, from what the database has in them."""
+    """A row object with these columns, or with all, from what is stored in them."""
     row = model(__no_default__=1)
     row.__data__ = _read(model, only or _names(model), values)
     return row
@@ -251,7 +253,7 @@ def _is_sqlite(model: type[Table]) -> bool:
 
 
 def _marks(model: type[Table], values: Mapping[str, Any], names: Any) -> list[str]:
-    """The marks of these columns' values. As peewee does it: SQLite keeps as JSON what comes from its function."""
+    """The parameter marks of these columns. JSON goes through SQLite's function json(), as peewee does it."""
     fields, is_sqlite = model._meta.fields, _is_sqlite(model)
     if is_sqlite:
         return ["json(?)" if isinstance(fields[name], JSONField) else "?" for name in names]
@@ -259,7 +261,7 @@ def _marks(model: type[Table], values: Mapping[str, Any], names: Any) -> list[st
 
 
 def _values(model: type[Table], values: Mapping[str, Any], names: Any) -> tuple[list[Any], list[str]]:
-    """The values that these columns' marks stand for, and which columns are NOW."""
+    """The values for these columns' marks, and which columns are NOW."""
     fields, is_sqlite = model._meta.fields, _is_sqlite(model)
     nows = [name for name in names if values[name] is NOW]
     at = clock.now() if nows and is_sqlite else None

@@ -20,7 +20,7 @@ from peewee import (
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_ID = 2**63 - 1
-"""Of a row: what a BIGINT holds."""
+"""The highest id of a row: what a BIGINT holds."""
 
 
 class InstantField(BigIntegerField):
@@ -39,12 +39,12 @@ class Table(Model):
 
 
 class Installation(Table):
-    """One row: which database this is. Containers carry its id."""
+    """One row, which identifies this database. Containers carry its id."""
 
     id = CharField(primary_key=True, max_length=36)
     created_at = InstantField()
     secret_key = CharField(null=True, max_length=16)
-    """Id of the key with which values are sealed from now on."""
+    """Id of the key that new values are sealed with."""
 
 
 class User(Table):
@@ -90,8 +90,8 @@ class Member(Table):
 
 
 class Token(Table):
-    """`namespace`: the only one that it opens; None: all that its user may use. `made_by`: the token that it was made
-    with; None: its user, by password or at the command line.
+    """`namespace`: the only one that the token is valid for; None for all that its user may use. `made_by`: the token
+    that it was created with; None if its user created it with a password or at the command line.
     """
 
     id = BigAutoField()
@@ -155,7 +155,7 @@ class Job(Table):
 
 
 class Exec(Table):
-    """`seq` is the order in which execs came to wait; `id` is what the API shows."""
+    """`seq` is the order in which execs were queued; `id` is what the API shows."""
 
     seq = BigAutoField()
     id = CharField(unique=True, max_length=36)
@@ -217,7 +217,9 @@ class Exec(Table):
 
 
 class ExecLog(Table):
-    """Output of an ended exec, as `jobd.output.run_log` frames; a row of its own so that lists of execs stay narrow."""
+    """Output of an ended exec, as `jobd.output.run_log` frames; a table of its own so that lists of
+    execs stay narrow.
+    """
 
     exec_seq = BigIntegerField(primary_key=True)
     frames = BlobField()
@@ -227,9 +229,10 @@ class ExecLog(Table):
 
 
 class Secret(Table):
-    """An encrypted value of a job; with `exec_seq`, the one that an exec's container was started with; with `hook_id`
-    that of a hook, and `job_id` is 0. What stands in `secret_vars` is a name and an id of chance for each time it was
-    set, which tells that it was, and nothing of it; so does a hook's `secret`.
+    """A sealed value of a job; with `exec_seq`, the value that an exec's container was started with; with `hook_id`,
+    that of a webhook, and `job_id` is 0. What stands in `secret_vars` is each name with a random id, which is new each
+    time the value is set: it tells that the value changed, and nothing about it. The same is true of a webhook's
+    `secret`.
     """
 
     id = BigAutoField()
@@ -245,7 +248,7 @@ class Secret(Table):
 
 
 class IdempotencyKey(Table):
-    """A trigger that a client may repeat: who sent which key for which job, and what it made."""
+    """Lets a client repeat a trigger: who sent which key for which job, and which exec it created."""
 
     username = CharField()
     job_id = BigIntegerField()
@@ -260,7 +263,7 @@ class IdempotencyKey(Table):
 
 
 class Hook(Table):
-    """Whom to tell over HTTP of what becomes of execs: those of `job_id`, or without one all of `namespace`."""
+    """A webhook: notified over HTTP about the execs of `job_id`, or without one about all of `namespace`."""
 
     id = BigAutoField()
     namespace = CharField()
@@ -279,8 +282,8 @@ class Hook(Table):
 
 
 class Delivery(Table):
-    """The outbox: one event on its way to one hook, or as a mail (`hook_id` is 0 then). `next_at` is when it is to be
-    sent, None when that is over; `message_id` is what the receiver knows it by.
+    """The outbox: one event on its way to one webhook, or as a mail (`hook_id` is 0 then). `next_at` is when it is to
+    be sent, None when that is over; `message_id` is how the receiver recognizes it.
     """
 
     id = BigAutoField()
@@ -304,7 +307,7 @@ class Delivery(Table):
 
 
 class DeliveryAttempt(Table):
-    """`duration` is in milliseconds; `status_code` is None when there was no answer, or it was a mail."""
+    """`duration` is in milliseconds; `status_code` is None for a mail, and if there was no answer."""
 
     id = BigAutoField()
     delivery_id = BigIntegerField(index=True)
@@ -319,7 +322,7 @@ class DeliveryAttempt(Table):
 
 
 class Audit(Table):
-    """Who changed what; rows are only ever added, and dropped when they are old."""
+    """Who changed what; rows are never changed, and deleted when they are old."""
 
     id = BigAutoField()
     at = InstantField()
@@ -338,7 +341,9 @@ class Audit(Table):
 
 
 class Daemon(Table):
-    """`term` counts the starts of one daemon. `seen_at`, `steady_at` (in µs): both clocks at its last heartbeat."""
+    """`term` counts the starts of one daemon. `seen_at`, `steady_at` (in microseconds): both clocks at its last
+    heartbeat.
+    """
 
     id = CharField(primary_key=True, max_length=36)
     term = IntegerField()
@@ -356,7 +361,9 @@ class Daemon(Table):
 
 
 class Region(Table):
-    """What is known of a region over all daemons; the row is also the lock under which `max_running` is counted."""
+    """What is known about a region across all daemons; the row is also the lock under which
+    `max_running` is counted.
+    """
 
     name = CharField(primary_key=True)
     engine_identity = CharField(null=True)

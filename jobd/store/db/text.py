@@ -2,7 +2,7 @@
 
 
 def storable(text: str | None, max_length: int) -> str | None:
-    """At most `max_length` characters, without NUL and lone surrogates, which PostgreSQL does not take."""
+    """At most `max_length` characters, without NUL and lone surrogates, which PostgreSQL rejects."""
     if text is None:
         return None
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:max_length]

@@ -1,4 +1,4 @@
-"""The transaction that a thread is in, and what is to follow once it is committed."""
+"""The transaction of the current thread, and what follows once it is committed."""
 
 import threading
 from collections.abc import Callable
@@ -11,7 +11,7 @@ class _Pending(threading.local):
     """The transaction of a thread."""
 
     is_committing = False
-    """Whether its COMMIT may have been sent: from then on it may have happened, whatever is heard of it."""
+    """Whether its COMMIT may have been sent: from then on it may have taken effect, even if no answer comes."""
 
     def __init__(self) -> None:
         self.follow: list[Callable[[], None]] = []
@@ -23,19 +23,19 @@ pending = _Pending()
 
 
 def after_commit(follow: Callable[[], None]) -> None:
-    """Do this once the transaction of this thread is committed, and not if it never is: what is kept in memory of a
-    row must not run ahead of the row.
+    """Call `follow` once the transaction of this thread is committed, and not if it never is: what is kept in memory
+    about a row must not run ahead of the row.
     """
     pending.follow.append(follow)
 
 
 def ended(row: Exec) -> None:
-    """This exec, which nobody had in hand, has ended, if the transaction of this thread is committed: whoever listens
-    to the database is told then.
+    """Once the transaction of this thread is committed, notify the database's listeners that this exec has ended, which
+    no daemon had in memory.
     """
     pending.ended.append(row)
 
 
 def count(record: Callable[[Metrics], None]) -> None:
-    """Have this counted once the transaction of this thread is committed, and not if it never is."""
+    """Call `record` with the metrics once the transaction of this thread is committed, and not if it never is."""
     pending.counts.append(record)

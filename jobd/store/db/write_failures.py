@@ -9,14 +9,14 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 REPORTED_FOR = 30.0
-"""Seconds after its last failure that a kind of write is told of, unless it succeeds before."""
+"""Seconds after its last failure for which a kind of write is reported, unless it succeeds before."""
 
 
 class Troubles:
-    """A kind of write that failed is told of until it succeeds. Used on the loop alone."""
+    """A kind of write that failed is reported until it succeeds. Used in the loop's thread alone."""
 
     def __init__(self, file: Path | None) -> None:
-        """`file` is SQLite's, to be named in the log."""
+        """`file` is SQLite's database file, which the log names."""
         self._place = f" ({file})" if file else ""
         self._failed: dict[Callable[..., Any], tuple[float, str]] = {}
 
@@ -33,7 +33,7 @@ class Troubles:
             log.info("the database takes writes again%s", self._place)
 
     def words(self) -> str:
-        """What the last failure said; empty when all goes well."""
+        """What the last failure said; empty while all goes well."""
         limit = time.monotonic() - REPORTED_FOR
         self._failed = {write: (at, text) for write, (at, text) in self._failed.items() if at > limit}
         return max(self._failed.values())[1] if self._failed else ""

@@ -1,6 +1,6 @@
-"""Writes that wait for SQLite's one writer, and are committed together.
+"""Writes that wait for SQLite's one writer and are committed together.
 
-A write is taken out of the queue only once the database's lock is held: until then whoever waits may give it up.
+A write leaves the queue only once the database's lock is held: until then its caller may give it up.
 """
 
 import contextvars
@@ -24,7 +24,7 @@ class Write:
     """A write that waits to be committed together with others."""
 
     def __init__(self, fn: Callable[..., Any], args: Any, kwargs: Any, claim: Claim, who: str = "") -> None:
-        """`who` takes turns with others."""
+        """`who` is the caller who takes turns with others."""
         self.who = who
         self.fn, self.args, self.kwargs, self.claim = fn, args, kwargs, claim
         self.within = contextvars.copy_context().run
@@ -36,7 +36,7 @@ class Write:
         before, here.claim, self.error = here.claim, self.claim, None
         try:
             self.result = self.within(work, self.fn, *self.args, **self.kwargs)
-        except BaseException as error:  # whoever waits is to have it
+        except BaseException as error:  # raised where the write is awaited
             self.error = error
         finally:
             here.claim = before
@@ -44,7 +44,9 @@ class Write:
 
 
 class WriteQueue:
-    """`alone(fn, …)` does one write in a transaction of its own, `together(work, what)` does `work` in one."""
+    """`alone(fn, …)` does one write in a transaction of its own; `together(work, what)` does `work`
+    in one transaction.
+    """
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class WriteQueue:
         self._alone = alone
         self._together = together
         self._execute = execute
-        # Behind callers a heartbeat would cost the lease of a daemon that is well, and slots would fire late.
+        # Behind other callers a heartbeat would be late and cost a healthy daemon its lease, and slots would fire late.
         self._urgent: deque[Write] = deque()
         self._others: FairQueue[Write] = FairQueue()
 
@@ -68,8 +70,8 @@ class WriteQueue:
             self._others.put(write.who, write)
 
     def answer(self, write: Write) -> Any:
-        """The answer of a write in the queue; it may have been in the group of one before it. None when it was refused.
-        In the one thread that writes.
+        """The result of a write in the queue, which may have been done in the group of an earlier one. None if it was
+        refused. Called in the one thread that writes.
         """
         while not write.is_over and not write.claim.is_refused:
             self._drop_refused()
@@ -87,14 +89,15 @@ class WriteQueue:
         self._others.drop_first_while(lambda write: write.claim.is_refused)
 
     def _first(self) -> Write | None:
-        """Taken out of the queue; the urgent ones first."""
+        """Take the next write out of the queue; the urgent ones come first."""
         if self._urgent:
             return self._urgent.popleft()
         return self._others.get() if self._others else None
 
     def _write_together(self, asking: Write) -> None:
         """Commit what is in the queue as one transaction, each write in a savepoint of its own. If the transaction
-        fails before its COMMIT, for whatever reason, each is tried alone. `asking` is the one that is waited for.
+        fails before its COMMIT, for whatever reason, each write is tried alone. `asking` is the write that is waited
+        for.
         """
         group: list[Write] = []
         before, here.claim = here.claim, asking.claim
@@ -115,7 +118,7 @@ class WriteQueue:
             write.is_over = True
 
     def _take(self) -> Write | None:
-        """The next write, from now on this thread's."""
+        """The next write that nobody has given up; from now on it is being done."""
         while (write := self._first()) is not None:
             if write.claim.take():
                 return write
@@ -132,7 +135,7 @@ class WriteQueue:
             self._execute("SAVEPOINT one")
             try:
                 write.result = write.within(write.fn, *write.args, **write.kwargs)
-            except BaseException as error:  # its own fault, unless it is the database's
+            except BaseException as error:  # the write's own error, unless it is the database's
                 if isinstance(error, peewee.DatabaseError) and not isinstance(error, STATEMENT_FAULTS):
                     raise
                 write.error = error
