@@ -1,4 +1,6 @@
-"""Deleting records over several nouns: hidden at once, purged when no container of theirs is left."""
+"""Deletes records of several tables together: they are hidden at once, and purged when none of their containers is
+left.
+"""
 
 from collections.abc import Callable
 
@@ -21,8 +23,8 @@ def delete_exec(caller: Caller, job_id: int, exec_id: str) -> None:
 
 
 def delete_job(caller: Caller, job_id: int, require: Callable[[Job], None] = lambda job: None) -> None:
-    """Hide a job and its execs, stop the live ones, purge the others; its hooks go at once. `require` sees the job as
-    nobody else can change it any more, and may raise.
+    """Hide a job and its execs, stop the live ones, purge the others; its webhooks are deleted at once. `require` is
+    called with the locked job, and may raise.
 
     Raises NotFound, PermissionDenied.
     """
@@ -37,7 +39,7 @@ def delete_job(caller: Caller, job_id: int, require: Callable[[Job], None] = lam
 
 
 def purge_exec(seq: int) -> None:
-    """Drop an exec that is deleted and has ended, with its log, and its job if that is deleted too."""
+    """Delete the row and the log of an exec that is hidden and has ended, and its job if that is hidden too."""
     row = Exec.get_or_none(Exec.seq == seq)
     if row is not None:
         _purge(Exec.seq == seq)
@@ -45,7 +47,7 @@ def purge_exec(seq: int) -> None:
 
 
 def purge_all(limit: int = 1000) -> None:
-    """Drop what was deleted and has ended meanwhile, at most `limit` execs."""
+    """Delete hidden execs that have ended meanwhile, at most `limit`, and hidden jobs that have no execs."""
     _purge(_purgeable(), limit)
     _purge_empty_jobs(Job.deleted_at.is_null(False))
 
@@ -61,7 +63,7 @@ def _purgeable() -> Expression:
 
 
 def _purge(which: Expression, limit: int | None = None) -> None:
-    # Asked once: between two statements more may end, and their logs would stay for ever.
+    # Selected once: if more ended between the two statements, their logs would stay for ever.
     gone = [row.seq for row in Exec.select(Exec.seq).where(which, _purgeable()).order_by(Exec.seq).limit(limit)]
     for start in range(0, len(gone), PURGED_AT_ONCE):
         seqs = gone[start : start + PURGED_AT_ONCE]

@@ -1,4 +1,4 @@
-"""An exec's row as JSON: what answers show of it, and what webhooks say of it."""
+"""An exec's row as JSON, for the API's answers and for webhooks."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ def duration(started_at: datetime | None, ended_at: datetime | None) -> Shape | 
 
 
 def hidden(row: Job | Exec) -> dict[str, str]:
-    """The names of its secrets."""
+    """The names of its secrets, each with a mask in place of the value."""
     return dict.fromkeys(row.secret_vars, MASK)
 
 

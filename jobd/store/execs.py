@@ -1,4 +1,4 @@
-"""Execs as users see them: made, read, stopped, deleted. How one moves from state to state is `lifecycle`'s."""
+"""Execs as users see them: created, read, stopped, deleted. `jobd.store.queue` moves them from state to state."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ SNAPSHOT = (
     "retry_delay",
     "retry_on",
 )
-"""What an exec copies from its job: later edits of the job change no exec that exists."""
+"""What an exec copies from its job: later changes of the job do not affect execs that exist."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ def create(
     waiting_per_namespace: int,
     idempotency_key: str | None = None,
 ) -> Exec:
-    """A manual exec of the job, waiting; `overrides` hold for this run alone, variables are merged. The same caller,
-    job, key and overrides within 24 h give the exec that was made the first time.
+    """Create a waiting exec of the job. `overrides` hold for this run alone; variables are merged. The same caller,
+    job, key and overrides return, for 24 hours, the exec that was created the first time.
 
-    Raises NotFound, PermissionDenied, TooManyRequests when the namespace has `waiting_per_namespace` execs waiting
-    already, IdempotencyMismatch for a key that came with other overrides.
+    Raises NotFound, PermissionDenied, TooManyRequests if the namespace has `waiting_per_namespace` execs waiting
+    already, and IdempotencyMismatch for a key that was used with other overrides.
     """
-    # Of two that come with one key the second must see the first; others need the job to stay, and not each other.
+    # Of two requests with one key the second must see the first one's exec. Otherwise the job only has to stay.
     job = jobs.writable(caller, job_id, lock="SHARE" if idempotency_key is None else "UPDATE")
     digest = _digest(overrides)
     if idempotency_key is not None:
@@ -89,7 +89,7 @@ def create(
 
 
 def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int) -> Exec:
-    """The same snapshot again. Raises NotFound, PermissionDenied, TooManyRequests."""
+    """Create an exec with the snapshot of an earlier one. Raises NotFound, PermissionDenied, TooManyRequests."""
     jobs.writable(caller, job_id, lock="SHARE")
     source = get(caller, job_id, exec_id)
     require_quota(source.namespace, waiting_per_namespace)
@@ -99,12 +99,12 @@ def rerun(caller: Caller, job_id: int, exec_id: str, waiting_per_namespace: int)
 
 
 def subject(row: Exec) -> str:
-    """What the audit calls an exec."""
+    """How the audit log names an exec."""
     return f"{row.job_id}/{row.id}"
 
 
 def fresh(job_id: int, trigger_mode: str, created_by: str, at: datetime) -> dict[str, Any]:
-    """The columns that every new waiting exec has; `at` may be NOW for one that `statements` inserts."""
+    """The columns that every new waiting exec has; `at` may be NOW for a row that `sql.insert` inserts."""
     return {
         "id": str(uuid.uuid4()),
         "job_id": job_id,
@@ -123,7 +123,7 @@ def require_quota(namespace: str, limit: int) -> None:
 
 
 def get(caller: Caller, job_id: int, exec_id: str) -> Exec:
-    """Raises NotFound, also for an exec of another job or of a job that is not the caller's."""
+    """Raises NotFound, also for an exec of another job, or of a job that the caller may not see."""
     row = sql.find(Exec, "id = ? AND job_id = ? AND deleted_at IS NULL", exec_id, job_id)
     if row is None or not caller.may_read(row.namespace):
         raise NotFound(f"no exec {exec_id} of job {job_id}")
@@ -131,7 +131,7 @@ def get(caller: Caller, job_id: int, exec_id: str) -> Exec:
 
 
 def writable(caller: Caller, job_id: int, exec_id: str) -> Exec:
-    """As `get`, to change something about the exec. Raises PermissionDenied for one that the caller may only read."""
+    """Like `get`, to change something about the exec. Raises PermissionDenied if the caller may only read it."""
     row = get(caller, job_id, exec_id)
     caller.require_write(row.namespace)
     return row
@@ -143,7 +143,7 @@ def with_job(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, Job]:
 
 
 def listed(caller: Caller, filters: ExecFilter, page: PageRequest) -> Page:
-    """Execs, newest first. Raises NotFound when a job is named that is not the caller's."""
+    """Execs, newest first. Raises NotFound if a job is named that the caller may not see."""
     query = Exec.select().where(Exec.deleted_at.is_null())
     namespace = Exec.namespace
     if any(part is not None for part in (filters.status, filters.region, filters.since, filters.until)):
@@ -167,7 +167,7 @@ def listed(caller: Caller, filters: ExecFilter, page: PageRequest) -> Page:
 
 
 def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
-    """The newest exec of each job, slots that did not run left out; of each only how it stands."""
+    """The newest exec of each job, not counting slots that did not run; only with the columns that show its state."""
     ids = list(job_ids)
     newest = (
         "SELECT (SELECT e.seq FROM execs e WHERE e.job_id = jobs.id AND e.deleted_at IS NULL AND e.status <> 'N' "  # noqa: S608
@@ -178,8 +178,8 @@ def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
 
 
 def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
-    """End the record of an exec whose region cannot be reached, as `lost`; the sweep kills its container when the
-    region is back. The caller has made sure of the region. Raises as `stop`.
+    """End the record of an exec whose region cannot be reached, as `lost`; the sweep removes its container when the
+    region is back. The caller has made sure that the region is away. Raises what `stop` raises.
     """
     row = stop(caller, job_id, exec_id)
     if row.status in LIVE:
@@ -192,7 +192,7 @@ def force_end(caller: Caller, job_id: int, exec_id: str) -> Exec:
 
 
 def drop_old_keys(limit: int = 1000) -> None:
-    """Forget idempotency keys that are past their time."""
+    """Delete idempotency keys that have expired, at most `limit`."""
     old = IdempotencyKey.created_at < now() - IDEMPOTENT_FOR
     rows = list(IdempotencyKey.select().where(old).limit(limit))
     for row in rows:
@@ -200,9 +200,9 @@ def drop_old_keys(limit: int = 1000) -> None:
 
 
 def stop(caller: Caller, job_id: int, exec_id: str) -> Exec:
-    """Ask for the end of an exec. One that nobody owns is cancelled at once, otherwise its owner is told.
+    """Request the end of an exec. One without an owner is cancelled at once; otherwise its owner sees the request.
 
-    Raises NotFound, PermissionDenied, StateConflict when it has ended.
+    Raises NotFound, PermissionDenied, StateConflict if it has ended.
     """
     row = writable(caller, job_id, exec_id)
     if row.status not in LIVE:
@@ -214,7 +214,7 @@ def stop(caller: Caller, job_id: int, exec_id: str) -> Exec:
 
 
 def request_stop(which: Expression, by: str, reason: str) -> None:
-    """Ask for the end of these execs, as far as they are live, on behalf of `by`; what was asked first stays."""
+    """Request, in the name of `by`, the end of those of these execs that are live; an earlier request stays."""
     at = now()
     Exec.update(stop_requested_at=at, stop_requested_by=by, stop_reason=reason).where(
         which, Exec.status.in_(LIVE), Exec.stop_requested_at.is_null()
@@ -223,7 +223,7 @@ def request_stop(which: Expression, by: str, reason: str) -> None:
 
 
 def cancel_unowned(which: Expression) -> None:
-    """End those of these execs whose end was asked for and that nobody owns."""
+    """End those of these execs that have been asked to end and that nobody owns."""
     stop_requested = (Exec.status == ExecStatus.WAITING) & Exec.owner.is_null() & Exec.stop_requested_at.is_null(False)
     end_all(
         Exec.update(status=ExecStatus.CANCELLED, reason=Exec.stop_reason, ended_at=now()).where(which, stop_requested)
@@ -245,11 +245,13 @@ NEEDED_AT_END = (
     Exec.started_at,
     Exec.ended_at,
 )
-"""What metrics and plugins are told of an exec that has ended."""
+"""The columns of an ended exec that metrics and plugins need."""
 
 
 def end_all(update: Any) -> None:
-    """Run an UPDATE that ends execs of which nobody has the rows, count them as ended, and tell of them."""
+    """Run an UPDATE that ends execs which no daemon has in memory. Count them, notify the listeners, and queue webhooks
+    and mails.
+    """
     rows = list(update.returning(*NEEDED_AT_END, outbox.SUBSCRIBED).execute())
     for row in rows:
         count(partial(_count_ended, row))
@@ -263,14 +265,14 @@ def _count_ended(row: Exec, metrics: Metrics) -> None:
 
 
 def log_of(caller: Caller, job_id: int, exec_id: str) -> tuple[Exec, bytes | None]:
-    """An exec and its stored frames; None while there are none. Raises NotFound."""
+    """An exec and its stored frames, None if there are none. Raises NotFound."""
     row = get(caller, job_id, exec_id)
     stored = ExecLog.get_or_none(ExecLog.exec_seq == row.seq)
     return row, None if stored is None else bytes(stored.frames)
 
 
 def followed(exec_id: str) -> tuple[Exec | None, bytes | None]:
-    """For who follows an exec that it was let see: the record, None once deleted, and its stored frames, if any."""
+    """For a follower who was let in before: the exec, None once it is deleted, and its stored frames, if any."""
     row = Exec.get_or_none(Exec.id == exec_id, Exec.deleted_at.is_null())
     if row is None or row.status in LIVE:
         return row, None

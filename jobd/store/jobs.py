@@ -46,7 +46,7 @@ AUDITED = (
     "email_enabled",
     "email_recipients",
 )
-"""What users say of a job, as far as the audit may have it."""
+"""What users set of a job, as far as the audit log may record it."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class JobFilter:
 
 
 def create(caller: Caller, values: Mapping[str, Any], keyring: Keyring | None = None) -> Job:
-    """A job of these values, already checked one by one; `namespace` may be missing: the caller's own. `keyring` is
-    for `secret_vars`, which come as values and are stored sealed.
+    """Create a job with these values, each of which was checked by itself; without a `namespace` it goes to the
+    caller's own. `keyring` seals the values of `secret_vars`.
 
-    Raises PermissionDenied, InvalidArgs, ServiceUnavailable when this daemon cannot seal.
+    Raises PermissionDenied, InvalidArgs, ServiceUnavailable if this daemon cannot seal.
     """
     namespace = values.get("namespace") or caller.own_namespace
     require_namespace(caller, namespace)
@@ -84,9 +84,10 @@ def audited(job: Job) -> dict[str, Any]:
 
 
 def get(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") -> Job:
-    """`lock`: keep the job as it is, for others to keep it too or for this one to change it, to the transaction's end.
+    """With `lock` nobody else changes the job until the transaction ends: SHARE lets others lock it in the same way,
+    UPDATE lets this transaction change it.
 
-    Raises NotFound, also for a job that is not the caller's.
+    Raises NotFound, also for a job that the caller may not see.
     """
     locking = f" FOR {lock}" if lock and Job._meta.database.for_update else ""
     job = sql.find(Job, f"id = ? AND deleted_at IS NULL{locking}", job_id)
@@ -96,17 +97,17 @@ def get(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") 
 
 
 def writable(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] = "") -> Job:
-    """As `get`, to change something about the job. Raises PermissionDenied for one that the caller may only read."""
+    """Like `get`, to change something about the job. Raises PermissionDenied if the caller may only read it."""
     job = get(caller, job_id, lock)
     caller.require_write(job.namespace)
     return job
 
 
 def listed(caller: Caller, filters: JobFilter, page: PageRequest) -> Page:
-    """The caller's jobs, newest first. A foreign namespace is empty."""
+    """The caller's jobs, newest first. A namespace that the caller may not see looks empty."""
     conditions: list[tuple[str, Any]] = []
     has_better_index = filters.name is not None or filters.region is not None
-    # SQLite takes the namespaces' index before a better one, unless a plus tells it not to.
+    # SQLite prefers the index of namespaces to a better one, unless a plus prevents it.
     namespace = "+namespace" if has_better_index and isinstance(Job._meta.database, SqliteDatabase) else "namespace"
     if caller.namespaces is not None:
         conditions.append((f"{namespace} IN ({sql.marks(len(caller.namespaces))})", sorted(caller.namespaces)))
@@ -137,7 +138,7 @@ def listed(caller: Caller, filters: JobFilter, page: PageRequest) -> Page:
 
 
 def _has_label() -> str:
-    """Asked with key and value as parameters: what JSON paths do with quotes and digits differs by database."""
+    """A condition with key and value as parameters: how JSON paths treat quotes and digits differs by database."""
     if not isinstance(Job._meta.database, SqliteDatabase):
         return "jsonb_extract_path_text(labels, ?) = ?"
     return "EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ? AND label.value = ?)"
@@ -150,8 +151,8 @@ def update(
     require: Callable[[Job], None] = lambda job: None,
     keyring: Keyring | None = None,
 ) -> Job:
-    """Change what is named and leave the rest. `require` sees the job as nobody else can change it any more, and may
-    raise; `keyring` as for `create`. Raises NotFound, PermissionDenied, InvalidArgs, ServiceUnavailable.
+    """Change the fields that are named and leave the rest. `require` is called with the locked job, and may raise;
+    `keyring` as in `create`. Raises NotFound, PermissionDenied, InvalidArgs, ServiceUnavailable.
     """
     job = writable(caller, job_id, lock="UPDATE")
     require(job)
@@ -175,7 +176,7 @@ def update(
 
 
 def _require_apart(job: Job) -> None:
-    """Raises InvalidArgs when a name is both a plain and a secret variable."""
+    """Raises InvalidArgs if a name is both a plain and a secret variable."""
     both = secrets.shared(job)
     if both:
         message = f"{', '.join(both)}: cannot be in runtime_vars and in secret_vars"
@@ -183,10 +184,10 @@ def _require_apart(job: Job) -> None:
 
 
 def _reschedule(job: Job, at: datetime, anew: bool) -> None:
-    """Set the anchor and `next_fire_at` after the schedule, its zone or its switch changed.
+    """Set the anchor and `next_fire_at` after the schedule, its zone or its switch has changed.
 
-    Slots before `at` are past: they count but do not fire. A form without a start takes `at` as its slot 0, when it
-    is set and each time it is switched on; the other forms keep theirs.
+    Slots before `at` are past: they count but do not fire. A form without a start has its slot 0 at `at`, when it is
+    set and each time that it is switched on; the other forms keep their start.
     """
     job.schedule_error = job.decided_until = None
     if job.is_schedule_active and job.schedule_mode is None:

@@ -1,4 +1,6 @@
-"""Names that own jobs: a user's or an organization's. Both come from one set, so that a name says whose a job is."""
+"""Namespaces: the names that own jobs. Users and organizations share one set of names, so that a name says whose a job
+is.
+"""
 
 import re
 from datetime import datetime
@@ -14,10 +16,10 @@ _INSERT = "INSERT INTO namespaces (name, created_at) VALUES (?, ?) ON CONFLICT D
 
 
 def make(name: str, field: str, at: datetime) -> None:
-    """Take a name; one that is nobody's, since it came into being by being used, keeps its jobs.
+    """Claim a name. A namespace without an owner, created by being used, keeps its jobs.
 
-    Raises InvalidArgs on `field` for what cannot be a name, StateConflict for one that is taken, also by one that
-    differs in upper and lower case alone: people take the one for the other.
+    Raises InvalidArgs on `field` for what cannot be a name, and StateConflict for one that is taken, also if it differs
+    from another only in case: people would mistake one for the other.
     """
     if not USERNAME.fullmatch(name):
         right = "1 to 63 of A-Z a-z 0-9 . _ -, the first and the last a letter or digit"
@@ -29,7 +31,7 @@ def make(name: str, field: str, at: datetime) -> None:
 
 
 def ensure(name: str, at: datetime) -> None:
-    """See to it that there is this namespace. Raises StateConflict for one that differs from another in case alone."""
+    """Create the namespace unless it exists. Raises StateConflict if it differs from another one only in case."""
     if not sql.execute(Namespace, _INSERT, name, Namespace.created_at.db_value(at)):
         alike = sql.find(Namespace, "lower(name) = ?", name.lower())
         if alike is not None and alike.name != name:
@@ -37,12 +39,14 @@ def ensure(name: str, at: datetime) -> None:
 
 
 def require_namespace(caller: Caller, namespace: str) -> None:
-    """Let the caller write there, or raise PermissionDenied whether it exists or not; InvalidArgs if it is absent."""
+    """Raises PermissionDenied if the caller may not write there, whether it exists or not, and InvalidArgs if it does
+    not exist.
+    """
     caller.require_change()
     if not caller.may_read(namespace):
         raise PermissionDenied(f"you may not write to the namespace {namespace!r}")
     caller.require_write(namespace)
-    # While something is made there, it stays.
+    # Locked: it must not be dropped while something is created in it.
     locking = " FOR SHARE" if Namespace._meta.database.for_update else ""
     if sql.exists(Namespace, f"name = ?{locking}", namespace):
         return
@@ -52,7 +56,7 @@ def require_namespace(caller: Caller, namespace: str) -> None:
 
 
 def drop(name: str) -> None:
-    """Let go of a name. Raises StateConflict while something is there."""
+    """Delete a name. Raises StateConflict while it has jobs or execs."""
     _lock(name)
     if sql.find(Job, "namespace = ? AND deleted_at IS NULL LIMIT 1", name):
         raise StateConflict(f"{name!r} has jobs; delete them first")
@@ -62,5 +66,5 @@ def drop(name: str) -> None:
 
 
 def _lock(name: str) -> None:
-    """Whoever makes a job there waits, or has made it."""
+    """Lock the name against others who create a job there; wait for those who are creating one."""
     list(sql.locked(Namespace.select().where(Namespace.name == name)))

@@ -1,5 +1,5 @@
-"""The outbox: what hooks and mails are to say of an exec, written in the transaction that starts or ends it, and sent
-afterwards by whichever daemon takes it. What was committed is sent, at least once.
+"""The outbox: what webhooks and mails are to say about an exec. It is written in the transaction that starts or ends
+the exec, and sent afterwards by whichever daemon claims it. What was committed is sent at least once.
 """
 
 import json
@@ -26,14 +26,14 @@ EVENTS: Mapping[str, str] = {
     ExecStatus.CANCELLED: "job:cancel",
     ExecStatus.NOT_RUN: "job:not_run",
 }
-"""What is told of an exec that came into a status."""
+"""The event that is sent when an exec has entered a status."""
 MAIL = 0
-"""Stands in place of a hook's id for a mail."""
+"""Stands in place of a webhook's id for a mail."""
 LEASE = timedelta(seconds=120)
-"""How long a claimed delivery is left to its daemon: longer than any attempt takes."""
+"""How long a claimed delivery belongs to its daemon: longer than any attempt takes."""
 WRITTEN_AT_ONCE = 100
 MAX_TEXT_LENGTH = 4096
-"""Characters kept of an answer or an error."""
+"""Characters that are kept of an answer or an error."""
 DROPPED_AT_ONCE = 500
 
 HAS_SUBSCRIBERS = (
@@ -42,8 +42,8 @@ HAS_SUBSCRIBERS = (
     " AND hooks.is_active)"
     " OR EXISTS (SELECT 1 FROM jobs WHERE jobs.id = execs.job_id AND jobs.email_enabled))"
 )
-"""Whether anybody may want to be told of an exec: SQL for the RETURNING of the statement that moves it on, so that an
-exec of which nobody is told costs three probes of an index and no statement.
+"""Whether a webhook or a mail may have to be queued for an exec. It goes into the RETURNING of the statement that moves
+the exec on, so that an exec without subscribers costs three index probes and no further statement.
 """
 SUBSCRIBED = SQL(f"{HAS_SUBSCRIBERS} AS has_subscribers")
 
@@ -52,7 +52,9 @@ _LANES = (
     "SELECT (SELECT min(hook_id) FROM deliveries WHERE {which} AND hook_id > lane.id) "
     "FROM lane WHERE lane.id IS NOT NULL) "
 )
-"""To whom there are deliveries, in one index probe a hook however many there are."""
+"""The distinct webhooks that have deliveries, found by a loose index scan: one index probe for each, however many
+deliveries it has.
+"""
 _DUE = _LANES.format(which="next_at IS NOT NULL") + (  # noqa: S608
     "SELECT id FROM (SELECT id, (SELECT min(next_at) FROM deliveries WHERE next_at IS NOT NULL AND "
     "hook_id = lane.id) AS at FROM lane WHERE id IS NOT NULL) AS waiting WHERE at <= ?"
@@ -64,9 +66,9 @@ _GONE = _LANES.format(which="true") + (  # noqa: S608
 
 @dataclass
 class SendBudget:
-    """What one daemon sends at the same time: `left` in all, of which `left_troubled` to hooks that did not answer
-    well last time; at most `per_hook` to one, 1 if it is one of the `troubled`, and `per_namespace` for one
-    namespace's. So whoever does not answer delays nobody else.
+    """What one daemon may send at the same time: `left` deliveries in all, of which `left_troubled` to webhooks that
+    did not answer well the last time; at most `per_hook` to one, 1 if it is one of the `troubled`; and `per_namespace`
+    for one namespace. So a receiver that does not answer delays nobody else's deliveries.
     """
 
     left: int
@@ -78,13 +80,13 @@ class SendBudget:
     namespaces: Counter[str] = field(default_factory=Counter)
 
     def of(self, hook_id: int) -> int:
-        """How many more may go to this hook now."""
+        """How many more deliveries may go to this webhook now."""
         if hook_id in self.troubled:
             return min(self.left, self.left_troubled, 1 - self.hooks[hook_id])
         return min(self.left, self.per_hook - self.hooks[hook_id])
 
     def take(self, hook_id: int, namespace: str) -> bool:
-        """Whether there is budget for this one, which then has it."""
+        """Take a place for one delivery; False if the budget has none."""
         if self.of(hook_id) <= 0 or (hook_id != MAIL and self.namespaces[namespace] >= self.per_namespace):
             return False
         self.left -= 1
@@ -96,7 +98,7 @@ class SendBudget:
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one attempt went: `duration` in seconds; no `error` is a success."""
+    """The outcome of one attempt: `duration` in seconds; without an `error` it was successful."""
 
     at: datetime
     duration: float
@@ -106,7 +108,7 @@ class Attempt:
 
 
 def enqueue(seqs: Iterable[int]) -> None:
-    """Write what hooks and mails are to say of these execs, as they are now, in this transaction."""
+    """Queue what webhooks and mails are to say about these execs, as they are now, in this transaction."""
     exec_seqs = list(seqs)
     at = now() if exec_seqs else None
     for start in range(0, len(exec_seqs), WRITTEN_AT_ONCE):
@@ -120,19 +122,19 @@ def enqueue(seqs: Iterable[int]) -> None:
 
 
 def is_due() -> bool:
-    """Whether anything is to be sent now."""
+    """Whether any delivery is to be sent now."""
     pending = Delivery.select(Delivery.next_at).where(Delivery.next_at.is_null(False))
     first = pending.order_by(Delivery.next_at).limit(1).scalar()
     return first is not None and first <= now()
 
 
 def waiting() -> int:
-    """How many deliveries are still to be sent, or being sent."""
+    """How many deliveries are waiting to be sent, or are being sent."""
     return int(Delivery.select().where(Delivery.next_at.is_null(False)).count())
 
 
 def claim(daemon: str, budget: SendBudget) -> list[tuple[Delivery, Hook | None]]:
-    """Take what is due, as far as there is budget, each with its hook: None for a mail, and for one that is gone."""
+    """Claim due deliveries as far as the budget lets, each with its webhook: None for a mail, and if it was deleted."""
     at = now()
     taken: list[Delivery] = []
     for hook_id in _hooks_due(at):
@@ -159,9 +161,9 @@ def claim(daemon: str, budget: SendBudget) -> list[tuple[Delivery, Hook | None]]
 
 
 def finish(row: Delivery, attempt: Attempt, status: str, retry_after: float | None, is_gone: bool = False) -> None:
-    """Keep an attempt and what comes of it: `status` is `delivered`, `failed`, or `pending` with another attempt after
-    `retry_after` seconds. `is_gone`: the receiver wants no more, its hook is switched off. An attempt by a daemon
-    that was so slow that another took the delivery is kept, too, and changes nothing else.
+    """Record an attempt and its outcome: `status` is `delivered`, `failed`, or `pending` with another attempt after
+    `retry_after` seconds. `is_gone`: the receiver wants nothing more, so its webhook is switched off. If the daemon was
+    so slow that another one has claimed the delivery, the attempt is recorded and nothing else changes.
     """
     next_at = None if retry_after is None else now() + timedelta(seconds=retry_after)
     changes = {"status": status, "attempts": row.attempts + 1, "next_at": next_at, "claimed_by": None}
@@ -181,21 +183,21 @@ def finish(row: Delivery, attempt: Attempt, status: str, retry_after: float | No
 
 
 def release(daemon: str) -> None:
-    """What this daemon has claimed is due again: it has just started, or is about to end."""
+    """Make the deliveries that this daemon has claimed due again: it has just started, or is about to stop."""
     mine = (Delivery.claimed_by == daemon) & Delivery.next_at.is_null(False)
     Delivery.update(next_at=now(), claimed_by=None, term=Delivery.term + 1).where(mine).execute()
 
 
 def log_of(exec_id: str) -> bytes | None:
-    """The stored frames of an exec's output, if there are any still."""
+    """The stored frames of an exec's output; None if there are none, or none any more."""
     query = ExecLog.select(ExecLog.frames).join(Exec, on=(Exec.seq == ExecLog.exec_seq))
     row = query.where(Exec.id == exec_id, Exec.deleted_at.is_null()).tuples().first()
     return None if row is None else bytes(row[0])
 
 
 def drop_old(max_age: float) -> int:
-    """Drop deliveries that are older than `max_age` seconds, sent or not, and those of hooks that are gone; at most a
-    batch of them. How many.
+    """Delete at most one batch of deliveries that are older than `max_age` seconds, sent or not, or whose webhook was
+    deleted; returns how many.
     """
     dropped = _drop(Delivery.created_at < now() - timedelta(seconds=max_age))
     return dropped or _drop(Delivery.hook_id.in_(_ids(_GONE, MAIL)))
@@ -210,7 +212,7 @@ def _drop(which: Any) -> int:
 
 
 def _hooks_due(at: datetime) -> list[int]:
-    """To whom something is due, shuffled, so that each has the same chance."""
+    """The webhooks that have something due, shuffled, so that each has the same chance."""
     ids = _ids(_DUE, Delivery.next_at.db_value(at))
     random.shuffle(ids)
     return ids

@@ -1,6 +1,7 @@
-"""How long records are kept: the newest ended execs of each job, none older than an age. Logs go with their execs.
+"""How long records are kept: the newest ended execs of each job, none older than a maximum age. Logs go with their
+execs.
 
-All of it in small batches, so that a changed setting never holds the database up.
+Everything is deleted in small batches, so that a changed setting never holds up the database.
 """
 
 from datetime import datetime, timedelta
@@ -18,15 +19,15 @@ EXECS_AT_ONCE = 1000
 
 
 def drop_old(max_age: float) -> int:
-    """Drop execs that ended more than `max_age` seconds ago, at most a batch of them; how many."""
+    """Delete at most one batch of execs that ended more than `max_age` seconds ago; returns how many."""
     return _drop(Exec.ended_at < now() - timedelta(seconds=max_age))
 
 
 def drop_surplus(kept: int, after_job: int, since: datetime | None = None) -> tuple[int, int | None]:
-    """Drop what the jobs after `after_job` have beyond their newest `execs_kept` (or `kept`) ended execs: all jobs, or
-    those of which an exec ended `since` then. Slots that did not run do not count.
+    """Delete what the jobs after `after_job` have beyond their newest `execs_kept` (or `kept`) ended execs; with
+    `since`, only of jobs of which an exec has ended since then. Slots that did not run do not count.
 
-    Answers how many were dropped and the job to go on after: None at the end.
+    Returns how many were deleted, and the job to go on after: None at the end.
     """
     if since is None:
         most, text = JOBS_AT_ONCE, "SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?"

@@ -1,8 +1,8 @@
-"""The values of `secret_vars`: sealed before they come near a statement, and opened for the start of a run alone.
-And those of hooks, opened for a delivery.
+"""The values of `secret_vars`: sealed before they get into any statement, and opened only to start a run. And the
+secrets of webhooks, opened for a delivery.
 
-A job's values are its own rows; an exec that has a container keeps, in rows of its own until its log is stored, those
-that the container was started with: they are what is hidden in its log, whatever became of the job's since.
+A job's values are rows of their own. An exec that has a container keeps, until its log is stored, the values that the
+container was started with: those are hidden in its log, whatever has become of the job's since.
 """
 
 import logging
@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 
 
 def begin(keyring: Keyring) -> None:
-    """A daemon starts: on a new database, make the key file if it is not there, and its newest key the one for all.
+    """A daemon starts. On a new database, create the key file unless it exists, and make its newest key the one that
+    all daemons use.
 
-    Raises ConfigError when the key file must not be used, or is missing while there are secrets.
+    Raises ConfigError if the key file must not be used, or is missing while there are secrets.
     """
     installation = _installation()
     if installation.secret_key is None:
@@ -46,7 +47,7 @@ def begin(keyring: Keyring) -> None:
 
 
 def _faults(keyring: Keyring, installation: Installation) -> list[str]:
-    """What this key file cannot do: one value of each key is opened to see."""
+    """What this key file cannot do; one value of each key is opened to find out."""
     faults = []
     newest = Secret.select(fn.MAX(Secret.id)).group_by(Secret.key_id)
     for row in Secret.select().where(Secret.id.in_(newest)):
@@ -61,9 +62,9 @@ def _faults(keyring: Keyring, installation: Installation) -> list[str]:
 
 
 def versions(values: Mapping[str, SecretStr], before: Mapping[str, str]) -> dict[str, str]:
-    """What stands in a job's row for the values that are given; a value `******` stays as it was.
+    """What a job's `secret_vars` hold for these values; for a value `******`, what they held before.
 
-    Raises InvalidArgs when there is none that could stay.
+    Raises InvalidArgs if they held nothing for it.
     """
     faults = unkept(values, before)
     if faults:
@@ -72,12 +73,12 @@ def versions(values: Mapping[str, SecretStr], before: Mapping[str, str]) -> dict
 
 
 def is_kept(value: SecretStr) -> bool:
-    """Whether it is what answers show in place of a value: the stored one is meant."""
+    """Whether the value is the mask that answers show in its place: then the stored value is meant."""
     return value.get_secret_value() == MASK
 
 
 def unkept(values: Mapping[str, SecretStr], before: Mapping[str, str]) -> list[str]:
-    """What is wrong with the values `******`."""
+    """What is wrong with the values that are `******`."""
     missing = [name for name, value in values.items() if is_kept(value) and name not in before]
     return [f"{name}: {MASK} keeps a stored value, and there is none; right: the value itself" for name in missing]
 
@@ -88,9 +89,10 @@ def shared(job: Job) -> list[str]:
 
 
 def store(keyring: Keyring | None, job: Job, values: Mapping[str, SecretStr]) -> None:
-    """Store what is given, once the job's row has it in `secret_vars`, and drop what it has no more. In a transaction.
+    """Store these values for a job that names them in `secret_vars`, and delete those that it does not name any more.
+    Call it in a transaction.
 
-    Raises ServiceUnavailable when this daemon cannot seal, as it cannot without a keyring.
+    Raises ServiceUnavailable if this daemon cannot seal, as without a keyring.
     """
     new = {name: value.get_secret_value() for name, value in values.items() if not is_kept(value)}
     stays = [name for name in values if name not in new]
@@ -99,9 +101,9 @@ def store(keyring: Keyring | None, job: Job, values: Mapping[str, SecretStr]) ->
 
 
 def keep(keyring: Keyring, row: Exec, values: Mapping[str, str]) -> None:
-    """Keep what the container of an exec was made with, in the transaction that commits its handle.
+    """Keep the values that an exec's container was created with, in the transaction that commits its handle.
 
-    Raises ServiceUnavailable when this daemon cannot seal.
+    Raises ServiceUnavailable if this daemon cannot seal.
     """
     drop(row.seq)
     kept = [(Secret(job_id=row.job_id, exec_seq=row.seq, name=name), value) for name, value in values.items()]
@@ -109,7 +111,7 @@ def keep(keyring: Keyring, row: Exec, values: Mapping[str, str]) -> None:
 
 
 def for_start(keyring: Keyring, row: Exec) -> dict[str, str]:
-    """Today's values of the secrets that an exec names. Raises StartFailed."""
+    """The current values of the secrets that an exec names. Raises StartFailed."""
     job = Job.get_or_none(Job.id == row.job_id, Job.deleted_at.is_null())
     if job is None:
         raise StartFailed(f"job {row.job_id} was deleted, and its secrets with it")
@@ -128,7 +130,9 @@ def for_start(keyring: Keyring, row: Exec) -> dict[str, str]:
 
 
 def mask_of(keyring: Keyring, row: Exec) -> Mask:
-    """What is to be hidden in the log of an exec that has secrets. Raises ExecutorError: it must not be read now."""
+    """What to hide in the log of an exec that has secrets. Raises ExecutorError if it is unknown: then the log must not
+    be read.
+    """
     stored = list(Secret.select().where(Secret.exec_seq == row.seq))
     if {secret.name for secret in stored} != {*row.secret_vars}:
         raise ExecutorError("the secrets to hide in its log are gone")
@@ -140,19 +144,19 @@ def mask_of(keyring: Keyring, row: Exec) -> Mask:
 
 
 def drop(exec_seq: int) -> None:
-    """An exec has ended, or begins anew."""
+    """Delete the values that an exec kept: it has ended, or begins anew."""
     Secret.delete().where(Secret.exec_seq == exec_seq).execute()
 
 
 def drop_of_job(job_id: int) -> None:
-    """A job is deleted. Its live execs keep theirs to their end."""
+    """Delete the values of a job that is being deleted. Its live execs keep theirs until they end."""
     Secret.delete().where(Secret.job_id == job_id, Secret.exec_seq.is_null()).execute()
 
 
 def store_of_hook(keyring: Keyring | None, hook_id: int, value: str | None) -> str | None:
-    """The one value of a hook, instead of what it had; what stands in the hook's row for it. In a transaction.
+    """Replace the value of a webhook; returns what its row holds in place of it. Call it in a transaction.
 
-    Raises ServiceUnavailable when this daemon cannot seal.
+    Raises ServiceUnavailable if this daemon cannot seal.
     """
     Secret.delete().where(Secret.hook_id == hook_id).execute()
     if value is None:
@@ -162,7 +166,7 @@ def store_of_hook(keyring: Keyring | None, hook_id: int, value: str | None) -> s
 
 
 def of_hook(keyring: Keyring, hook_id: int) -> str:
-    """Raises DeliveryFailed: nothing must be sent unsigned for want of a key."""
+    """The secret of a webhook. Raises DeliveryFailed: nothing may be sent unsigned because a key is missing."""
     row = sql.find(Secret, "hook_id = ?", hook_id)
     if row is None:
         raise DeliveryFailed("the hook's secret is gone; set it again")
@@ -174,12 +178,12 @@ def of_hook(keyring: Keyring, hook_id: int) -> str:
 
 
 def drop_of_hooks(hook_ids: Any) -> None:
-    """Of hooks that are being deleted; a list, or a query of their ids."""
+    """Delete the secrets of webhooks that are being deleted; `hook_ids` is a list, or a query for their ids."""
     Secret.delete().where(Secret.hook_id.in_(hook_ids)).execute()
 
 
 def drop_left() -> None:
-    """Drop what execs had that ended otherwise than by their daemon."""
+    """Delete the values of execs that did not end through their daemon."""
     live = Exec.select(Exec.seq).where(Exec.seq == Secret.exec_seq, Exec.status.in_(LIVE))
     Secret.delete().where(Secret.exec_seq.is_null(False), ~fn.EXISTS(live)).execute()
 
@@ -198,14 +202,16 @@ def standing() -> Standing:
 
 
 def use(key: Key) -> None:
-    """From now on every daemon seals with this key. Waits for the transactions that seal with another."""
+    """Have every daemon seal with this key from now on. Waits for the transactions that are sealing
+    with another one.
+    """
     Installation.update(secret_key=key.id).execute()
 
 
 def reseal(keyring: Keyring, key: Key, at_most: int, drop_unreadable: bool = False) -> int:
-    """Seal up to `at_most` values with this key that another one has sealed; how many those were.
+    """Seal up to `at_most` values, which another key has sealed, with this key; returns how many.
 
-    Raises ConfigError for one that does not open, unless those are to be dropped.
+    Raises ConfigError for one that cannot be opened, unless those are to be dropped.
     """
     query = Secret.select().where(Secret.key_id != key.id).order_by(Secret.id).limit(at_most)
     if Secret._meta.database.for_update:
@@ -227,7 +233,7 @@ def reseal(keyring: Keyring, key: Key, at_most: int, drop_unreadable: bool = Fal
 
 
 def _insert(keyring: Keyring | None, values: Sequence[tuple[Secret, str]]) -> None:
-    """Each row with its value, sealed."""
+    """Seal each value and insert it with its row."""
     if not values:
         return
     # Locked until the commit: whoever changes the key waits, and then finds what was sealed with the old one.
@@ -249,7 +255,7 @@ def _opened(keyring: Keyring, installation: Installation, stored: list[Secret]) 
 
 
 def _place(installation: Installation, row: Secret) -> str:
-    """Where a value belongs: moved to another job, name, hook or database, it does not open."""
+    """Where a value belongs: in another job, under another name, in another webhook or database it cannot be opened."""
     if row.hook_id is not None:
         return f"jobd secret/{installation.id}/hook/{row.hook_id}"
     return f"jobd secret/{installation.id}/{row.job_id}/{row.name}"
@@ -263,7 +269,7 @@ def _installation(lock: bool = False) -> Installation:
 
 
 def _words(error: Exception) -> str:
-    """For users; where the key file is, the log says."""
+    """The error for users; where the key file is, only the log says."""
     if isinstance(error, NotOpened):
         return f"{error.message}; set them again"
     return "this daemon does not have the key; its log says more"

@@ -1,4 +1,4 @@
-"""Hooks: whom to tell over HTTP of what becomes of a job's execs, or of all execs of a namespace."""
+"""Webhooks: whom to notify over HTTP about a job's execs, or about all execs of a namespace."""
 
 import base64
 import binascii
@@ -18,19 +18,19 @@ from jobd.store.db.tables import Delivery, DeliveryAttempt, Hook
 from jobd.store.namespaces import require_namespace
 
 MAX_HOOKS = 20
-"""For one job or namespace: each event becomes as many deliveries."""
+"""The maximum number of webhooks of one job or namespace: each event becomes as many deliveries."""
 AUDITED = ("job_id", "name", "url", "events", "secret", "is_active")
 SECRET_PREFIX = "whsec_"  # noqa: S105
 
 
 def create(caller: Caller, subject: int | str, values: Mapping[str, Any], keyring: Keyring | None = None) -> Hook:
-    """A hook for a job (a number) or a namespace (a name). `keyring` is needed for a `secret`.
+    """Create a webhook for a job (a number) or a namespace (a name). `keyring` is needed for a `secret`.
 
     Raises InvalidArgs, PermissionDenied, StateConflict, ServiceUnavailable.
     """
     if isinstance(subject, int):
         try:
-            # Locked: a job that is deleted meanwhile would leave its hook behind.
+            # Locked: if the job were deleted meanwhile, its webhook would be left behind.
             namespace = jobs.get(caller, subject, lock="SHARE").namespace
         except NotFound as error:
             raise InvalidArgs("there is no such job", {"subject": [error.message]}) from None
@@ -52,7 +52,7 @@ def create(caller: Caller, subject: int | str, values: Mapping[str, Any], keyrin
 
 
 def get(caller: Caller, hook_id: int) -> Hook:
-    """Raises NotFound, also for a hook that is not the caller's."""
+    """Raises NotFound, also for a webhook that the caller may not see."""
     hook = sql.find(Hook, "id = ?", hook_id)
     if hook is None or not caller.may_read(hook.namespace):
         raise NotFound(f"no hook {hook_id}")
@@ -60,13 +60,13 @@ def get(caller: Caller, hook_id: int) -> Hook:
 
 
 def listed(caller: Caller, subject: int | str) -> list[Hook]:
-    """The hooks of a job (a number) or a namespace (a name), newest first; none for what is not the caller's."""
+    """The webhooks of a job (a number) or a namespace (a name), newest first; none if the caller may not see it."""
     of = Hook.job_id == subject if isinstance(subject, int) else _of(subject, None)
     return [hook for hook in Hook.select().where(of).order_by(Hook.id.desc()) if caller.may_read(hook.namespace)]
 
 
 def update(caller: Caller, hook_id: int, changes: Mapping[str, Any], keyring: Keyring | None = None) -> Hook:
-    """Change what is named and leave the rest; `keyring` as for `create`.
+    """Change the fields that are named and leave the rest; `keyring` as in `create`.
 
     Raises NotFound, PermissionDenied, ServiceUnavailable.
     """
@@ -81,7 +81,7 @@ def update(caller: Caller, hook_id: int, changes: Mapping[str, Any], keyring: Ke
 
 
 def delete(caller: Caller, hook_id: int) -> None:
-    """Its deliveries go with it, by and by. Raises NotFound, PermissionDenied."""
+    """Delete a webhook; its deliveries are deleted later. Raises NotFound, PermissionDenied."""
     hook = _writable(caller, hook_id)
     secrets.drop_of_hooks([hook.id])
     Hook.delete().where(Hook.id == hook.id).execute()
@@ -93,7 +93,7 @@ def delete_of_job(job_id: int) -> None:
 
 
 def delete_of_namespace(namespace: str) -> None:
-    """Whoever has the name next has none of these."""
+    """Delete the webhooks of a namespace: whoever has the name next must have none of them."""
     _delete(Hook.namespace == namespace)
 
 
@@ -103,7 +103,7 @@ def _delete(which: Expression) -> None:
 
 
 def deliveries(caller: Caller, hook_id: int, request: PageRequest) -> tuple[Page, dict[int, list[DeliveryAttempt]]]:
-    """A hook's deliveries, newest first, and the attempts of each, oldest first. Raises NotFound."""
+    """A webhook's deliveries, newest first, and the attempts of each, oldest first. Raises NotFound."""
     query = Delivery.select().where(Delivery.hook_id == get(caller, hook_id).id)
     page = page_of(query, request, Column(Delivery.id, int, lambda row: int(row.id)))
     attempts: dict[int, list[DeliveryAttempt]] = {row.id: [] for row in page.rows}
@@ -115,8 +115,8 @@ def deliveries(caller: Caller, hook_id: int, request: PageRequest) -> tuple[Page
 
 
 def redeliver(caller: Caller, hook_id: int, delivery_id: int) -> Delivery:
-    """The same message once more, under its own id, as a delivery of its own. Raises NotFound, PermissionDenied,
-    StateConflict when the hook is switched off.
+    """Queue the same message once more, with its id, as another delivery. Raises NotFound, PermissionDenied, and
+    StateConflict if the webhook is switched off.
     """
     hook = _writable(caller, hook_id)
     source = sql.find(Delivery, "id = ? AND hook_id = ?", delivery_id, hook.id)
@@ -133,7 +133,7 @@ def redeliver(caller: Caller, hook_id: int, delivery_id: int) -> Delivery:
 
 
 def secret_bytes(secret: str) -> bytes:
-    """The key that a secret stands for: the Base64 behind `whsec_` (Standard Webhooks), else its UTF-8 bytes.
+    """The key that a secret stands for: the Base64 after `whsec_` (Standard Webhooks), or else its UTF-8 bytes.
 
     Raises ValueError.
     """

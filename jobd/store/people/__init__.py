@@ -1,1 +1,1 @@
-"""Users, organizations and tokens: who may touch what."""
+"""Users, organizations and tokens: who may do what."""

@@ -1,4 +1,4 @@
-"""Users, their namespaces and how they sign in: who is it, and what may they touch."""
+"""Users, their namespaces and how they sign in: who a caller is, and what the caller may do."""
 
 import secrets
 from collections.abc import Mapping
@@ -22,9 +22,11 @@ __all__ = ["EVERYBODY_IS_ADMIN", "Caller"]
 
 ADMIN = "admin"
 SIGN_IN = "sign-in"
-"""The name of tokens that `sign_in` makes; others may have it too."""
+"""The name of the tokens that `sign_in` creates; others may have it too."""
 SIGN_INS_KEPT = 50
-"""Tokens from `generate-api-token` kept for a user: a client that signs in for each call must not fill the table."""
+"""How many tokens of `generate-api-token` are kept for a user: a client that signs in for each call must not fill the
+table.
+"""
 
 _WHO = "users.username, users.is_admin, users.is_active, members.organization, members.role"
 _MEMBERS = "LEFT JOIN members ON members.user_id = users.id"
@@ -38,7 +40,7 @@ _hasher = PasswordHasher()
 
 @dataclass(frozen=True)
 class PasswordHash:
-    """A password that was hashed already: that takes too long for a transaction."""
+    """A password that was hashed before: hashing takes too long for a transaction."""
 
     text: str
 
@@ -51,8 +53,8 @@ def caller_of(user: User, memberships: Mapping[str, Role] = {}) -> Caller:
 
 
 def authenticate(text: str) -> Caller:
-    """The caller behind a token. Raises Unauthorized for one that is malformed, unknown, expired, or of a disabled
-    user.
+    """The caller that a token stands for. Raises Unauthorized if it is malformed, unknown or expired, or if its user is
+    disabled.
     """
     if not token_format.is_well_formed(text):
         raise Unauthorized("this is not a token of jobd")
@@ -88,8 +90,8 @@ def password_hash(username: str) -> str | None:
 
 
 def check_password(hashed: str | None, password: str) -> None:
-    """Needs no database, but tens of milliseconds of a processor. Raises Unauthorized, with the same words and after
-    the same work whatever was wrong.
+    """Takes tens of milliseconds of processor time, and no database. Raises Unauthorized, with the same message and
+    after the same work whatever is wrong.
     """
     nobody = _nobody()
     try:
@@ -101,19 +103,23 @@ def check_password(hashed: str | None, password: str) -> None:
 
 
 def hash_password(password: str) -> PasswordHash:
-    """Needs no database either. Raises InvalidArgs."""
+    """Takes as long as `check_password`, and no database either. Raises InvalidArgs for one that is too short or too
+    long.
+    """
     if not 8 <= len(password) <= 1024:
         raise InvalidArgs("this password cannot be used", {"password": ["8 to 1024 characters"]})
     return PasswordHash(_hasher.hash(password))
 
 
 def create_token(username: str, name: str, by: Caller = JOBD) -> str:
-    """A new token with all that its user may, shown this once. Raises NotFound."""
+    """Create a token with all rights of its user; returns its text, which cannot be read again. Raises NotFound."""
     return issue_token(username, name, by=by)[1]
 
 
 def sign_in(username: str, by: Caller) -> str:
-    """A token for whoever knew the password just now; the user's newest `SIGN_INS_KEPT` work. Raises NotFound."""
+    """Create a token for somebody who just gave the right password; returns its text. Only the user's newest
+    `SIGN_INS_KEPT` such tokens stay valid. Raises NotFound.
+    """
     token, text = issue_token(username, SIGN_IN, by=by, is_sign_in=True)
     kept = Token.select(Token.id).where(Token.user_id == token.user_id, Token.is_sign_in)
     surplus = [row.id for row in kept.order_by(Token.id.desc()).offset(SIGN_INS_KEPT).limit(1000)]
@@ -130,11 +136,11 @@ def issue_token(
     by: Caller = JOBD,
     is_sign_in: bool = False,
 ) -> tuple[Token, str]:
-    """A new token of the user, for one namespace alone if that is named, and its text, which is kept nowhere. One that
-    is made with a token keeps within that one's bounds, and ends with it.
+    """Create a token of the user, for one namespace alone if that is named; returns its row and its text, which is
+    stored nowhere. A token that is created with another one may do no more than that one, and is deleted with it.
 
     Raises NotFound, Unauthorized, and InvalidArgs for a time that has passed, a namespace that the user may not read,
-    or more than the token of `by` may give.
+    or more than the token of `by` may do.
     """
     maker = token_lineage.maker_of(by)
     if maker is not None:
@@ -157,7 +163,7 @@ def issue_token(
 
 
 def create_user(username: str, password: Password = None, is_admin: bool = False, by: Caller = JOBD) -> User:
-    """A user and the namespace of the same name. Raises InvalidArgs, StateConflict."""
+    """Create a user and the namespace of the same name. Raises InvalidArgs, StateConflict."""
     hashed = _hash(password)
     at = now()
     namespaces.make(username, "username", at)
@@ -168,7 +174,7 @@ def create_user(username: str, password: Password = None, is_admin: bool = False
 
 
 def set_password(username: str, password: str | PasswordHash, by: Caller = JOBD) -> None:
-    """The user's tokens stay. Raises NotFound, InvalidArgs."""
+    """Set the user's password; tokens stay valid. Raises NotFound, InvalidArgs."""
     row = user(username, lock=True)
     hashed = _hash(password)
     User.update(password_hash=hashed).where(User.id == row.id).execute()
@@ -176,7 +182,7 @@ def set_password(username: str, password: str | PasswordHash, by: Caller = JOBD)
 
 
 def user(username: str, lock: bool = False) -> User:
-    """`lock`: nobody else changes the user until the transaction ends. Raises NotFound."""
+    """With `lock` nobody else changes the user until the transaction ends. Raises NotFound."""
     locking = " FOR UPDATE" if lock and User._meta.database.for_update else ""
     row = sql.find(User, f"username = ?{locking}", username)
     if row is None:
@@ -195,12 +201,14 @@ def has_users() -> bool:
 
 @cache
 def _nobody() -> str:
-    """Verified when no such user exists, so that an answer's time does not tell which names do."""
+    """Verified when there is no such user, so that the time an answer takes does not show which names exist."""
     return _hasher.hash(secrets.token_hex())
 
 
 def _roles(rows: list[tuple[Any, ...]]) -> dict[str, Role] | None:
-    """What the user of these rows, one a membership, is in which namespace; None for all. Raises Unauthorized."""
+    """The user's role in each namespace, from rows with one membership each; None for all namespaces. Raises
+    Unauthorized.
+    """
     if not rows or not rows[0][2]:
         raise Unauthorized("no such user, or disabled")
     username, is_admin = rows[0][:2]

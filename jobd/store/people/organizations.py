@@ -22,7 +22,7 @@ class Membership:
 
 
 def create(caller: Caller, name: str, admin: str) -> Organization:
-    """An organization, and its first admin. Raises InvalidArgs, StateConflict for a name that is taken."""
+    """Create an organization with its first admin. Raises InvalidArgs, and StateConflict for a name that is taken."""
     first = _user(admin, "admin")
     at = now()
     namespaces.make(name, "name", at)
@@ -33,7 +33,7 @@ def create(caller: Caller, name: str, admin: str) -> Organization:
 
 
 def get(caller: Caller, name: str) -> Organization:
-    """Raises NotFound, also for an organization that the caller has no part in."""
+    """Raises NotFound, also for an organization that the caller may not see."""
     organization = sql.find(Organization, "name = ?", name)
     if organization is None or not caller.may_read(name):
         raise NotFound(f"no organization {name!r}")
@@ -41,7 +41,7 @@ def get(caller: Caller, name: str) -> Organization:
 
 
 def listed(caller: Caller, request: PageRequest) -> Page:
-    """Those that the caller has a part in, newest first."""
+    """The organizations that the caller may see, newest first."""
     query = Organization.select()
     if caller.namespaces is not None:
         query = query.where(Organization.name.in_(sorted(caller.namespaces)))
@@ -52,7 +52,7 @@ def listed(caller: Caller, request: PageRequest) -> Page:
 
 
 def delete(caller: Caller, name: str) -> None:
-    """Raises NotFound, PermissionDenied, StateConflict while it has jobs."""
+    """Raises NotFound, PermissionDenied, and StateConflict while the organization has jobs."""
     _administered(caller, name)
     namespaces.drop(name)
     webhooks.delete_of_namespace(name)
@@ -80,14 +80,16 @@ def member(caller: Caller, name: str, username: str) -> Membership:
 
 
 def add(caller: Caller, name: str, username: str, role: Role) -> Membership:
-    """Raises NotFound, PermissionDenied, InvalidArgs for who is no user, StateConflict for who is a member."""
+    """Add a member. Raises NotFound, PermissionDenied, InvalidArgs if there is no such user, and StateConflict for a
+    member.
+    """
     _administered(caller, name)
     _insert(caller, name, _user(username, "username"), role, now())
     return member(caller, name, username)
 
 
 def change(caller: Caller, name: str, username: str, role: Role) -> Membership:
-    """Raises NotFound, PermissionDenied, StateConflict for the last admin."""
+    """Change a member's role. Raises NotFound, PermissionDenied, and StateConflict for the last admin."""
     user, before = _administered_member(caller, name, username)
     if role != "admin":
         _require_other_admin(name, user)
@@ -97,7 +99,7 @@ def change(caller: Caller, name: str, username: str, role: Role) -> Membership:
 
 
 def remove(caller: Caller, name: str, username: str) -> None:
-    """Raises NotFound, PermissionDenied, StateConflict for the last admin."""
+    """Remove a member. Raises NotFound, PermissionDenied, and StateConflict for the last admin."""
     user, before = _administered_member(caller, name, username)
     _require_other_admin(name, user)
     Member.delete().where(Member.organization == name, Member.user_id == user.id).execute()
@@ -105,7 +107,7 @@ def remove(caller: Caller, name: str, username: str) -> None:
 
 
 def require_other_admins(leaving: User) -> None:
-    """Every organization has an admin besides `leaving`. Raises StateConflict."""
+    """Raises StateConflict if an organization has no admin besides `leaving`."""
     led = Member.select(Member.organization).where(Member.user_id == leaving.id, Member.role == "admin")
     for name in sorted(row.organization for row in led):
         _lock(name)
@@ -113,7 +115,7 @@ def require_other_admins(leaving: User) -> None:
 
 
 def _administered(caller: Caller, name: str) -> None:
-    """Let nobody else change the organization meanwhile. Raises NotFound, PermissionDenied."""
+    """Lock an organization that the caller is to change. Raises NotFound, PermissionDenied."""
     get(caller, name)
     caller.require_admin(name)
     if not _lock(name):
@@ -150,7 +152,7 @@ def _user(username: str, field: str) -> User:
 
 
 def _require_other_admin(name: str, leaving: User) -> None:
-    """Besides `leaving`, as far as that is one. Raises StateConflict."""
+    """Raises StateConflict if `leaving` is the organization's only active admin."""
     admins = Member.select(Member.user_id).join(User, on=(User.id == Member.user_id))
     admins = admins.where(Member.organization == name, Member.role == "admin", User.is_active)
     ids = {row.user_id for row in admins}

@@ -1,4 +1,4 @@
-"""What a token looks like: `jobd_`, 160 random bits, and a checksum by which a mistyped one is told without looking."""
+"""What a token looks like: `jobd_`, 160 random bits, and a checksum that reveals a mistyped one without a look-up."""
 
 import hashlib
 import re
@@ -15,12 +15,12 @@ def fresh() -> str:
 
 
 def digest(text: str) -> str:
-    """What is stored of it."""
+    """What is stored of a token."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def prefix(text: str) -> str:
-    """By which it is looked up."""
+    """The part by which a token is looked up."""
     return text.removeprefix("jobd_")[:_PREFIX]
 
 

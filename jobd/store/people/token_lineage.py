@@ -1,4 +1,4 @@
-"""Tokens that were made with tokens: none may do more, or live longer, than the one it was made with."""
+"""Tokens that were created with tokens: none may do more, or live longer, than the one it was created with."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,10 +10,10 @@ from jobd.store.db.tables import Token
 
 
 def maker_of(by: Caller) -> Token | None:
-    """The token that `by` shows, which stays until the transaction ends. None where a user stands behind what is made:
-    without a token, or with one of a sign-in, which tells that somebody knew the password a while ago.
+    """The token that `by` uses, locked until the transaction ends. None where a user creates something directly:
+    without a token, or with one of a sign-in, since somebody gave the right password a while ago.
 
-    Raises Unauthorized for one that has been revoked meanwhile.
+    Raises Unauthorized if the token has been revoked meanwhile.
     """
     if by.token_id is None:
         return None
@@ -25,8 +25,8 @@ def maker_of(by: Caller) -> Token | None:
 
 
 def bounded_by(maker: Token, namespace: str | None, access: Access, expires_at: datetime | None) -> datetime | None:
-    """When a token ends that is made with `maker`: null is when that does. Raises InvalidArgs for what the maker's own
-    bounds do not allow.
+    """When a token expires that is created with `maker`; with None for `expires_at`, when `maker` does. Raises
+    InvalidArgs for what `maker` itself may not do.
     """
     faults = {}
     if maker.namespace is not None and namespace != maker.namespace:
@@ -41,11 +41,11 @@ def bounded_by(maker: Token, namespace: str | None, access: Access, expires_at: 
 
 
 def delete(token: Token) -> Iterator[Token]:
-    """Delete a token and all that were made with it, however far down; yields each that was deleted."""
+    """Delete a token and all that were created with it, directly or not; yields each token that was deleted."""
     generation = [token]
     while generation:
         ids = [row.id for row in generation]
-        # Waits for whoever makes a token with one of these right now, so that the next look finds that one.
+        # This waits for whoever is creating a token with one of these, so that the next query finds it.
         Token.delete().where(Token.id.in_(ids)).execute()
         yield from generation
         generation = list(Token.select().where(Token.made_by.in_(ids)).order_by(Token.id))

@@ -1,4 +1,4 @@
-"""Tokens as their users see them: listed, revoked, and when each was last used. `accounts` makes them."""
+"""Tokens as their users see them: listed, revoked, and when each was last used. `accounts` creates them."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,12 +13,12 @@ from jobd.store.db.tables import Token, User
 from jobd.store.people import accounts, token_lineage
 
 USE_NOTED_EVERY = timedelta(minutes=1)
-"""How exactly a token's last use is known: to write it down at every request would cost more than most requests do."""
+"""How exactly a token's last use is known: to record it for every request would cost more than most requests do."""
 
 
 @dataclass(frozen=True)
 class Owned:
-    """A token and whose it is."""
+    """A token and the name of its user."""
 
     token: Token
     username: str
@@ -42,7 +42,7 @@ def of(username: str | None) -> list[Owned]:
 
 
 def get(caller: Caller, token_id: int) -> Owned:
-    """One's own, an administrator's any. Raises NotFound."""
+    """The caller's own token, or any if the caller is an administrator. Raises NotFound."""
     token = sql.find(Token, "id = ?", token_id)
     user = sql.find(User, "id = ?", token.user_id) if token is not None else None
     if token is None or user is None or not (caller.is_admin or user.username == caller.username):
@@ -51,7 +51,7 @@ def get(caller: Caller, token_id: int) -> Owned:
 
 
 def revoke(caller: Caller, token_id: int) -> None:
-    """From now on it opens nothing, nor does any that was made with it. Raises NotFound."""
+    """Delete a token and all that were created with it. Raises NotFound."""
     owned = get(caller, token_id)
     for token in token_lineage.delete(owned.token):
         before = {name: getattr(token, name) for name in ("name", "namespace", "access", "expires_at", "made_by")}
@@ -59,5 +59,5 @@ def revoke(caller: Caller, token_id: int) -> None:
 
 
 def note_use(token_id: int) -> None:
-    """It was used now."""
+    """Record that the token was used now."""
     Token.update(last_used_at=now()).where(Token.id == token_id).execute()

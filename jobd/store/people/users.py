@@ -1,4 +1,4 @@
-"""Users as their administrators see them: listed, changed, deleted. One who may let all others in is always left."""
+"""Users as administrators see them: listed, changed, deleted. There is always an active administrator."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,10 +20,10 @@ def listed(request: PageRequest) -> Page:
 
 
 def update(by: Caller, username: str, changes: Mapping[str, bool], password: accounts.Password = None) -> User:
-    """Change what is named of `FLAGS`, and the password if one is given. A disabled user's password and tokens are
-    refused from now on; what the user scheduled goes on.
+    """Change the given `FLAGS`, and the password if there is one. Password and tokens of a disabled user are rejected
+    from now on; the user's schedules go on.
 
-    Raises NotFound, and StateConflict where nobody would be left to administer jobd, or an organization.
+    Raises NotFound, and StateConflict if nobody would be left to administer jobd, or an organization.
     """
     _lock_admins()
     user = accounts.user(username, lock=True)
@@ -42,7 +42,9 @@ def update(by: Caller, username: str, changes: Mapping[str, bool], password: acc
 
 
 def delete(by: Caller, username: str) -> None:
-    """With tokens and memberships. Raises NotFound, and StateConflict as `update` does or if the user has jobs."""
+    """Delete a user with all tokens and memberships. Raises NotFound, and StateConflict as `update` does or if the user
+    has jobs.
+    """
     _lock_admins()
     user = accounts.user(username, lock=True)
     _require_other_admin(user)
@@ -60,12 +62,12 @@ def _flags(row: User) -> dict[str, Any]:
 
 
 def _lock_admins() -> None:
-    """Two administrators who disable each other at once must not both succeed."""
+    """Lock all administrators: two who disable each other at the same time must not both succeed."""
     list(sql.locked(User.select(User.id).where(User.is_admin).order_by(User.id)))
 
 
 def _require_other_admin(leaving: User) -> None:
-    """Raises StateConflict."""
+    """Raises StateConflict if `leaving` is the last active administrator."""
     others = User.select().where(User.is_admin, User.is_active, User.id != leaving.id)
     if leaving.is_admin and leaving.is_active and not others.exists():
         raise StateConflict(f"{leaving.username!r} is the last administrator; name another one first")

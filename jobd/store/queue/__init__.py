@@ -1,1 +1,1 @@
-"""Execs that wait: due slots that make them, who is next, and every transition until they have ended."""
+"""The queue: due slots that create execs, which exec is next, and every transition until it has ended."""

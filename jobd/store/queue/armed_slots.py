@@ -1,8 +1,8 @@
-"""Slots that are worked out before they are due, so that at their instant one statement makes their execs.
+"""Slots that are worked out before they are due, so that one statement creates their execs at the right instant.
 
-On PostgreSQL alone: on SQLite no statement costs a round trip. What is fired here is what `due_slots` would have fired:
-one slot of a job, on time, of a job that nobody has changed since, that no wrong clock has decided on before. All else
-stays due, and is `due_slots`' to decide.
+This is for PostgreSQL alone: on SQLite no statement costs a round trip. It fires only what `due_slots` would fire: one
+slot of a job, on time, of a job that has not been changed since, and on which no wrong clock has decided before.
+Everything else stays due, for `due_slots` to decide.
 """
 
 import time
@@ -21,11 +21,11 @@ from jobd.store.queue.due_slots import Fired
 from jobd.store.queue.quota import NamespaceQuota
 
 MAX_ARMED = 2000
-"""Slots read at once."""
+"""The maximum number of slots read at once."""
 MAX_BATCH = 200
-"""Slots fired by one statement."""
+"""The maximum number of slots fired by one statement."""
 MARGIN = timedelta(milliseconds=1)
-"""By so much this machine's idea of the database's clock may be behind."""
+"""By how much this machine's idea of the database's clock may be behind."""
 _FIRE = (
     "WITH slot (turn, id, job_id, at, start_before, following, seen) AS (VALUES {values}), "  # noqa: S608
     "due AS (SELECT slot.turn, slot.id AS exec_id, slot.at, slot.start_before, slot.following, jobs.id AS job_id, "
@@ -44,14 +44,16 @@ _FIRE = (
     "AND id NOT IN (SELECT job_id FROM due) ORDER BY next_fire_at LIMIT 1), made.id "
     "FROM (SELECT 1) AS always LEFT JOIN made ON true"
 )
-"""The clock and the first slot of all other jobs, beside each exec that was made or, if none was, beside nothing."""
+"""One row for each exec that was created, with the database's time and the earliest `next_fire_at` of all other jobs; a
+single row without an exec if none was created.
+"""
 LATEST = timedelta(seconds=1)
-"""A slot that is later than this is not fired here: somebody may have to decide whether it was missed."""
+"""A slot that is later than this is not fired here: it may have to be decided whether it was missed."""
 
 
 @dataclass(frozen=True)
 class ArmedSlot:
-    """A slot to come: the exec that it will be, the job's slot after it, and when the job had been changed last."""
+    """A slot to come: the exec that it will be, the slot that follows it, and when the job was last changed."""
 
     row: Exec
     following: datetime | None
@@ -64,7 +66,7 @@ class ArmedSlot:
 
 
 class Armed:
-    """The slots that are armed, in the order of their instants, and the database's clock as it was seen here."""
+    """The armed slots in the order of their instants, and the database's clock as last read."""
 
     def __init__(self) -> None:
         self.until: datetime | None = None
@@ -79,7 +81,7 @@ class Armed:
         self.until, self._clock = ahead.until, ahead.clock
 
     def take_due(self, quota: NamespaceQuota) -> list[ArmedSlot]:
-        """The slots that are due, or about to be, and that the quota lets."""
+        """Take the slots that are due, or are about to be, as far as the quota lets."""
         seen, since = self._clock
         at = seen + timedelta(seconds=time.monotonic() - since) + MARGIN if self._slots else seen
         due: list[ArmedSlot] = []
@@ -93,7 +95,7 @@ class Armed:
         self._slots.extendleft(reversed(list(slots_early)))
 
     def forget(self, until: datetime) -> None:
-        """Slots up to then have been decided, or are not for firing here any more."""
+        """Drop the slots up to this instant: they have been decided, or are too late to be fired here."""
         while self._slots and self._slots[0].at <= until:
             self._slots.popleft()
 
@@ -104,7 +106,9 @@ class Armed:
 
 @dataclass(frozen=True)
 class Ahead:
-    """Slots up to `until`; `clock`: the database's time, and this machine's `time.monotonic()` just before."""
+    """Slots up to `until`. `clock`: the database's time, and this machine's `time.monotonic()` just
+    before it was read.
+    """
 
     slots: list[ArmedSlot]
     until: datetime
@@ -112,7 +116,7 @@ class Ahead:
 
 
 def look_ahead(after: datetime | None, seconds: float) -> Ahead:
-    """The slots of the next `seconds`, those after `after`."""
+    """The slots of the next `seconds` seconds, without those up to `after`."""
     since = time.monotonic()
     at = now()
     until = at + timedelta(seconds=seconds)
@@ -129,7 +133,7 @@ def look_ahead(after: datetime | None, seconds: float) -> Ahead:
 
 
 def _arm(job: Job) -> ArmedSlot | None:
-    """The job's next slot; None when its schedule raises, which is told when it is due."""
+    """The job's next slot; None if its schedule raises, which is reported when the slot is due."""
     try:
         parsed = schedule.parse(job.schedule_mode or "", job.schedule_timezone, job.schedule_anchor)
         following = parsed.next_after(job.next_fire_at)

@@ -1,7 +1,7 @@
-"""Which daemon has which exec: claimed while it waits, taken over from one that is gone, taken again after a start.
+"""Which daemon has which exec: claimed while it waits, taken over from a dead daemon, taken again after a start.
 
-Whoever takes an exec raises its term, which with the owner is the fence of every later transition: who had the exec
-before changes nothing any more.
+Whoever takes an exec raises its term. Owner and term are the fence of every later transition: a former owner can change
+nothing any more.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ from jobd.store.queue import fairness
 
 
 def claim(daemon: str, region: str, max_running: int, at_most: int, after: str = "") -> list[Exec]:
-    """Take waiting execs of a region, as many as it has running slots free, and give each of them a slot.
+    """Claim waiting execs of a region, as many as its `max_running` has capacity for.
 
-    Oldest first within a namespace, round-robin over namespaces, beginning with the one after `after`: the namespace
-    whose turn it was last (`last_turn`). The region's row is locked, so that `max_running` holds over all daemons.
+    Oldest first within a namespace, and the namespaces in turn, beginning with the one after `after`: the one that was
+    last (`last_turn`). The region's row is locked, so that `max_running` holds across all daemons.
     """
     _lock_region(region)
     running = "region_name = ? AND status IN ('W', 'R') AND owner IS NOT NULL AND holds_slot"
@@ -26,7 +26,7 @@ def claim(daemon: str, region: str, max_running: int, at_most: int, after: str =
     seqs = fairness.next_in_turn(region, min(free, at_most), after)
     if not seqs:
         return []
-    # The CASE keeps a planner without statistics from reading all that waits by the index of just that.
+    # The CASE keeps a planner without statistics from reading the whole index of what waits.
     free_still = "CASE WHEN status = 'W' THEN owner IS NULL ELSE false END"
     chosen = f"seq IN ({sql.marks(len(seqs))}) AND {free_still}"
     taken = sql.take(Exec, "term = term + 1, holds_slot = true, owner = ?", chosen, daemon, *seqs)
@@ -39,8 +39,8 @@ def last_turn(taken: list[Exec], after: str) -> str:
 
 
 def take_over(daemon: str, region: str, owners_alive: list[str]) -> list[Exec]:
-    """Take the live execs of a region whose owner is none of `owners_alive`; also those that this very daemon
-    owned before its last start, since `owners_alive` does not name it then.
+    """Take the live execs of a region whose owner is none of `owners_alive`. `owners_alive` does not name this daemon
+    when it has just started: then it takes what it owned before.
     """
     _lock_region(region)
     orphaned = live_in(region) & Exec.owner.is_null(False) & Exec.owner.not_in(owners_alive)
@@ -48,23 +48,23 @@ def take_over(daemon: str, region: str, owners_alive: list[str]) -> list[Exec]:
 
 
 def owned(daemon: str, region: str) -> list[Exec]:
-    """The live execs of a region that this daemon owns by the record."""
+    """The live execs of a region that this daemon owns according to their records."""
     return list(Exec.select(Exec.seq, Exec.id).where(live_in(region), Exec.owner == daemon))
 
 
 def retake(daemon: str, seqs: list[int]) -> list[Exec]:
-    """Take again, under a new term, what this daemon owns already."""
+    """Take execs that this daemon owns already once more, under a new term."""
     return _take(Exec.seq.in_(seqs) & Exec.status.in_(LIVE) & (Exec.owner == daemon))
 
 
 def stops_requested(daemon: str) -> list[Exec]:
-    """This daemon's live execs whose end somebody asked for."""
+    """This daemon's live execs whose end somebody has requested."""
     query = Exec.select().where(Exec.owner == daemon, Exec.status.in_(LIVE), Exec.stop_requested_at.is_null(False))
     return list(query)
 
 
 def by_id(exec_ids: list[str]) -> dict[str, Exec]:
-    """Those of these execs that the database knows, deleted ones too."""
+    """Those of these execs that are in the database, including deleted ones."""
     return {row.id: row for row in Exec.select().where(Exec.id.in_(exec_ids))}
 
 
@@ -78,6 +78,6 @@ def live_in(region: str) -> Expression:
 
 
 def _take(which: Expression, **changes: Any) -> list[Exec]:
-    """Become the owner of these under a new term, oldest first."""
+    """Take these execs under a new term; returns them oldest first."""
     taken = Exec.update(term=Exec.term + 1, **changes).where(which).returning(Exec).execute()
     return sorted(taken, key=lambda row: row.seq)

@@ -1,7 +1,7 @@
-"""Slots that come a second time, since a clock was set back: whatever was decided on them before, each has one record.
+"""Slots that come a second time because a clock was set back: whatever was decided on them before, each has one record.
 
-What ran does not run again. What was passed over runs after all, and leaves the record that said it did not; what is
-passed over again is not told twice.
+A slot that ran does not run again. One that was passed over runs now, and is removed from the record that said it did
+not; if it is passed over again, it is not recorded twice.
 """
 
 import uuid
@@ -16,12 +16,14 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def may_come_again(job: Job, slot: datetime) -> bool:
-    """Whether something may have been decided on this slot of the job, and on those after it."""
+    """Whether this slot of the job, or a later one, may have been decided before."""
     return job.decided_until is not None and slot < job.decided_until
 
 
 def not_fired(job: Job, slots: list[Slot]) -> list[Slot]:
-    """Those of these slots that did not run ahead of their time: what did overlaps nothing, and replaces nothing."""
+    """Those of these slots that have not run ahead of their time: one that has overlaps nothing, and
+    replaces nothing.
+    """
     ran = Exec.select(Exec.scheduled_for).where(
         Exec.job_id == job.id,
         Exec.trigger_mode == Trigger.SCHEDULE,
@@ -33,7 +35,7 @@ def not_fired(job: Job, slots: list[Slot]) -> list[Slot]:
 
 
 def unrecorded(job: Job, slots: list[Slot]) -> list[Slot]:
-    """Those of these slots of which no record says yet that they did not run."""
+    """Those of these slots that no record names as not run."""
     if not slots:
         return []
     spans = [(row.missed_from, row.missed_to) for row in _records(job, slots[0].at, slots[-1].at)]
@@ -41,7 +43,9 @@ def unrecorded(job: Job, slots: list[Slot]) -> list[Slot]:
 
 
 def take_out(parsed: Schedule, job: Job, running: list[datetime]) -> None:
-    """These slots, in their order and without one left out between them, make execs now."""
+    """Remove these slots from the records of slots that did not run: they create execs now. They are in order, with
+    none left out between them.
+    """
     for record in _records(job, running[0], running[-1]):
         inside = [at for at in running if record.missed_from <= at <= record.missed_to]
         if inside:
@@ -55,7 +59,7 @@ def _records(job: Job, first: datetime, last: datetime) -> Iterable[Exec]:
 
 
 def _take_out(parsed: Schedule, record: Exec, inside: list[datetime]) -> None:
-    """What is before these slots keeps the record, what is behind them has one of its own."""
+    """What is before these slots keeps the record; what is behind them gets one of its own."""
     before = parsed.between(record.missed_from - MICROSECOND, inside[0] - MICROSECOND)
     behind = parsed.between(inside[-1], record.missed_to)
     left = (record.missed_count or 0) - len(inside)

@@ -1,7 +1,7 @@
-"""Due slots become waiting execs, in the one transaction that moves each job's `next_fire_at` on.
+"""Due slots become waiting execs, in the transaction that also advances `next_fire_at` of each job.
 
-A slot is (job, scheduled_for). Whatever crashes and however many daemons run, it fires at most once: the job's row is
-locked while it is decided, and `execs_slot` keeps a second exec of a slot out of the table.
+A slot is (job, scheduled_for). It fires at most once, whatever crashes and however many daemons run: the job's row is
+locked while it is decided, and the unique index `execs_slot` allows only one exec for a slot.
 """
 
 import logging
@@ -34,13 +34,11 @@ Row = TypeVar("Row")
 
 MICROSECOND = timedelta(microseconds=1)
 MAX_MISSED_RUN = 1000
-"""Missed slots that `run_all` runs at the most; what is older is recorded as not run."""
+"""The maximum number of missed slots that `run_all` runs; older ones are recorded as not run."""
 WRITTEN_AT_ONCE = 500
 """Rows in one statement."""
 SOON = 0.003
-"""Seconds until a scan looks again for what is due already, or in less than that: what comes close together is fired
-together.
-"""
+"""The minimum time in seconds until the next scan: slots that come close together are fired together."""
 
 NEEDED = (
     "id",
@@ -56,15 +54,15 @@ NEEDED = (
     "next_fire_at",
     "decided_until",
 )
-"""Columns that decide what a due job does; what its execs copy stays where it is."""
+"""The columns that decide what a due job does. What its execs copy is copied within the database."""
 _FIRST = "SELECT next_fire_at FROM jobs WHERE next_fire_at IS NOT NULL ORDER BY next_fire_at LIMIT 1"
 _DUE = (
     f"WITH due AS (SELECT {', '.join(NEEDED)} FROM jobs WHERE next_fire_at <= {{now}} AND deleted_at IS NULL "  # noqa: S608
     "ORDER BY next_fire_at LIMIT {most} {locked}) "
     f"SELECT {{now}}, ({_FIRST}), due.* FROM (SELECT 1) AS always LEFT JOIN due ON true ORDER BY due.next_fire_at"
 )
-"""The clock and the first slot of all, beside each of the jobs that are due or, if there are none, beside nothing: a
-scan waits for as few answers as it can.
+"""One row for each due job, with the database's time and the earliest `next_fire_at`; a single row without a job if
+none is due. One statement, so that a scan waits for as few answers as possible.
 """
 COPIED = (*execs.SNAPSHOT, "created_by")
 FIXED = {
@@ -76,12 +74,12 @@ FIXED = {
     "holds_slot": "false",
     "pulled": "false",
 }
-"""Columns of a waiting exec that it does not copy from its job, and the SQL of what they are."""
+"""The columns of a waiting exec that are not copied from its job, and their values as SQL."""
 COLUMNS = (
     f"{', '.join(COPIED)}, {', '.join(FIXED)}, "
     "id, job_id, created_at, status, trigger_mode, replaces, scheduled_for, start_before"
 )
-"""Columns of an exec that a slot makes: those copied, those fixed, and its own."""
+"""The columns of an exec that a slot creates: those copied, those fixed, and its own."""
 _INSERT = (
     "WITH slot (turn, id, job_id, scheduled_for, start_before) AS (VALUES {values}) "  # noqa: S608
     f"INSERT INTO execs ({COLUMNS}) "
@@ -96,7 +94,7 @@ _MOVE = (
     "FROM moved WHERE jobs.id = moved.id"
 )
 _Statement = tuple[str, list[Any]]
-"""Its text and its parameters."""
+"""A statement and its parameters."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +108,10 @@ class Rules:
 
 @dataclass(frozen=True)
 class Fired:
-    """What one scan did: `execs` came to wait, here without what they copied from their jobs; `more`: there were more
-    due jobs than one batch holds; `next_in`: seconds until the next slot of any job comes due, None if there is none;
-    `quota` is the one that was used, None if nothing was due and none was handed in; `at`: the database's
-    time; `has_jumped`: nothing was fired, since the clock is far from where it should be.
+    """What one scan did. `execs` have been queued; they lack the columns that were copied from their jobs. `more`: more
+    jobs may be due than one batch holds. `next_in`: seconds until the next slot of any job is due, None if there is
+    none. `quota` is the one that was used, None if nothing was due and none was passed in. `at`: the database's time.
+    `has_jumped`: nothing was fired, because the clock is far from where it should be.
     """
 
     execs: list[Exec]
@@ -126,15 +124,16 @@ class Fired:
 
 @dataclass(frozen=True)
 class _Due:
-    """The slots of one job that came due: `run` become execs, `unrun` (count, first, last) do not."""
+    """The due slots of one job: `run` become execs, `unrun` (count, first, last) do not."""
 
     run: list[Slot]
     unrun: tuple[int, datetime, datetime] | None
 
 
 def fire_due(rules: Rules, quota: NamespaceQuota | None = None, believed: Reading | None = None) -> Fired:
-    """Fire what is due by the database's clock. A schedule that raises stops itself and nothing else. `quota` is one
-    that was counted not long ago; None: it is counted. `believed` is when that clock was seen to go evenly last.
+    """Fire what is due by the database's clock. A schedule that raises is stopped, and no other. `quota` is one that
+    was counted a short time ago; with None it is counted. `believed`: a reading from when that clock was last known to
+    be right.
     """
     began = steady()
     at, first, due = _look(rules.batch)
@@ -152,7 +151,7 @@ def fire_due(rules: Rules, quota: NamespaceQuota | None = None, believed: Readin
             run, unrun = _fire(job, at, rules, quota)
         except PeeweeException:
             raise
-        except Exception as error:  # a fault of one schedule, whatever it is, must not stop the others
+        except Exception as error:  # an error in one schedule, whatever it is, must not stop the others
             log.error("schedule of job %s stops: %r", job.id, error)
             count(lambda metrics: metrics.schedule_errors.inc())
             job.schedule_error, job.next_fire_at = str(error) or repr(error), None
@@ -170,8 +169,8 @@ def fire_due(rules: Rules, quota: NamespaceQuota | None = None, believed: Readin
 
 
 def _look(most: int) -> tuple[datetime, datetime | None, list[Job]]:
-    """The database's time, the first slot of all, and the jobs that are due, the longest due first; PostgreSQL keeps
-    them for this transaction, and passes over those that another keeps.
+    """The database's time, the first slot of all, and the due jobs, those that have been due longest first. PostgreSQL
+    locks them for this transaction, and skips those that another transaction has locked.
     """
     at, locked = (str(micros(now())[0]), "") if _is_sqlite() else (clock.STATEMENT, "FOR UPDATE SKIP LOCKED")
     rows = sql.rows(Job, _DUE.format(now=at, most=most, locked=locked))
@@ -181,7 +180,9 @@ def _look(most: int) -> tuple[datetime, datetime | None, list[Job]]:
 
 
 def seconds_until(first: datetime | None, at: datetime) -> float | None:
-    """Seconds from `at` to the first slot of all; what is overdue is another's, or locked, and soon looked at again."""
+    """Seconds from `at` until the first slot of all. One that is overdue is locked by another daemon, and is looked at
+    again soon.
+    """
     return None if first is None else max((first - at).total_seconds(), SOON)
 
 
@@ -192,15 +193,15 @@ def count_fired(rows: list[Exec], metrics: Metrics) -> None:
 
 
 def first_due() -> datetime | None:
-    """When the next slot of any job comes due; in the past while it is overdue."""
+    """When the next slot of any job is due; in the past while it is overdue."""
     row = _execute((_FIRST, [])).fetchone()
     return _instant(row[0] if row else None)
 
 
 def _store(waiting: list[Exec], due: list[Job]) -> tuple[list[Exec], datetime | None]:
-    """Move these jobs on and insert these execs, with what they copy from their jobs copied where it is: those that
-    were made, and the first slot of all from now on. A slot that has its exec already came due again (the clock was
-    set back): it has fired, and is not made.
+    """Advance these jobs and insert these execs, whose other columns are copied from their jobs. Returns the execs that
+    were inserted, and the first slot of all from now on. A slot that already has its exec came due again because the
+    clock was set back: it has fired, and gets no other.
     """
     moves = [_moving(batch) for batch in _batches(due)]
     *inserts, last = [_inserting(batch) for batch in _batches(waiting)] or [(_FIRST, [])]
@@ -227,13 +228,13 @@ def _moving(jobs: list[Job]) -> _Statement:
 
 
 def with_values(text: str, rows: list[tuple[Any, ...]]) -> _Statement:
-    """A statement with these rows as its VALUES list; to write one, peewee takes longer than the database."""
+    """A statement with these rows as its VALUES list. Building it with peewee would take longer than running it."""
     row = f"({', '.join([Job._meta.database.param] * len(rows[0]))})"
     return text.replace("{values}", ", ".join([row] * len(rows))), [value for values in rows for value in values]
 
 
 def _execute(*parts: _Statement) -> Any:
-    """Run these statements, on PostgreSQL in one round trip; the answer of the last."""
+    """Run these statements, on PostgreSQL in one round trip; returns the result of the last."""
     if _is_sqlite():
         return [Job._meta.database.execute_sql(*part) for part in parts][-1]
     texts, parameters = zip(*parts, strict=True)
@@ -254,7 +255,7 @@ def micros(*instants: datetime | None) -> tuple[int | None, ...]:
 
 
 def _fire(job: Job, at: datetime, rules: Rules, quota: NamespaceQuota) -> tuple[list[Exec], list[dict[str, Any]]]:
-    """What this job's due slots make: execs to wait, and records of what does not run. Moves `next_fire_at` on."""
+    """What this job's due slots become: waiting execs, and records of what does not run. Advances `next_fire_at`."""
     parsed = schedule.parse(job.schedule_mode or "", job.schedule_timezone, job.schedule_anchor)
     due = _split(parsed, job, at, rules.late_after)
     following = parsed.next_after(at)
@@ -267,8 +268,8 @@ def _fire(job: Job, at: datetime, rules: Rules, quota: NamespaceQuota) -> tuple[
 
 
 def _split(parsed: Schedule, job: Job, at: datetime, late_after: float) -> _Due:
-    """Which of the slots from `next_fire_at` to `at` run: those that are merely late, and of the missed ones those
-    that `missed_run_policy` and `starting_deadline` let.
+    """Which of the slots from `next_fire_at` to `at` run: those that are merely late, and of the missed ones those that
+    `missed_run_policy` and `starting_deadline` let run.
     """
     since, on_time = job.next_fire_at - MICROSECOND, at - timedelta(seconds=late_after) - MICROSECOND
     run = parsed.newest_between(max(since, on_time), at, limit=int(late_after) + 1)
@@ -314,7 +315,7 @@ def _admit(job: Job, slots: list[Slot], at: datetime, quota: NamespaceQuota) -> 
 
 
 def waiting_exec(job: Job, slot: datetime, at: datetime) -> Exec:
-    """The exec that a slot makes at the instant `at`, without what it copies from its job."""
+    """The exec that a slot becomes at the instant `at`, without what it copies from its job."""
     deadline = slot + timedelta(seconds=job.starting_deadline) if job.starting_deadline is not None else None
     where = {"namespace": job.namespace, "region_name": job.region_name}
     return Exec(
@@ -323,8 +324,8 @@ def waiting_exec(job: Job, slot: datetime, at: datetime) -> Exec:
 
 
 def _not_run(job: Job, at: datetime, reason: str, slots: int, first: datetime, last: datetime) -> list[dict[str, Any]]:
-    """The record of slots that did not run; none if the newest record of the job's slots says the same and is
-    extended instead, so that a long overlap is one record.
+    """The record of slots that did not run; none if the newest record of the job's slots says the same and is extended
+    instead, so that a long overlap is one record.
     """
     count(lambda metrics: metrics.slots.labels(reason).inc(slots))
     newest = (

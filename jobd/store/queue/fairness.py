@@ -1,4 +1,4 @@
-"""Whose turn it is: which waiting execs of a region are taken next, so that no namespace waits for another's queue."""
+"""Which waiting execs of a region come next: namespaces take turns, so that none waits for another's queue."""
 
 from peewee import SqliteDatabase
 
@@ -8,12 +8,14 @@ from jobd.store.db.tables import Exec
 
 _BEYOND_ON_SQLITE = "e.region_name = ? AND e.namespace > turn.namespace"
 _BEYOND = "(e.region_name, e.namespace) > (?, turn.namespace)"
-"""The same where the next line looks at the region; only so PostgreSQL sees that no other index is as good."""
+"""The same where the next line checks the region. Only in this form does PostgreSQL see that no other
+index is as good.
+"""
 _WAITS = "e.status = 'W' AND e.owner IS NULL"
 _PREDECESSOR = "SELECT 1 FROM execs b WHERE b.job_id = e.job_id AND b.seq < e.seq AND b.status IN ('W', 'R')"
 _QUEUES = (
-    # From namespace to namespace by a probe of the index each, however long the queues are and whatever the planner
-    # knows of them.
+    # One index probe takes it from each namespace to the next, however long the queues are and whatever the planner
+    # knows about them.
     "WITH RECURSIVE turn (number, namespace) AS (SELECT 0, CAST(? AS {text}) UNION ALL SELECT number + 1, "  # noqa: S608
     "(SELECT CASE WHEN e.region_name = ? {until} THEN e.namespace END FROM execs e "
     f"WHERE {_WAITS} AND {{beyond}} "
@@ -25,12 +27,12 @@ _QUEUES = (
     "FROM turn WHERE number > 0 AND turn.namespace IS NOT NULL) "
     "SELECT seqs FROM queue WHERE seqs IS NOT NULL LIMIT ?"
 )
-"""The oldest of each queue that has something to run, as one text: `1,5,9`."""
+"""The oldest execs of each queue that has something to run, as one text: `1,5,9`."""
 
 
 def next_in_turn(region: str, at_most: int, after: str) -> list[int]:
     """The execs to take, one of each namespace in turn, beginning with the namespace after `after`. No more namespaces
-    are looked at than there is room for: what it costs does not grow with how many wait.
+    are looked at than there is capacity for, so the cost does not grow with the number of waiting execs.
     """
     if at_most <= 0:
         return []
@@ -46,11 +48,11 @@ def next_in_turn(region: str, at_most: int, after: str) -> list[int]:
 
 
 def _queues(region: str, at_most: int, after: str, until: str | None) -> list[list[int]]:
-    """What could run now of the namespaces after `after`, to `until` if there is one: each queue oldest first."""
+    """What could run now in the namespaces after `after`, up to `until` if it is given: each queue oldest first."""
     at = Exec.not_before.db_value(now())
     is_sqlite = isinstance(Exec._meta.database, SqliteDatabase)
     text = _QUEUES.format(
-        # Else each queue is read once to be looked at and once to be answered.
+        # Otherwise PostgreSQL reads each queue twice: for the condition and for the result.
         once="" if is_sqlite else "MATERIALIZED",
         beyond=_BEYOND_ON_SQLITE if is_sqlite else _BEYOND,
         text="text" if is_sqlite else "varchar",

@@ -1,8 +1,8 @@
-"""Instants that a clock which was ahead has left in the future, beside those of schedules: none may hold up what is
-there until that time comes. Each is bounded by the longest that it can be ahead of a clock that is right.
+"""Instants in the future that a clock which was ahead has left behind, other than those of schedules. None of them may
+hold anything up until that time comes, so each is limited to the latest that it can be by a clock that is right.
 
-What only tells of the past (records, audit, when something was made) stays as it was written, and so do the ends of
-tokens, which somebody set.
+What only records the past (records, audit, creation times) stays as it was written, and so do the expiry times of
+tokens, which somebody chose.
 """
 
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from jobd.store.outbox import LEASE
 from jobd.store.queue import transitions
 
 MAX_PAUSE = timedelta(seconds=5)
-"""An exec that is no retry is never made to wait for longer than this."""
+"""An exec that is no retry never waits for longer than this by `not_before`."""
 ASKED_TO_WAIT = (429, 503)
-"""Answers with which a receiver may say when to come again."""
+"""Status codes with which a receiver may say when to try again."""
 _LAST_CODE = "SELECT status_code FROM delivery_attempts WHERE delivery_id = ? ORDER BY id DESC LIMIT 1"
 _NAMESPACES = (
-    # Where the name had another owner meanwhile, their records would come to be seen: it stays as it is.
+    # If the name had another owner meanwhile, that one's records would become visible: then it stays as it is.
     "created_at > ? AND NOT EXISTS (SELECT 1 FROM audit WHERE audit.namespace = namespaces.name "
     "AND audit.at > ? AND audit.at < namespaces.created_at)"
 )
 
 
 def bring_back(since: datetime | None, delivery_delays: Sequence[float], longest_asked: float) -> int:
-    """Bring these instants back to where a clock that is right could have them; how many. `since`: when it became
-    right, None: now; `delivery_delays`: seconds after each failed attempt until the next, at the most; `longest_asked`:
-    what a receiver may ask for.
+    """Move these instants back to where a clock that is right could have put them; returns how many were moved.
+    `since`: when the clock became right, None for now. `delivery_delays`: the maximum seconds after each failed attempt
+    until the next. `longest_asked`: the maximum seconds that a receiver may ask for.
     """
     at = now()
     return sum(
@@ -44,7 +44,7 @@ def bring_back(since: datetime | None, delivery_delays: Sequence[float], longest
 
 
 def _waiting_execs(at: datetime) -> int:
-    """What waits: since when, and until when it does."""
+    """Since when an exec waits, and until when."""
     changed = 0
     later = at + NOTICED
     for row in Exec.select().where(
@@ -87,7 +87,7 @@ def _last_code(delivery_id: int) -> int | None:
 
 
 def _heartbeats(at: datetime) -> int:
-    """A daemon that died while the clock was ahead has one lease to show that it lives, as if it died now."""
+    """A daemon that died while the clock was ahead counts as alive for one lease more, as if it had died now."""
     later = at + NOTICED
     beats = Daemon.update(heartbeat_at=at).where(Daemon.heartbeat_at > later).execute()
     Daemon.update(seen_at=at, boot_id=None).where(Daemon.seen_at > later).execute()

@@ -18,7 +18,7 @@ class NamespaceQuota:
         self._looked: set[str] = set()
 
     def begin(self) -> None:
-        """A transaction begins: what the last ones took can be seen in the database."""
+        """A transaction begins, which can see in the database what the last ones took."""
         self._taken.clear()
         self._looked.clear()
 

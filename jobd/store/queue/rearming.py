@@ -1,7 +1,8 @@
-"""Schedules whose clock was wrong: what is armed for later than it comes is worked out anew.
+"""Schedules after a wrong clock: those armed for a later slot than the next one are armed anew.
 
 A slot that ran ahead of its time keeps its exec, and so runs only once. The others fire when they come, also those that
-a record says were passed over (`decided_before`); none that the wrong clock decided on is missed (`decided_until`).
+a record names as passed over (`decided_before`). No slot that the wrong clock decided on counts as missed
+(`decided_until`).
 """
 
 import logging
@@ -23,10 +24,10 @@ log = logging.getLogger(__name__)
 JOBS_AT_ONCE = 200
 MICROSECOND = timedelta(microseconds=1)
 RAN_AHEAD = "ran ahead of its time"
-"""How `schedule_error` begins where the schedule goes on."""
+"""How `schedule_error` begins if the schedule goes on."""
 NOT_RUN_AHEAD = "written by a clock that was ahead: what had not come then still fires, and is then not counted here"
 ALL_SLOTS = datetime(9999, 1, 1, tzinfo=EPOCH.tzinfo)
-"""A schedule that came to its end by a wrong clock has decided on all of them."""
+"""A schedule that came to its end by a wrong clock has decided on all of its slots."""
 _MOVE = (
     "WITH moved (id, seen, was, at, anchor, decided, error) AS (VALUES {values}) UPDATE jobs SET "
     "next_fire_at = CAST(moved.at AS bigint), schedule_anchor = CAST(moved.anchor AS bigint), "
@@ -62,8 +63,8 @@ Schedule = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class TooLate:
-    """Of one batch of jobs those that are armed for later than they come; `next_job`: the job to go on after, None at
-    the end.
+    """Those of one batch of jobs that are armed for too late a slot. `next_job`: the job to go on after, None at the
+    end.
     """
 
     schedules: list[Schedule]
@@ -72,33 +73,33 @@ class TooLate:
 
 @dataclass(frozen=True)
 class Rearmed:
-    """How many jobs were armed anew, and which slots of theirs ran ahead."""
+    """How many jobs were armed anew, and which of their slots ran ahead of their time."""
 
     jobs: int
     ahead: list[Ahead]
 
 
 def armed_too_late(after_job: int, since: datetime | None, back: timedelta) -> TooLate:
-    """The schedules of the jobs after `after_job` whose next slot is later than their first one `since` then, or from
-    now on. `back`: by how much the clock was ahead, as far as that is known, else 0.
+    """The schedules of the jobs after `after_job` whose next slot is later than their first one after `since`, or after
+    now. `back`: by how much the clock was ahead, as far as that is known, else 0.
     """
     where = "id > ? AND is_schedule_active AND deleted_at IS NULL AND schedule_mode IS NOT NULL"
     only = (*due_slots.NEEDED, "updated_at", "schedule_error")
     jobs = sql.find_all(Job, f"{where} ORDER BY id LIMIT {JOBS_AT_ONCE}", after_job, only=only)
     at = now()
-    # A clock that shows a time before there was this database is behind, and anchors are not its fault.
+    # A clock that shows a time before this database was created is behind, and anchors are not its fault.
     is_behind = sql.exists(Installation, "created_at > ?", *due_slots.micros(at))
     late = [row for job in jobs if (row := _armed_anew(job, at, since or at, None if is_behind else back)) is not None]
     return TooLate(late, jobs[-1].id if len(jobs) == JOBS_AT_ONCE else None)
 
 
 def rearm(schedules: list[Schedule]) -> Rearmed:
-    """Arm these anew, as far as nobody else has changed them since."""
+    """Arm these schedules anew, except those of jobs that somebody has changed since."""
     at = now() + NOTICED
     ids = [row[0] for row in schedules]
     ran = {ahead.job_id: ahead for ahead in _ran_ahead(ids, at)}
     if Job._meta.database.for_update:
-        # In one order: two daemons that do this at once would else wait for each other.
+        # In one order: otherwise two daemons that do this at the same time could deadlock.
         locking = f"SELECT 1 FROM jobs WHERE id IN ({sql.marks(len(ids))}) ORDER BY id FOR UPDATE"  # noqa: S608
         sql.rows(Job, locking, *ids)
     command, values = due_slots.with_values(_MOVE, [(*row, _error(ran.get(row[0]))) for row in schedules])
@@ -111,19 +112,19 @@ def rearm(schedules: list[Schedule]) -> Rearmed:
 
 
 def _armed_anew(job: Job, at: datetime, since: datetime, back: timedelta | None) -> Schedule | None:
-    """None where nothing is to be changed; without `back` anchors are left alone."""
+    """The schedule's new row; None if there is nothing to change. Without `back` anchors are left alone."""
     is_stopped = job.schedule_error is not None and not job.schedule_error.startswith(RAN_AHEAD)
     if job.next_fire_at is None and is_stopped:
         return None
     anchor = job.schedule_anchor
     if anchor is not None and back is not None and anchor > at:
-        # It was set before now: its first slot has fired, and must not do so again.
+        # The schedule was set before now: its first slot has fired, and must not fire again.
         anchor = min(anchor - back, at - MICROSECOND)
         since = max(since, anchor + MICROSECOND)
     try:
         parsed = schedule.parse(job.schedule_mode or "", job.schedule_timezone, anchor)
         following = parsed.next_after(since - MICROSECOND)
-    except Exception as error:  # a fault of one schedule must not stop the others; it is told when it is due
+    except Exception as error:  # an error in one schedule must not stop the others; it is reported when it is due
         log.debug("schedule of job %s is not armed anew: %r", job.id, error)
         return None
     next_at = following.at if following else None
@@ -142,7 +143,7 @@ def _ran_ahead(job_ids: list[int], at: datetime) -> Iterable[Ahead]:
 
 
 def _mark_not_run(job_ids: Iterable[int], at: datetime) -> None:
-    """Records of slots that did not run say so where they speak of what is to come."""
+    """Have records of slots that did not run say that they were written too early, if they name slots to come."""
     not_come = (Exec.trigger_mode == Trigger.SCHEDULE) & (Exec.status == ExecStatus.NOT_RUN) & (Exec.missed_to > at)
     Exec.update(message=NOT_RUN_AHEAD).where(Exec.job_id.in_(sorted(job_ids)), not_come).execute()
 
@@ -154,5 +155,5 @@ def _error(ahead: Ahead | None) -> str | None:
 
 
 def text(at: datetime) -> str:
-    """An instant as it is told, to the second."""
+    """An instant for people, to the second."""
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")

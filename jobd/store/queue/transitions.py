@@ -2,9 +2,9 @@
 
     (W) waiting -> (W) owned -> (W) with a handle -> (R) running -> (S) (F) (C)
 
-`owner` and `term` are the fence: a transition names the owner and term under which the exec was taken, and changes
-nothing if somebody else has it by now. A function that returns False says just that: let go of the exec. The functions
-are for one transaction each; `Transitions` runs them, for a daemon, in the cheapest way that the database has.
+`owner` and `term` are the fence: a transition names the owner and the term under which the exec was taken, and changes
+nothing if somebody else has taken it since. A function that returns False says just that: let go of the exec. Each
+function is for one transaction; `Transitions` runs them, for a daemon, in the cheapest way that the database offers.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,19 +29,21 @@ from jobd.store.db.tables import Exec, ExecLog, Job
 from jobd.store.db.text import storable
 
 RETRIED = ("exit_code", "timeout", "oom_killed", "image_pull_failed", "start_failed")
-"""Reasons of failures that are retried where a job does not say which."""
+"""The reasons of failures that are retried if a job does not say which."""
 MAY_BE_RETRIED = (*RETRIED, "lost")
-"""Those that a job may name in `retry_on`. A run that is lost may have run: only its job knows whether that matters."""
+"""The reasons that a job may name in `retry_on`. An exec that is lost may have run: only its job knows whether that
+matters.
+"""
 MAX_RETRY_DELAY = 3600
 """Seconds."""
 MAX_MESSAGE_LENGTH = 2000
 MAX_BATCHED_LOG = 64 * 1024
-"""Bytes of a stored log up to which it goes into one statement with others."""
+"""The maximum size in bytes of a stored log that is written in one statement with others."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """How an exec ended. `status` is S, F or C; times are the region's."""
+    """How an exec ended. `status` is S, F or C; times are those of the region's clock."""
 
     status: str
     reason: str | None = None
@@ -52,8 +54,8 @@ class Result:
 
 
 class Applied(Enum):
-    """Whether a transition was applied. NO: somebody else was quicker. YES_WITH_SUBSCRIBERS: a webhook or a mail may
-    have to be queued for it.
+    """Whether a transition was applied. NO: somebody else has taken the exec. YES_WITH_SUBSCRIBERS: a webhook or a mail
+    may have to be queued.
     """
 
     NO = auto()
@@ -62,12 +64,14 @@ class Applied(Enum):
 
 
 def release_capacity(row: Exec) -> bool:
-    """The exec goes on without counting towards its region's `max_running`, while its image is pulled."""
+    """The exec no longer counts towards its region's `max_running`, while its image is pulled."""
     return _apply(row, ExecStatus.WAITING, holds_slot=False)
 
 
 def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: bool | None = None) -> bool:
-    """Back to waiting, owned by nobody, for at least `delay` seconds; an end that was asked for meanwhile is now."""
+    """Back to waiting, without an owner, for at least `delay` seconds. If its end was requested
+    meanwhile, it ends now.
+    """
     waits = _apply(
         row,
         ExecStatus.WAITING,
@@ -84,12 +88,12 @@ def requeue(row: Exec, message: str | None = None, delay: float = 0, pulled: boo
 
 
 def set_handles(calls: list[tuple[Exec, Handle]]) -> list[bool]:
-    """`set_handle` of several; which of them were applied."""
+    """`set_handle` for several execs; returns which of them were applied."""
     return _apply_all([(row, _handle_columns(handle)) for row, handle in calls], "true")
 
 
 def set_handle(row: Exec, handle: Handle) -> bool:
-    """From here on a crash cannot lose the run; only now may it be started."""
+    """Commit the handle. From here on a crash cannot lose the run; only now may it be started."""
     return _apply(row, ExecStatus.WAITING, **_handle_columns(handle))
 
 
@@ -98,7 +102,7 @@ def _handle_columns(handle: Handle) -> dict[str, Any]:
 
 
 def set_handle_and(row: Exec, handle: Handle, also: Callable[[], None]) -> bool:
-    """`set_handle`, and `also` with it or not at all."""
+    """`set_handle` and `also` in one transaction; `also` is called only if the handle was set."""
     is_applied = set_handle(row, handle)
     if is_applied:
         also()
@@ -106,12 +110,12 @@ def set_handle_and(row: Exec, handle: Handle, also: Callable[[], None]) -> bool:
 
 
 def set_running_without_subscribers(row: Exec, started_at: datetime | None) -> bool:
-    """`set_running` of an exec without webhooks and mails to queue; False, with nothing done, for any other."""
+    """`set_running` for an exec without webhooks and mails to queue; for any other, does nothing and returns False."""
     return _is_running(row, change(row, ExecStatus.WAITING, _running(started_at), without_subscribers=True))
 
 
 def set_all_running(calls: list[tuple[Exec, datetime | None]]) -> list[bool]:
-    """`set_running_without_subscribers` of several; which of them were applied."""
+    """`set_running_without_subscribers` for several execs; returns which of them were applied."""
     changes = [(row, {**_running(None), "started_at": started_at}) for row, started_at in calls]
     applied = _apply_all(changes, f"NOT {outbox.HAS_SUBSCRIBERS}", now="started_at")
     return [
@@ -121,7 +125,7 @@ def set_all_running(calls: list[tuple[Exec, datetime | None]]) -> list[bool]:
 
 
 def set_running(row: Exec, started_at: datetime | None) -> bool:
-    """`started_at`: by the region's clock; None is the database's now."""
+    """`started_at` is by the region's clock; None stands for the database's current time."""
     applied = change(row, ExecStatus.WAITING, _running(started_at))
     if applied is Applied.YES_WITH_SUBSCRIBERS:
         outbox.enqueue([row.seq])
@@ -152,7 +156,7 @@ def set_timed_out(row: Exec) -> bool:
 
 
 def end_without_subscribers(row: Exec, result: Result, kept: StoredLog | None) -> bool:
-    """`end` of an exec without a retry, secrets, webhooks and mails; False, with nothing done, for any other."""
+    """`end` for an exec without retry, secrets, webhooks and mails; for any other, does nothing and returns False."""
     if _is_retried(row, result) or row.secret_vars:
         return False
     applied = change(row, row.status, _ended(row, result, kept), without_subscribers=True, adding=_log_row(row, kept))
@@ -160,7 +164,9 @@ def end_without_subscribers(row: Exec, result: Result, kept: StoredLog | None) -
 
 
 def end_all_without_subscribers(calls: list[tuple[Exec, Result, StoredLog | None]]) -> list[bool]:
-    """`end_without_subscribers` of several, those with much output left out; which of them were applied."""
+    """`end_without_subscribers` for several execs, except those with much output; returns which of them
+    were applied.
+    """
     simple = [
         (row, result, kept)
         for row, result, kept in calls
@@ -186,12 +192,13 @@ def _log_row(row: Exec, kept: StoredLog | None) -> ExecLog | None:
 
 
 def end(row: Exec, result: Result, kept: StoredLog | None) -> bool:
-    """Store result and log, and in the same transaction the retry that follows a failure, or the webhooks and mails
-    that tell of it.
+    """Store the result and the log, and in the same transaction the retry that follows a failure, or the webhooks and
+    mails that report it.
     """
     is_retried = _is_retried(row, result)
     if is_retried and Job._meta.database.for_update:
-        # Whoever deletes the job locks it first, too: a retry is made before that, and deleted with it, or never.
+        # Whoever deletes the job locks it first, too: the retry is created before that, and deleted with the job, or
+        # never.
         Job.select(Job.id).where(Job.id == row.job_id).for_update().execute()
     applied = change(row, row.status, _ended(row, result, kept))
     if not _is_ended(row, result, applied):
@@ -212,7 +219,7 @@ def _is_retried(row: Exec, result: Result) -> bool:
 
 
 def is_retried_after(row: Exec, reason: str | None) -> bool:
-    """Whether the exec has an attempt left for a failure of this reason."""
+    """Whether the exec has an attempt left for a failure with this reason."""
     reasons = RETRIED if row.retry_on is None else row.retry_on["reasons"]
     return bool(reason in reasons and row.attempt <= row.max_retries)
 
@@ -241,13 +248,13 @@ def _is_ended(row: Exec, result: Result, applied: Applied) -> bool:
 
 
 def retry_delay(base: int, attempt: int) -> timedelta:
-    """How long the retry that follows an attempt waits; `base` in seconds."""
+    """How long the retry that follows an attempt waits; `base` is in seconds."""
     return timedelta(seconds=min(base * 2 ** (attempt - 1), MAX_RETRY_DELAY))
 
 
 def retry(row: Exec) -> bool:
-    """Queue the next attempt, in the transaction that ends this one; False when it is not wanted any more."""
-    # The row in hand is as old as its claim: since then somebody may have asked for its end.
+    """Queue the next attempt, in the transaction that ends this one; False if it is not wanted any more."""
+    # The row in memory is as old as its claim: since then somebody may have requested its end.
     not_cancelled = Exec.stop_requested_at.is_null() & Exec.deleted_at.is_null()
     if not Exec.select(Exec.seq).where(Exec.seq == row.seq, not_cancelled).exists():
         return False
@@ -265,12 +272,14 @@ def retry(row: Exec) -> bool:
 
 
 def _ran(row: Exec) -> float | None:
-    """Seconds."""
+    """How long the exec ran, in seconds."""
     return None if row.started_at is None else float((row.ended_at - row.started_at).total_seconds())
 
 
 def _apply_all(moves: list[tuple[Exec, dict[str, Any]]], where: str, **more: Any) -> list[bool]:
-    """Apply transitions of several execs in one statement, where `where` holds, too; which of them were applied."""
+    """Apply transitions of several execs in one statement, if `where` holds as well; returns which of them were
+    applied.
+    """
     changed = sql.change_all(Exec, moves, ("status", "term", "owner"), where, **more)
     after_commit(partial(_update_rows, moves, changed))
     return [row.seq in changed for row, _ in moves]
@@ -283,15 +292,15 @@ def _update_rows(moves: list[tuple[Exec, dict[str, Any]]], changed: dict[int, di
 
 
 def _apply(row: Exec, expected: str, **changes: Any) -> bool:
-    """Apply a transition of which no webhook or mail tells."""
+    """Apply a transition that no webhook or mail reports."""
     return _changed(row, expected, changes) is not None
 
 
 def change(
     row: Exec, expected: str, changes: dict[str, Any], without_subscribers: bool = False, adding: ExecLog | None = None
 ) -> Applied:
-    """Apply a transition of which a webhook or a mail may tell; `without_subscribers`: only if none does. `adding` is
-    inserted with it.
+    """Apply a transition that a webhook or a mail may report; with `without_subscribers`, only if none does. The row
+    `adding` is inserted with it.
     """
     if without_subscribers:
         changed = _changed(row, expected, changes, also=f" AND NOT {outbox.HAS_SUBSCRIBERS}", adding=adding)
@@ -305,7 +314,7 @@ def change(
 def _changed(
     row: Exec, expected: str, changes: dict[str, Any], also: str = "", **more: Any
 ) -> tuple[dict[str, Any], Any] | None:
-    """The conditional UPDATE behind every transition; the row in hand is brought up to date after the commit."""
+    """The conditional UPDATE behind every transition; the row in memory is brought up to date after the commit."""
     fence, owner = ("owner IS NULL", ()) if row.owner is None else ("owner = ?", (row.owner,))
     where = f"seq = ? AND status = ? AND term = ? AND {fence}{also}"
     returned = sql.change(row, changes, where, row.seq, expected, row.term, *owner, **more)
@@ -315,12 +324,12 @@ def _changed(
 
 
 class Transitions:
-    """The transitions of the execs that a daemon owns, one call each; each returns whether it was applied, and raises
+    """The transitions of the execs that a daemon owns, one call each. Each returns whether it was applied, and raises
     ServiceUnavailable.
 
-    PostgreSQL plans, commits and answers once for a whole batch, so there those of one kind that come while another is
-    under way go together, and one that needs no more than a single statement is sent without BEGIN and COMMIT. SQLite's
-    one writer commits together whatever waits for it.
+    PostgreSQL plans, commits and answers once for a whole batch, so transitions of one kind that come while another is
+    in progress go together, and one that needs only a single statement is sent without BEGIN and COMMIT. SQLite's one
+    writer commits together whatever waits for it.
     """
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
@@ -341,8 +350,8 @@ class Transitions:
         return Batching(write, partial(self._database.write, OneStatement(together))).write
 
     async def set_handle(self, row: Exec, handle: Handle, secret_values: Mapping[str, str]) -> bool:
-        """From here on a crash cannot lose the run; only now may it be started. What keeps its secrets until it has
-        ended is committed with it.
+        """Commit the handle. From here on a crash cannot lose the run; only now may it be started. The secrets that it
+        keeps until it has ended are committed with it.
         """
         if not row.secret_vars:
             return await self._set_handle(row, handle)
@@ -350,15 +359,15 @@ class Transitions:
         return await self._database.write(set_handle_and, row, handle, keep)
 
     async def set_running(self, row: Exec, started_at: datetime | None) -> bool:
-        """`started_at`: by the region's clock; None is the database's now."""
+        """`started_at` is by the region's clock; None stands for the database's current time."""
         return await self._set_running(row, started_at)
 
     async def end(self, row: Exec, result: Result, kept: StoredLog | None) -> bool:
-        """Store result and log, and the retry, webhooks and mails that follow from them."""
+        """Store the result and the log, and the retry, webhooks and mails that follow from them."""
         return await self._end(row, result, kept)
 
     async def release_capacity(self, row: Exec) -> bool:
-        """It goes on without counting towards its region's `max_running`, while its image is pulled."""
+        """The exec no longer counts towards its region's `max_running`, while its image is pulled."""
         return await self._database.write(_RELEASE_CAPACITY, row)
 
     async def set_message(self, row: Exec, message: str | None) -> bool:
@@ -371,7 +380,7 @@ class Transitions:
     async def requeue(
         self, row: Exec, message: str | None = None, delay: float = 0, pulled: bool | None = None
     ) -> bool:
-        """Back to waiting, owned by nobody, for at least `delay` seconds."""
+        """Back to waiting, without an owner, for at least `delay` seconds."""
         return await self._database.write(requeue, row, message, delay, pulled)
 
 

@@ -1,4 +1,4 @@
-"""What happens to execs that wait: they are told why, and end when it takes too long."""
+"""What happens to waiting execs: their records say why they wait, and they end if it takes too long."""
 
 from datetime import timedelta
 from functools import partial
@@ -19,7 +19,7 @@ from jobd.store.queue.transitions import MAX_MESSAGE_LENGTH
 
 def regions_waiting() -> list[str]:
     """The regions in which an exec could be claimed now."""
-    # Sorted by the index's columns, or a planner without statistics reads all that waits.
+    # Ordered by the index's columns: otherwise a planner without statistics reads all that waits.
     first = (
         "SELECT 1 FROM execs e WHERE e.region_name = regions.name AND e.status = 'W' AND e.owner IS NULL "
         "AND (e.not_before IS NULL OR e.not_before <= ?) ORDER BY e.region_name, e.namespace, e.seq LIMIT 1"
@@ -29,8 +29,8 @@ def regions_waiting() -> list[str]:
 
 
 def explain(daemon: str, region: str, message: str) -> None:
-    """Say that this region cannot be reached, on each exec that waits there or that this daemon runs there, and that
-    does not say anything yet.
+    """Say that this region cannot be reached, on each exec that waits there or that this daemon runs there and that has
+    no message yet.
     """
     Exec.update(message=storable(message, MAX_MESSAGE_LENGTH)).where(
         _affected(daemon, region), Exec.message.is_null()
@@ -38,13 +38,14 @@ def explain(daemon: str, region: str, message: str) -> None:
 
 
 def explain_no_more(daemon: str, region: str) -> None:
-    """The region answers again."""
+    """Remove these messages: the region answers again."""
     Exec.update(message=None).where(_affected(daemon, region), Exec.message.is_null(False)).execute()
 
 
 def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
-    """End the unowned execs that have been ready for longer than `queue_deadline` seconds, in any region, served by
-    somebody or by nobody; in a region that nobody has served for so long, also what a former daemon still owns.
+    """End the execs without an owner that have been ready to run for more than `queue_deadline` seconds, in any region,
+    whether or not a daemon serves it. In a region that nobody has served for so long, execs that a former daemon still
+    owns end as well.
     """
     at = now()
     ready_before = at - timedelta(seconds=queue_deadline)
@@ -55,7 +56,7 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
     with_subscribers: list[int] = []
     for row in list(Exec.select().where(Exec.status == ExecStatus.WAITING, is_late, is_left).limit(limit)):
         message = storable(row.message, MAX_MESSAGE_LENGTH) or f"the region {row.region_name} could not run it in time"
-        # With a handle it may have been started.
+        # An exec with a handle may have been started.
         reason = "region_unavailable" if row.handle is None else "lost"
         changes = {"status": ExecStatus.FAILED, "reason": reason, "message": message, "ended_at": at}
         applied = transitions.change(row, ExecStatus.WAITING, {**changes, "owner": None, "holds_slot": False})
@@ -75,7 +76,7 @@ def fail_overdue(queue_deadline: float, limit: int = 1000) -> list[Exec]:
 
 
 def expire_slots() -> None:
-    """Scheduled execs that waited past their starting deadline become slots that did not run."""
+    """Turn scheduled execs that have waited past their starting deadline into slots that did not run."""
     at = now()
     late = (Exec.status == ExecStatus.WAITING) & Exec.owner.is_null() & (Exec.start_before < at)
     slot = {"missed_count": 1, "missed_from": Exec.scheduled_for, "missed_to": Exec.scheduled_for}

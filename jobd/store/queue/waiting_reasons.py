@@ -1,4 +1,4 @@
-"""Why execs wait, in words, worked out for whoever reads them: a queue moves too often to be written down."""
+"""Why execs wait, in words, worked out for each reader: a queue moves too often to keep it in the records."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from jobd.store.db.clock import now
 from jobd.store.db.tables import Daemon, Exec
 
 MAX_COUNTED = 1000
-"""So far a place in the line is counted."""
+"""How far the place in a queue is counted."""
 _RUNNING = (
     "SELECT count(*) FROM (SELECT 1 FROM execs WHERE region_name = ? AND status IN ('W', 'R') AND owner IS NOT NULL "
     "AND holds_slot LIMIT ?) AS running"
@@ -31,15 +31,15 @@ class Served:
 
 
 def of_execs(rows: Iterable[Exec], served: Mapping[str, Served], lease: float) -> dict[int, str]:
-    """By `seq`, what each of these that waits waits for, where its record does not say that already. `lease`: how old a
-    living daemon's heartbeat may be, in seconds.
+    """What each of these execs that waits is waiting for, by `seq`; left out if its record says so already. `lease`:
+    the maximum age, in seconds, of the last heartbeat of a daemon that is alive.
     """
     waiting = [row for row in rows if row.status == ExecStatus.WAITING and not row.message]
     return _Reading(served, lease).of(waiting) if waiting else {}
 
 
 class _Reading:
-    """What is asked once for all execs of one page."""
+    """What is read once for all execs of a page."""
 
     def __init__(self, served: Mapping[str, Served], lease: float) -> None:
         self._served = served
@@ -84,7 +84,7 @@ class _Reading:
         return self._running[region]
 
     def _place(self, row: Exec) -> str:
-        """In the line of its namespace: namespaces take turns."""
+        """The exec's place in the queue of its namespace: namespaces take turns."""
         key = (row.region_name, row.namespace)
         if key not in self._lines:
             self._lines[key] = [seq for (seq,) in sql.rows(Exec, _LINE, *key, MAX_COUNTED)]
