@@ -183,6 +183,8 @@ class Verdict:
             yield f"started {starts} times by the ledger, {started} times by the engine"
         if kind in "WR" or row["owner"] is not None or row["holds_slot"]:
             yield "has not ended"
+        if row["ended_at"] is None:
+            return  # of what has no end yet, nothing else can be said
         doubtful = self._is_doubtful(row)
         spoilt = self._without_engine(row) or exec_id in self.restarted
         if kind == "S" and (starts, ends) != (1, 1) and not doubtful and exec_id not in self.restarted:

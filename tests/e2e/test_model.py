@@ -129,6 +129,7 @@ FAULTS: dict[str, tuple[Callable[[Case], Any], str]] = {
     "a success that never began": (lambda case: case.starts.pop("1"), "succeeded with 0 starts"),
     "a success that never came to its end": (lambda case: case.ends.pop("1"), "0 ends"),
     "a run that did not end": (lambda case: case.rows[1].update(status="R"), "has not ended"),
+    "a run that goes on": (lambda case: case.rows[1].update(status="R", ended_at=None), "has not ended"),
     "an end that is still owned": (lambda case: case.rows[1].update(owner="one"), "has not ended"),
     "a skipped slot that ran": (lambda case: (skipped(case), case.starts.update(["1"])), "never did"),
     "half a log": (lambda case: case.logs.update({"1": b"ou"}), "2 of 4 bytes"),
