@@ -121,6 +121,7 @@ DO $$ DECLARE name text; BEGIN
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migration' LOOP
         EXECUTE format('DELETE FROM %I', name);
     END LOOP;
+    INSERT INTO tallied (source, up_to) VALUES ('jobs', 0), ('execs', 0), ('audit', 0);
     FOR name IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL
         AND sequencename NOT LIKE 'schema_migration%' LOOP
         EXECUTE format('ALTER SEQUENCE %I RESTART', name);

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from jobd.config import Settings
+from jobd.engine.tallying import Tallying
 from jobd.store import audit, deletion, execs, outbox, retention, secrets
 from jobd.store.db.clock import now
 from jobd.store.db.database import Database
@@ -22,6 +23,7 @@ class Retention:
         self._may_delete = may_delete
         self._database = database
         self._settings = settings
+        self._tallying = Tallying(database)
         self._since: datetime | None = None
         """When jobs with surplus records were looked for last."""
         self._all_jobs_at = float("-inf")
@@ -33,6 +35,7 @@ class Retention:
         if self._may_delete():
             await self._drop_old()
         await self._drop_surplus()
+        await self._tallying.work()
 
     async def _drop_old(self) -> None:
         await self._database.write(execs.drop_old_keys)

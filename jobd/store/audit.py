@@ -5,19 +5,25 @@ has one, and a change that was rolled back has none.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 
 from jobd.errors import PermissionDenied
+from jobd.store import spans, tallies
 from jobd.store.callers import Caller
 from jobd.store.db import sql
 from jobd.store.db.clock import now
-from jobd.store.db.pages import Column, Page, PageRequest, page_of
+from jobd.store.db.pages import Column, Narrowing, Page, PageRequest, page_of
 from jobd.store.db.tables import Audit, Namespace
+from jobd.store.spans import Made
 
 HIDDEN = "******"
 SECRET = frozenset(["secret", "secret_vars", "secrets", "password", "password_hash", "token", "digest", "prefix"])
 """Fields whose values are never recorded, only that they were there."""
 DROPPED_AT_ONCE = 1000
+MAX_ASKED_EACH = 20
+"""Namespaces of which each is asked for what it has from before; of more all is counted."""
 
 
 @dataclass(frozen=True)
@@ -84,22 +90,50 @@ def listed(caller: Caller, filters: AuditFilter, page: PageRequest) -> Page:
     Raises PermissionDenied for a namespace that the caller may read, but does not administer.
     """
     query = Audit.select()
-    if filters.namespace is not None:
-        if caller.may_read(filters.namespace) and not caller.may_admin(filters.namespace):
-            raise PermissionDenied(f"only admins of the namespace {filters.namespace!r} may see its audit")
-        query = query.where(Audit.namespace == filters.namespace)
-    if caller.roles is not None:
-        query = query.where(Audit.namespace.in_(sorted(filter(caller.may_admin, caller.roles))))
-        # Whoever owns the name now must not see the records of a former owner.
-        began = Namespace.select(Namespace.created_at).where(Namespace.name == Audit.namespace)
-        query = query.where(Audit.at >= began)
+    namespaces = caller.shown(filters.namespace)
+    if filters.namespace is not None and namespaces and not caller.may_admin(filters.namespace):
+        raise PermissionDenied(f"only admins of the namespace {filters.namespace!r} may see its audit")
+    since, count = filters.since, None
+    if namespaces is not None and caller.roles is not None:
+        begins = _begins(sorted(filter(caller.may_admin, namespaces)))
+        query = query.where(_theirs(begins))
+        if begins:
+            since = max([min(begins.values()), *([since] if since else [])])
+        count = partial(_number, begins) if len(begins) <= MAX_ASKED_EACH else None
+    else:
+        if namespaces is not None:
+            query = query.where(Audit.namespace.in_(sorted(namespaces)))
+        count = partial(tallies.number, tallies.AUDIT, namespaces)
     if filters.actor is not None:
         query = query.where(Audit.actor == filters.actor)
-    if filters.since is not None:
-        query = query.where(Audit.at >= filters.since)
-    if filters.until is not None:
-        query = query.where(Audit.at < filters.until)
-    return page_of(query, page, Column(Audit.id, int, lambda row: int(row.id)))
+    narrow: Narrowing = Made(tallies.AUDIT, since, filters.until).among
+    if count is not None and filters == AuditFilter(namespace=filters.namespace):
+        narrow = tallies.counting(count, narrow)
+    return page_of(query, page, Column(Audit.id, int, lambda row: int(row.id)), narrow=narrow)
+
+
+def _begins(names: list[str]) -> dict[str, datetime]:
+    """Since when these namespaces are whose they are: what another had under the name before is not theirs to see."""
+    rows = sql.find_all(Namespace, f"name IN ({sql.marks(len(names))})", *names)
+    return {row.name: row.created_at for row in rows}
+
+
+def _theirs(begins: Mapping[str, datetime]) -> Any:
+    """Records of these namespaces; that none is of before the first of them began is asked elsewhere, too."""
+    if len(begins) == 1:
+        return Audit.namespace == next(iter(begins))
+    of_each = [(Audit.namespace == name) & (Audit.at >= began) for name, began in begins.items()]
+    return reduce(or_, of_each) if of_each else Audit.id.is_null()
+
+
+def _number(begins: Mapping[str, datetime]) -> int:
+    """All records of the namespaces without those from before; to be asked in a snapshot."""
+    before = 0
+    for name, began in begins.items():
+        last = spans.between(tallies.AUDIT, None, began).last
+        earlier = "namespace = ? AND id <= ? AND at < ?"
+        before += sql.count(Audit, earlier, name, last, Audit.at.db_value(began))
+    return tallies.number(tallies.AUDIT, begins.keys()) - before
 
 
 def drop_old(max_age: float) -> int:
@@ -109,7 +143,9 @@ def drop_old(max_age: float) -> int:
     before = now() - timedelta(seconds=max_age)
     oldest = Audit.select(Audit.id, Audit.at).order_by(Audit.id).limit(DROPPED_AT_ONCE)
     old = [row.id for row in oldest if row.at < before]
-    return int(Audit.delete().where(Audit.id.in_(old)).execute()) if old else 0
+    rows = list(Audit.delete().where(Audit.id.in_(old)).returning(Audit.id, Audit.namespace).execute())
+    tallies.gone(tallies.AUDIT, [(row.id, row.namespace, None) for row in rows])
+    return len(rows)
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

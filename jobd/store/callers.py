@@ -41,6 +41,12 @@ class Caller:
         """The namespaces that the caller may read; None for all."""
         return None if self.roles is None else frozenset(self.roles)
 
+    def shown(self, namespace: str | None) -> frozenset[str] | None:
+        """The namespaces of which a list shows something when this one, or none, is asked for; None for all."""
+        if namespace is None:
+            return self.namespaces
+        return frozenset([namespace]) if self.may_read(namespace) else frozenset()
+
     @property
     def own_namespace(self) -> str:
         """The namespace for what the caller creates without naming one."""

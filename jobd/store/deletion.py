@@ -7,7 +7,7 @@ from collections.abc import Callable
 from peewee import Expression, fn
 
 from jobd.statuses import LIVE
-from jobd.store import audit, execs, jobs, secrets, webhooks
+from jobd.store import audit, execs, jobs, secrets, tallies, webhooks
 from jobd.store.callers import Caller
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Exec, ExecLog, Job
@@ -32,6 +32,7 @@ def delete_job(caller: Caller, job_id: int, require: Callable[[Job], None] = lam
     require(job)
     audit.record(caller, "job.delete", job.namespace, job.id, before=jobs.audited(job))
     Job.update(deleted_at=now(), next_fire_at=None).where(Job.id == job.id).execute()
+    tallies.gone(tallies.JOBS, [(job.id, job.namespace, None)])
     webhooks.delete_of_job(job.id)
     secrets.drop_of_job(job.id)
     _delete(Exec.job_id == job.id, caller)
@@ -53,7 +54,9 @@ def purge_all(limit: int = 1000) -> None:
 
 
 def _delete(which: Expression, caller: Caller) -> None:
-    Exec.update(deleted_at=now()).where(which, Exec.deleted_at.is_null()).execute()
+    hidden = Exec.update(deleted_at=now()).where(which, Exec.deleted_at.is_null())
+    rows = hidden.returning(Exec.seq, Exec.namespace, Exec.job_id).execute()
+    tallies.gone(tallies.EXECS, [(row.seq, row.namespace, row.job_id) for row in rows])
     execs.request_stop(which, caller.username, "cancelled")
     _purge(which)
 
@@ -68,7 +71,7 @@ def _purge(which: Expression, limit: int | None = None) -> None:
     for start in range(0, len(gone), PURGED_AT_ONCE):
         seqs = gone[start : start + PURGED_AT_ONCE]
         ExecLog.delete().where(ExecLog.exec_seq.in_(seqs)).execute()
-        Exec.delete().where(Exec.seq.in_(seqs)).execute()
+        tallies.drop_execs(Exec.seq.in_(seqs))
 
 
 def _purge_empty_jobs(which: Expression) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 from peewee import SqliteDatabase
@@ -10,7 +11,7 @@ from peewee import SqliteDatabase
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
 from jobd.keyring import Keyring
-from jobd.store import audit, secrets
+from jobd.store import audit, secrets, tallies
 from jobd.store.callers import Caller
 from jobd.store.db import sql
 from jobd.store.db.clock import now
@@ -105,36 +106,36 @@ def writable(caller: Caller, job_id: int, lock: Literal["", "SHARE", "UPDATE"] =
 
 def listed(caller: Caller, filters: JobFilter, page: PageRequest) -> Page:
     """The caller's jobs, newest first. A namespace that the caller may not see looks empty."""
-    conditions: list[tuple[str, Any]] = []
-    has_better_index = filters.name is not None or filters.region is not None
-    # SQLite prefers the index of namespaces to a better one, unless a plus prevents it.
-    namespace = "+namespace" if has_better_index and isinstance(Job._meta.database, SqliteDatabase) else "namespace"
-    if caller.namespaces is not None:
-        conditions.append((f"{namespace} IN ({sql.marks(len(caller.namespaces))})", sorted(caller.namespaces)))
-    if filters.namespace is not None:
-        conditions.append((f"{namespace} = ?", [filters.namespace]))
+    check_key(page.after, int)
+    namespaces = caller.shown(filters.namespace)
+    is_filtered = filters != JobFilter(namespace=filters.namespace)
+    number = None if is_filtered else lambda limit: tallies.number(tallies.JOBS, namespaces)
+    conditions = _conditions(filters, namespaces)
+    where = " AND ".join(text for text, _ in conditions)
+    values = [value for _, given in conditions for value in given]
+    behind, last = ("", []) if page.after is None else (" AND id < ?", [page.after[0]])
+    offset = 0 if page.goes_on else (page.number - 1) * page.size
+    with snapshot(Job, page.counting != "none"):
+        count, is_exact = counted(page.counting, number or partial(sql.count_up_to, Job, where, values))
+        text = f"{where}{behind} ORDER BY id DESC LIMIT ? OFFSET ?"
+        found = sql.find_all(Job, text, *values, *last, page.size + 1, offset)
+    return cut(found, page, count, is_exact, lambda row: (int(row.id),))
+
+
+def _conditions(filters: JobFilter, namespaces: frozenset[str] | None) -> list[tuple[str, list[Any]]]:
+    """Each with its parameters."""
+    conditions: list[tuple[str, list[Any]]] = [("deleted_at IS NULL", [])]
     if filters.name is not None:
         conditions.append(("name = ?", [filters.name]))
     if filters.region is not None:
         conditions.append(("region_name = ?", [filters.region]))
+    if namespaces is not None:
+        # SQLite prefers the index of namespaces to a better one, unless a plus prevents it.
+        plus = "+" if len(conditions) > 1 and isinstance(Job._meta.database, SqliteDatabase) else ""
+        conditions.append((f"{plus}namespace IN ({sql.marks(len(namespaces))})", sorted(namespaces)))
     if filters.scheduled is not None:
         conditions.append(("is_schedule_active = ?", [filters.scheduled]))
-    conditions += [(_has_label(), label) for label in filters.labels]
-    where = " AND ".join(["deleted_at IS NULL", *(text for text, _ in conditions)])
-    values = [value for _, parameters in conditions for value in parameters]
-    on_page, key = where, values
-    check_key(page.after, int)
-    if page.goes_on and page.after is not None:
-        on_page, key = f"{where} AND id < ?", [*values, page.after[0]]
-    offset = 0 if page.goes_on else (page.number - 1) * page.size
-    with snapshot(Job, page.counting == "exact"):
-        count, is_exact = counted(
-            page.counting,
-            lambda: sql.count(Job, where, *values),
-            lambda limit: sql.count_up_to(Job, limit, where, *values),
-        )
-        rows = sql.find_all(Job, f"{on_page} ORDER BY id DESC LIMIT ? OFFSET ?", *key, page.size + 1, offset)
-    return cut(rows, page, count, is_exact, lambda row: (int(row.id),))
+    return conditions + [(_has_label(), [*label]) for label in filters.labels]
 
 
 def _has_label() -> str:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from peewee import Expression, fn
 
 from jobd.statuses import LIVE, ExecStatus
+from jobd.store import tallies
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Exec, ExecLog, Job
@@ -62,4 +63,4 @@ def _drop(which: Expression) -> int:
     ended = Exec.select(Exec.seq).where(which, Exec.status.not_in(LIVE)).order_by(Exec.seq).limit(EXECS_AT_ONCE)
     seqs = [row.seq for row in ended]
     ExecLog.delete().where(ExecLog.exec_seq.in_(seqs)).execute()
-    return int(Exec.delete().where(Exec.seq.in_(seqs)).execute())
+    return tallies.drop_execs(Exec.seq.in_(seqs))

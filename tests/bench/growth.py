@@ -17,7 +17,7 @@ from jobd.store.queue import claims, due_slots, transitions
 from tests.bench.engine_rows import ROOM
 from tests.bench.firing import RULES, median_ms
 from tests.bench.measure import Figure, at_most, by_rounds
-from tests.bench.rows import add_ended_execs, add_jobs
+from tests.bench.rows import add_ended_execs, add_jobs, add_up
 from tests.bench.world import DATABASES, World, new_caller
 
 STEPS = (1, 10, 100)
@@ -50,6 +50,7 @@ def _add(database: Database, rows: int) -> None:
     due = datetime.now(UTC) + timedelta(days=1)
     add_jobs(database, rows, is_schedule_active=True, schedule_mode="R/PT1H", schedule_anchor=due, next_fire_at=due)
     add_ended_execs(database, 1, rows)
+    add_up(database)
     if not database.is_sqlite:
         # As PostgreSQL does by itself after a while; SQLite never does.
         database.write_sync(lambda: Job._meta.database.execute_sql("ANALYZE"))

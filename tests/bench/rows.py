@@ -8,6 +8,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import execute_values
 
+from jobd.store import tallies
 from jobd.store.db.database import Database
 from jobd.store.db.tables import Exec, Job
 
@@ -62,6 +63,15 @@ def add_ended_execs(database: Database, job_id: int, count: int) -> None:
             Exec.insert_many([{**row, "id": f"{number:036d}"} for number in batch]).execute()
 
     database.write_sync(add)
+
+
+def add_up(database: Database) -> None:
+    """Count what is there, as a daemon does every minute."""
+    for source in tallies.SOURCES:
+        while (found := database.read_sync(tallies.candidate, source)) is not None:
+            database.write_sync(tallies.fold, found)
+    for job in database.read_sync(tallies.check_jobs):
+        database.write_sync(tallies.mend_job, job)
 
 
 def add_schedules(url: str, count: int, due_at: datetime) -> None:

@@ -19,7 +19,9 @@ from jobd.store.db import tables
 from jobd.store.db.copy_ends import End, Row, Shape
 
 SHAPES = [Shape(model) for model in tables.ALL]
-OWN_TABLES = {shape.table for shape in SHAPES} | {"schema_migration"}
+DERIVED = {"tallies", "tallied", "spans"}
+"""Tables that a daemon fills from the others."""
+OWN_TABLES = {shape.table for shape in SHAPES} | DERIVED | {"schema_migration"}
 MARK = "unfinished_copy"
 MADE_BY_MIGRATIONS = ("installation",)
 """Tables that have a row even in a database that was never used."""

@@ -12,6 +12,9 @@ from jobd.errors import InvalidArgs
 Counting = Literal["exact", "bounded", "none"]
 Key = tuple[int | str, ...]
 """A row's place in a list: its values, as stored, in the columns that the list is ordered by."""
+Count = Callable[[int | None], int]
+"""How many rows there are; at least so many, where a number is named that there are more than."""
+Narrowing = Callable[[Any], tuple[Any, Count | None]]
 MAX_COUNTED = 10_000
 
 
@@ -64,20 +67,20 @@ class Column:
         return isinstance(self.field.model._meta.database, SqliteDatabase)
 
 
-def page_of(query: Any, request: PageRequest, *order: Column) -> Page:
-    """A page of a query that has neither an order nor a limit. Raises InvalidArgs."""
+def page_of(query: Any, request: PageRequest, *order: Column, narrow: Narrowing | None = None) -> Page:
+    """A page of a query that has neither an order nor a limit. `narrow` is called in the page's own snapshot: it may
+    restrict the query, and say how to count it faster than row by row. Raises InvalidArgs.
+    """
     check_key(request.after, *(column.kind for column in order))
-    ordered = query.order_by(*(c.field.desc() if c.is_descending else c.field.asc() for c in order))
-    if request.goes_on and request.after is not None:
-        ordered = ordered.where(behind(order, request.after))
-
-    def read(offset: int) -> list[Any]:
-        return list(ordered.limit(request.size + 1).offset(offset))
-
-    with snapshot(query.model, request.counting == "exact"):
-        count, is_exact = counted(request.counting, query.count, lambda limit: query.limit(limit).count())
-        rows = read(0 if request.goes_on else (request.number - 1) * request.size)
-    return cut(rows, request, count, is_exact, lambda row: tuple(column.value(row) for column in order))
+    with snapshot(query.model, request.counting != "none"):
+        query, count = narrow(query) if narrow else (query, None)
+        number, is_exact = counted(request.counting, count or (lambda limit: query.limit(limit).count()))
+        ordered = query.order_by(*(c.field.desc() if c.is_descending else c.field.asc() for c in order))
+        if request.goes_on and request.after is not None:
+            ordered = ordered.where(behind(order, request.after))
+        offset = 0 if request.goes_on else (request.number - 1) * request.size
+        rows = list(ordered.limit(request.size + 1).offset(offset))
+    return cut(rows, request, number, is_exact, lambda row: tuple(column.value(row) for column in order))
 
 
 def check_key(key: Key | None, *kinds: type) -> None:
@@ -106,14 +109,14 @@ def snapshot(model: Any, is_needed: bool) -> AbstractContextManager[Any]:
     return database.atomic("DEFERRED" if isinstance(database, SqliteDatabase) else "REPEATABLE READ")
 
 
-def counted(counting: Counting, exact: Callable[[], int], up_to: Callable[[int], int]) -> tuple[int | None, bool]:
-    """How many rows there are, and whether that number is exact; `up_to(limit)` counts no further than `limit`."""
+def counted(counting: Counting, count: Count) -> tuple[int | None, bool]:
+    """How many rows there are, and whether that number is exact."""
     if counting == "none":
         return None, False
     if counting == "exact":
-        return exact(), True
-    count = up_to(MAX_COUNTED + 1)
-    return min(count, MAX_COUNTED), count <= MAX_COUNTED
+        return count(None), True
+    number = count(MAX_COUNTED + 1)
+    return min(number, MAX_COUNTED), number <= MAX_COUNTED
 
 
 def cut(rows: list[Any], request: PageRequest, count: int | None, is_exact: bool, key: Callable[[Any], Key]) -> Page:

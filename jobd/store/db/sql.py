@@ -52,8 +52,10 @@ def count(model: type[Table], where: str, *parameters: Any) -> int:
     return int(number)
 
 
-def count_up_to(model: type[Table], limit: int, where: str, *parameters: Any) -> int:
+def count_up_to(model: type[Table], where: str, parameters: Sequence[Any], limit: int | None) -> int:
     """Like `count`, but no further than `limit`."""
+    if limit is None:
+        return count(model, where, *parameters)
     some = f"SELECT 1 FROM {model._meta.table_name} WHERE {where} LIMIT ?"  # noqa: S608
     (number,) = _run(model, f"SELECT count(*) FROM ({some}) AS counted", (*parameters, limit)).fetchone()  # noqa: S608
     return int(number)

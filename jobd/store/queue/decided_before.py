@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from jobd.schedule import Schedule, Slot
 from jobd.statuses import ExecStatus, Trigger
+from jobd.store import tallies
 from jobd.store.db.tables import Exec, Job
 
 MICROSECOND = timedelta(microseconds=1)
@@ -71,7 +72,7 @@ def _take_out(parsed: Schedule, record: Exec, inside: list[datetime]) -> None:
         parts.append(_span(behind.first.at, record.missed_to, count_behind))
     this = Exec.seq == record.seq
     if not parts:
-        Exec.delete().where(this).execute()
+        tallies.drop_execs(this)
         return
     Exec.update(**parts[0]).where(this).execute()
     for part in parts[1:]:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from jobd.statuses import ExecStatus, Trigger
+from jobd.store import spans
 from jobd.store.db import sql
 from jobd.store.db.clock import NOTICED, now
 from jobd.store.db.tables import Daemon, Delivery, Exec, IdempotencyKey, Namespace, Token
 from jobd.store.outbox import LEASE
 from jobd.store.queue import transitions
+from jobd.store.tallies import EXECS
 
 MAX_PAUSE = timedelta(seconds=5)
 """An exec that is no retry never waits for longer than this by `not_before`."""
@@ -61,7 +63,11 @@ def _waiting_execs(at: datetime) -> int:
         if row.not_before is not None and row.not_before > at + longest:
             changes["not_before"] = at + longest
         if changes:
-            changed += sql.update(Exec, changes, "seq = ? AND status = 'W' AND term = ?", row.seq, row.term)
+            of_this = "seq = ? AND status = 'W' AND term = ?"
+            is_changed = sql.update(Exec, changes, of_this, row.seq, row.term)
+            if is_changed and "created_at" in changes:
+                spans.moved(EXECS, row.seq, at)
+            changed += is_changed
     return changed
 
 
