@@ -7,7 +7,7 @@ from collections.abc import Callable
 from peewee import Expression, fn
 
 from jobd.statuses import LIVE
-from jobd.store import audit, execs, jobs, secrets, tallies, webhooks
+from jobd.store import audit, execs, jobs, labels, secrets, tallies, webhooks
 from jobd.store.callers import Caller
 from jobd.store.db.clock import now
 from jobd.store.db.tables import Exec, ExecLog, Job
@@ -34,6 +34,7 @@ def delete_job(caller: Caller, job_id: int, require: Callable[[Job], None] = lam
     Job.update(deleted_at=now(), next_fire_at=None).where(Job.id == job.id).execute()
     tallies.gone(tallies.JOBS, [(job.id, job.namespace, None)])
     webhooks.delete_of_job(job.id)
+    labels.drop(job.id)
     secrets.drop_of_job(job.id)
     _delete(Exec.job_id == job.id, caller)
     _purge_empty_jobs(Job.id == job.id)

@@ -11,12 +11,12 @@ from peewee import SqliteDatabase
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
 from jobd.keyring import Keyring
-from jobd.store import audit, secrets, tallies
+from jobd.store import audit, labels, secrets, tallies
 from jobd.store.callers import Caller
 from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.pages import Page, PageRequest, check_key, counted, cut, snapshot
-from jobd.store.db.tables import Job
+from jobd.store.db.tables import Job, JobLabel, Table
 from jobd.store.namespaces import require_namespace
 
 MICROSECOND = timedelta(microseconds=1)
@@ -74,6 +74,7 @@ def create(caller: Caller, values: Mapping[str, Any], keyring: Keyring | None = 
     _require_apart(job)
     _reschedule(job, at, anew=True)
     sql.insert(job)
+    labels.store(job)
     if secret_values:
         secrets.store(keyring, job, secret_values)
     audit.record(caller, "job.create", namespace, job.id, after=audited(job), at=at)
@@ -110,39 +111,43 @@ def listed(caller: Caller, filters: JobFilter, page: PageRequest) -> Page:
     namespaces = caller.shown(filters.namespace)
     is_filtered = filters != JobFilter(namespace=filters.namespace)
     number = None if is_filtered else lambda limit: tallies.number(tallies.JOBS, namespaces)
-    conditions = _conditions(filters, namespaces)
+    found_in, key, conditions = _sought(filters, namespaces)
     where = " AND ".join(text for text, _ in conditions)
     values = [value for _, given in conditions for value in given]
-    behind, last = ("", []) if page.after is None else (" AND id < ?", [page.after[0]])
+    behind, last = ("", []) if page.after is None else (f" AND {key} < ?", [page.after[0]])
     offset = 0 if page.goes_on else (page.number - 1) * page.size
+    ids = f"SELECT {key} FROM {found_in._meta.table_name} WHERE {where}{behind} ORDER BY {key} DESC LIMIT ? OFFSET ?"  # noqa: S608
     with snapshot(Job, page.counting != "none"):
-        count, is_exact = counted(page.counting, number or partial(sql.count_up_to, Job, where, values))
-        text = f"{where}{behind} ORDER BY id DESC LIMIT ? OFFSET ?"
-        found = sql.find_all(Job, text, *values, *last, page.size + 1, offset)
+        count, is_exact = counted(page.counting, number or partial(sql.count_up_to, found_in, where, values))
+        found = sql.find_all(Job, f"id IN ({ids}) ORDER BY id DESC", *values, *last, page.size + 1, offset)
     return cut(found, page, count, is_exact, lambda row: (int(row.id),))
 
 
-def _conditions(filters: JobFilter, namespaces: frozenset[str] | None) -> list[tuple[str, list[Any]]]:
-    """Each with its parameters."""
-    conditions: list[tuple[str, list[Any]]] = [("deleted_at IS NULL", [])]
+def _sought(
+    filters: JobFilter, namespaces: frozenset[str] | None
+) -> tuple[type[Table], str, list[tuple[str, list[Any]]]]:
+    """In which table jobs are looked for, by what they are known there, and conditions with their parameters."""
+    own: list[tuple[str, list[Any]]] = [("deleted_at IS NULL", [])]
     if filters.name is not None:
-        conditions.append(("name = ?", [filters.name]))
+        own.append(("name = ?", [filters.name]))
     if filters.region is not None:
-        conditions.append(("region_name = ?", [filters.region]))
-    if namespaces is not None:
-        # SQLite prefers the index of namespaces to a better one, unless a plus prevents it.
-        plus = "+" if len(conditions) > 1 and isinstance(Job._meta.database, SqliteDatabase) else ""
-        conditions.append((f"{plus}namespace IN ({sql.marks(len(namespaces))})", sorted(namespaces)))
+        own.append(("region_name = ?", [filters.region]))
     if filters.scheduled is not None:
-        conditions.append(("is_schedule_active = ?", [filters.scheduled]))
-    return conditions + [(_has_label(), [*label]) for label in filters.labels]
-
-
-def _has_label() -> str:
-    """A condition with key and value as parameters: how JSON paths treat quotes and digits differs by database."""
-    if not isinstance(Job._meta.database, SqliteDatabase):
-        return "jsonb_extract_path_text(labels, ?) = ?"
-    return "EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ? AND label.value = ?)"
+        own.append(("is_schedule_active = ?", [filters.scheduled]))
+    among: list[tuple[str, list[Any]]] = []
+    if namespaces is not None:
+        among = [(f"namespace IN ({sql.marks(len(namespaces))})", sorted(namespaces))]
+    if filters.labels:
+        conditions = [*labels.having(filters.labels), *among]
+        if len(own) > 1:
+            text = " AND ".join(text for text, _ in own)
+            exists = f"EXISTS (SELECT 1 FROM jobs WHERE jobs.id = job_labels.job_id AND {text})"  # noqa: S608
+            conditions.append((exists, [value for _, given in own for value in given]))
+        return JobLabel, "job_id", conditions
+    if len(own) > 1 and among and isinstance(Job._meta.database, SqliteDatabase):
+        # SQLite prefers the index of namespaces to a better one, unless a plus prevents it.
+        among = [(f"+{text}", given) for text, given in among]
+    return Job, "id", [*own, *among]
 
 
 def update(
@@ -170,6 +175,8 @@ def update(
     if any(getattr(job, name) != value for name, value in before.items()):
         _reschedule(job, at, anew=any(getattr(job, name) != before[name] for name in SCHEDULE_FIELDS))
     job.save()
+    if job.labels != audited_before["labels"]:
+        labels.change(job)
     if secret_values is not None:
         secrets.store(keyring, job, secret_values)
     audit.record(caller, "job.update", job.namespace, job.id, audited_before, audited(job), at)

@@ -154,6 +154,18 @@ class Job(Table):
         table_name = "jobs"
 
 
+class JobLabel(Table):
+    """`NAME=VALUE` of a job that is not deleted; lists look for it here."""
+
+    label = CharField(max_length=511)
+    job_id = BigIntegerField(index=True)
+    namespace = CharField()
+
+    class Meta:
+        table_name = "job_labels"
+        primary_key = CompositeKey("label", "job_id", "namespace")
+
+
 class Exec(Table):
     """`seq` is the order in which execs were queued; `id` is what the API shows."""
 
@@ -378,6 +390,7 @@ Job.add_index(Job.namespace, Job.id, where=SQL("deleted_at IS NULL"), name="jobs
 Job.add_index(Job.next_fire_at, where=SQL("next_fire_at IS NOT NULL"), name="jobs_due")
 Job.add_index(Job.name, Job.id, Job.namespace, where=SQL("deleted_at IS NULL"), name="jobs_by_name")
 Job.add_index(Job.region_name, Job.id, Job.namespace, where=SQL("deleted_at IS NULL"), name="jobs_by_region")
+Job.add_index(Job.is_schedule_active, Job.id, Job.namespace, where=SQL("deleted_at IS NULL"), name="jobs_by_switch")
 Exec.add_index(Exec.status, Exec.seq, Exec.namespace, Exec.deleted_at, name="execs_by_status")
 Exec.add_index(Exec.region_name, Exec.seq, Exec.namespace, Exec.deleted_at, name="execs_by_region")
 Exec.add_index(Exec.job_id, Exec.seq, Exec.deleted_at, name="execs_by_job")
@@ -415,6 +428,7 @@ ALL: tuple[type[Table], ...] = (
     Token,
     Audit,
     Job,
+    JobLabel,
     Exec,
     ExecLog,
     Secret,
