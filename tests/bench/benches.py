@@ -8,6 +8,7 @@ from tests.bench.firing import fire_lateness, fire_rate, idle
 from tests.bench.following import log_follow
 from tests.bench.growth import growth
 from tests.bench.hostile import hostile
+from tests.bench.listing import lists
 from tests.bench.many import many_running
 from tests.bench.measure import Figure
 from tests.bench.ssh_runs import ssh_latency, ssh_rate
@@ -33,5 +34,6 @@ BENCHES: dict[str, Callable[[World], list[Figure]]] = {
     "many-running": many_running,
     "cold-start": cold_start,
     "growth": growth,
+    "lists": lists,
     "hostile": hostile,
 }
