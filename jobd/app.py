@@ -153,7 +153,7 @@ class Daemon:
         capacity = descriptors.for_connections(descriptor_limit, self._settings.database.connections)
         metrics = self._database.metrics
         connections = Connections(capacity, lambda reason: metrics.http_connections_closed.labels(reason).inc())
-        metrics.has_connections(capacity, lambda: len(connections), lambda: connections.nobodys)
+        metrics.has_connections(capacity, lambda: len(connections), lambda: connections.anonymous)
         return connections
 
     def _server(self, services: Services) -> Server:

@@ -208,11 +208,11 @@ class Metrics:
         for counter in (self.region_outages, self.execs_adopted):
             counter.labels(region)
 
-    def has_connections(self, capacity: int, count: Callable[[], int], count_nobodys: Callable[[], int]) -> None:
+    def has_connections(self, capacity: int, count: Callable[[], int], count_anonymous: Callable[[], int]) -> None:
         """This daemon has at most so many connections; how many it has is asked when somebody reads it."""
         self.http_connections_max.set(capacity)
-        self.http_connections.labels("known").set_function(lambda: float(count() - count_nobodys()))
-        self.http_connections.labels("unknown").set_function(lambda: float(count_nobodys()))
+        self.http_connections.labels("known").set_function(lambda: float(count() - count_anonymous()))
+        self.http_connections.labels("unknown").set_function(lambda: float(count_anonymous()))
 
     def delivered(self, channel: str, result: str, seconds: float) -> None:
         """An attempt to deliver took so long. `channel` is `webhook` or `mail`, `result` `success` or `failure`."""

@@ -19,16 +19,16 @@ class GenerateApiToken(Handler):
     body_types: ClassVar[tuple[str, ...]] = (JSON, FORM)
 
     async def post(self) -> None:
-        said = await self._said()
+        credentials = await self._credentials()
         address, database = self.request.remote_ip or "", self.services.database
-        await self.services.sign_ins.check(address, said.username, said.password, database)
-        by = Caller(said.username, {}, address=address, request_id=self.request_id)
-        token = await database.write(accounts.sign_in, said.username, by)
-        self.reply({"username": said.username, "token": token})
+        await self.services.sign_ins.check(address, credentials.username, credentials.password, database)
+        by = Caller(credentials.username, {}, address=address, request_id=self.request_id)
+        token = await database.write(accounts.sign_in, credentials.username, by)
+        self.reply({"username": credentials.username, "token": token})
 
-    async def _said(self) -> Credentials:
+    async def _credentials(self) -> Credentials:
         if not self.request.headers.get("Content-Type", "").lower().startswith(FORM):
-            return await self.said(Credentials)
+            return await self.read_body(Credentials)
         return read_body(Credentials, self._form())
 
     def _form(self) -> dict[str, str]:
@@ -36,13 +36,13 @@ class GenerateApiToken(Handler):
             pairs = parse_qsl(self.received().decode(), keep_blank_values=True, errors="strict", max_num_fields=100)
         except ValueError:
             raise BadRequest("the body is not a form in UTF-8") from None
-        said = dict(pairs)
+        form = dict(pairs)
         counts = Counter(name for name, _ in pairs)
         faults = {name: ["must be given once"] for name, count in counts.items() if count > 1}
         faults |= {ascii(name)[1:-1]: [fault] for name, text in pairs if (fault := unfit(name) or unfit(text))}
         if faults:
             raise InvalidArgs("invalid form", faults)
-        return said
+        return form
 
 
 class Profile(Handler):
@@ -50,15 +50,15 @@ class Profile(Handler):
         self.reply(_shape(self.caller))
 
     async def put(self) -> None:
-        said = await self.said(ProfileChange)
+        change = await self.read_body(ProfileChange)
         username, database = self.caller.username, self.services.database
         if await database.read(accounts.password_hash, username) is None:
-            raise StateConflict("you have no password yet; an administrator sets the first one")
+            raise StateConflict("you have no password yet; ask an administrator to set the first one")
         try:
-            await self.services.sign_ins.check(self.caller.address, username, said.current_password, database)
+            await self.services.sign_ins.check(self.caller.address, username, change.current_password, database)
         except Unauthorized:
-            raise InvalidArgs("this is not your password", {"current_password": ["is wrong"]}) from None
-        hashed = await self.services.sign_ins.hash(self.caller.address, said.password)
+            raise InvalidArgs("invalid request", {"current_password": ["is not your password"]}) from None
+        hashed = await self.services.sign_ins.hash(self.caller.address, change.password)
         await database.write(accounts.set_password, username, hashed, self.caller)
         self.reply(_shape(self.caller))
 

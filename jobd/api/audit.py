@@ -12,7 +12,7 @@ class AuditRecords(Handler):
     queries = {"GET": AuditQuery}
 
     async def get(self) -> None:
-        asked: AuditQuery = self.wanted
-        wanted = AuditFilter(asked.namespace, asked.actor, asked.since, asked.until)
-        args = (self.caller, wanted, lists.page_request(self))
+        query: AuditQuery = self.query
+        filters = AuditFilter(query.namespace, query.actor, query.since, query.until)
+        args = (self.caller, filters, lists.page_request(self))
         await lists.reply(self, lists.shaped, serialize.audit_record, audit.listed, *args)

@@ -21,19 +21,19 @@ from jobd.web.requests import PageQuery
 log = logging.getLogger(__name__)
 
 
-class _Explaining(Handler):
-    """Says of execs that wait why they do."""
+class _WithReasons(Handler):
+    """Finds out why waiting execs wait."""
 
     def reasons(self, rows: Iterable[Exec]) -> dict[int, str]:
-        """By `seq`; in the thread that has read the rows."""
+        """Why each waiting exec waits, by `seq`. To be called in a database thread."""
         settings, regions = self.services.settings, self.services.engine.regions
         served = {name: Served(settings.regions[name].max_running, region.outage) for name, region in regions.items()}
         return waiting_reasons.of_execs(rows, served, settings.scheduler.lease)
 
 
-class _Execs(_Explaining):
-    async def reply_listed(self, wanted: ExecFilter) -> None:
-        await lists.reply(self, self._listed, self.caller, wanted, lists.page_request(self))
+class _Execs(_WithReasons):
+    async def reply_listed(self, filters: ExecFilter) -> None:
+        await lists.reply(self, self._listed, self.caller, filters, lists.page_request(self))
 
     def _listed(self, *args: Any) -> Listed:
         page = execs.listed(*args)
@@ -54,9 +54,9 @@ class AllExecs(_Execs):
     queries = {"GET": ExecQuery}
 
     async def get(self) -> None:
-        wanted: ExecQuery = self.wanted
+        query: ExecQuery = self.query
         await self.reply_listed(
-            ExecFilter(wanted.namespace, wanted.job, wanted.status, wanted.region, wanted.since, wanted.until)
+            ExecFilter(query.namespace, query.job, query.status, query.region, query.since, query.until)
         )
 
 
@@ -69,19 +69,19 @@ class JobExecs(_Execs):
     async def post(self, job_id: str) -> None:
         database, settings, number = self.services.database, self.services.settings, self.number(job_id)
         job = await database.read(jobs.writable, self.caller, number)
-        overrides = await self.judged(lambda body: job_input.for_exec(body, job, settings))
+        overrides = await self.parse_body(lambda body: job_input.for_exec(body, job, settings))
         waiting_limit, key = settings.limits.waiting_per_namespace, self._idempotency_key()
         await self.reply_created(await database.write(execs.create, self.caller, number, overrides, waiting_limit, key))
 
     def _idempotency_key(self) -> str | None:
-        """Raises BadRequest."""
+        """The Idempotency-Key header, if any. Raises BadRequest for a malformed one."""
         key = self.request.headers.get("Idempotency-Key")
         if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
             raise BadRequest("Idempotency-Key must be 1 to 255 visible ASCII characters")
         return key
 
 
-class OneExec(_Explaining):
+class OneExec(_WithReasons):
     async def get(self, job_id: str, exec_id: str) -> None:
         row, job, waits_for = await self.services.database.read(
             self._read, self.caller, self.number(job_id), self.exec_id(exec_id)
@@ -109,7 +109,7 @@ class Stop(Handler):
         database, job = self.services.database, self.number(job_id)
         row = await database.read(execs.writable, self.caller, job, self.exec_id(exec_id))
         region = self.services.engine.regions.get(row.region_name)
-        forced = self.wanted.force and (region is None or region.outage is not None)
+        forced = self.query.force and (region is None or region.outage is not None)
         row = await database.write(execs.force_end if forced else execs.stop, self.caller, job, row.id)
         self.services.engine.stop_requested()
         await self.reply_with(lambda: serialize.exec(row), serialize.is_small(row), 202)

@@ -1,10 +1,10 @@
-"""`/`, where a browser arrives first."""
+"""The root path, `/`."""
 
 from jobd.web.handler import NoSuchPath
 
 
 class Front(NoSuchPath):
-    """Sends a browser to the page that describes the API; a program learns that there is nothing here."""
+    """Redirects a browser to the API's documentation; for programs there is nothing here, 404."""
 
     async def _let_in(self) -> None:
         if self.request.method not in ("GET", "HEAD") or "text/html" not in self.request.headers.get("Accept", ""):

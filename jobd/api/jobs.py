@@ -21,11 +21,11 @@ from jobd.web.preconditions import require_match
 
 class _Jobs(Handler):
     async def reply_job(self, row: Job, last: Exec | None, status: int = 200) -> None:
-        """Answer with the job and its entity tag, worked out away from the loop unless the job is small."""
+        """Respond with the job and its ETag, calculated in a thread unless the job is small."""
         if serialize.is_small(row):
             self.set_header("Etag", version(row))
         else:
-            self.set_header("Etag", await self.services.answers.call(self.asked_by, version, row))
+            self.set_header("Etag", await self.services.answers.call(self.share_key, version, row))
         await self.reply_with(lambda: serialize.job(row, last), serialize.is_small(row), status)
 
 
@@ -33,13 +33,13 @@ class Jobs(_Jobs):
     queries = {"GET": JobQuery}
 
     async def get(self) -> None:
-        wanted: JobQuery = self.wanted
-        found = JobFilter(wanted.namespace, wanted.name, wanted.region, wanted.scheduled, wanted.label)
-        await lists.reply(self, _page, self.caller, found, lists.page_request(self))
+        query: JobQuery = self.query
+        filters = JobFilter(query.namespace, query.name, query.region, query.scheduled, query.label)
+        await lists.reply(self, _page, self.caller, filters, lists.page_request(self))
 
     async def post(self) -> None:
         namespace, settings = self.caller.own_namespace, self.services.settings
-        values = await self.judged(lambda body: job_input.for_create(body, namespace, settings))
+        values = await self.parse_body(lambda body: job_input.for_create(body, namespace, settings))
         row = await self.services.database.write(jobs.create, self.caller, values, self.services.keyring)
         self.set_header("Location", f"/v1/jobs/{row.id}")
         await self.reply_job(row, None, 201)
@@ -53,7 +53,7 @@ class OneJob(_Jobs):
     async def put(self, job_id: str) -> None:
         database, number = self.services.database, self.number(job_id)
         current = await database.read(jobs.writable, self.caller, number)
-        changes = await self.judged(lambda body: job_input.for_update(body, current, self.services.settings))
+        changes = await self.parse_body(lambda body: job_input.for_update(body, current, self.services.settings))
         row, last = await database.write(
             _with_last, jobs.update, self.caller, number, changes, self._require, self.services.keyring
         )
@@ -69,13 +69,13 @@ class OneJob(_Jobs):
 
 
 def version(job: Job) -> str:
-    """The entity tag of what a user said of the job, whatever became of it since."""
-    said = json.dumps([getattr(job, name) for name in JobFields.model_fields], sort_keys=True)
-    return f'"{hashlib.sha256(said.encode()).hexdigest()[:32]}"'
+    """The entity tag of the fields that a user can set; it does not change when the job runs."""
+    fields = json.dumps([getattr(job, name) for name in JobFields.model_fields], sort_keys=True)
+    return f'"{hashlib.sha256(fields.encode()).hexdigest()[:32]}"'
 
 
-def _page(caller: Caller, wanted: JobFilter, asked: PageRequest) -> Listed:
-    page = jobs.listed(caller, wanted, asked)
+def _page(caller: Caller, filters: JobFilter, request: PageRequest) -> Listed:
+    page = jobs.listed(caller, filters, request)
     last = execs.last_of(row.id for row in page.rows)
     return page, (serialize.job(row, last.get(row.id)) for row in page.rows)
 

@@ -1,4 +1,8 @@
-"""A whole log as it is sent: text or JSON, all of it or its last lines, and ranges of the text."""
+"""Renders whole logs: as text or JSON, all lines or the last ones, and ranges of the text.
+
+Logs may have megabytes, so what takes `frames` is to be called in a thread, and handles one line at a time: during a
+single call for all of them no other thread could run.
+"""
 
 import json
 import re
@@ -11,31 +15,33 @@ from jobd.threads import gently
 from jobd.web.log_stream import Form, stamped
 
 
-def as_text(frames: bytes, wanted: LogQuery) -> bytes:
-    """For a thread: a log may have megabytes."""
+def as_text(frames: bytes, query: LogQuery) -> bytes:
+    """The log as text in UTF-8, as the query requests it."""
     entries = gently(run_log.decode(frames))
-    if wanted.tail is None and not wanted.timestamps:
-        return run_log.as_text(entries, wanted.stream)
-    lines = run_log.tail(gently(run_log.lines(entries, wanted.stream)), wanted.tail)
-    return b"".join(gently(stamped(line) if wanted.timestamps else line.data for line in lines))
+    if query.tail is None and not query.timestamps:
+        return run_log.as_text(entries, query.stream)
+    lines = run_log.tail(gently(run_log.lines(entries, query.stream)), query.tail)
+    return b"".join(gently(stamped(line) if query.timestamps else line.data for line in lines))
 
 
-def as_json(frames: bytes, wanted: LogQuery) -> bytes:
-    """For a thread. Line by line: one call for all would keep the interpreter to itself for as long as it takes."""
+def as_json(frames: bytes, query: LogQuery) -> bytes:
+    """The log as a JSON list of lines, as the query requests it."""
     entries = gently(run_log.decode(frames))
-    lines = run_log.tail(gently(run_log.lines(entries, wanted.stream)), wanted.tail)
+    lines = run_log.tail(gently(run_log.lines(entries, query.stream)), query.tail)
     return b"[" + b",".join(gently(_as_json(line) for line in lines)) + b"]"
 
 
-def add_tail(form: Form, frames: bytes, wanted: LogQuery) -> bytes:
-    """For a thread: the last lines, in place of all the output so far."""
+def add_tail(form: Form, frames: bytes, query: LogQuery) -> bytes:
+    """The last lines in the given form, which continues after all of the output so far."""
     entries = list(gently(run_log.decode(frames)))
-    lines = run_log.tail(gently(run_log.lines(entries, wanted.stream)), wanted.tail)
+    lines = run_log.tail(gently(run_log.lines(entries, query.stream)), query.tail)
     return form.add_tail(gently(lines), sum(entry.length for entry in entries))
 
 
 def byte_range(header: str, size: int) -> range | None:
-    """The bytes of one range (RFC 9110, 14.1.2); empty when there are none there; None for a header to be ignored."""
+    """The positions that a Range header requests of `size` bytes (RFC 9110, 14.1.2); empty if it is beyond the end, and
+    None for a header that is to be ignored.
+    """
     match = re.fullmatch(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", header, re.ASCII | re.IGNORECASE)
     if match is None or match[1] == match[2] == "":
         return None

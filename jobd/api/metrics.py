@@ -16,38 +16,40 @@ from jobd.web.services import Services
 log = logging.getLogger(__name__)
 
 KEPT_FOR = 5.0
-"""Seconds that a census is good for: however many scrape, the database is asked no more often."""
+"""Seconds for which a census is reused: the database is queried no more often, however many scrapes there are."""
 PATIENCE = 2.0
-"""Seconds that a scrape waits for the census; Prometheus itself gives up after ten, and would then know nothing."""
+"""Seconds that a scrape waits for the census; Prometheus itself gives up after ten and would get nothing at all."""
 
 
 class Census:
-    """What the database holds, asked at most once in a while, by whoever reads it."""
+    """The counts of jobs, execs and so on in the database, refreshed by scrapes, at most every KEPT_FOR seconds."""
 
     def __init__(self, services: Services) -> None:
         self._database = services.database
         self._lease = services.settings.scheduler.lease
-        self._asked_at = float("-inf")
-        self._asking: asyncio.Task[None] | None = None
+        self._taken_at = float("-inf")
+        self._taking: asyncio.Task[None] | None = None
 
     async def refresh(self) -> None:
-        """Returns once the metrics are fresh, or can be known not to be: a database that hangs holds up no scrape."""
-        if self._asking is None or self._asking.done():
-            if time.monotonic() - self._asked_at < KEPT_FOR:
+        """Take a new census if the last one is too old; leave it out if the database does not respond in time, so that
+        a scrape does not hang with it.
+        """
+        if self._taking is None or self._taking.done():
+            if time.monotonic() - self._taken_at < KEPT_FOR:
                 return
-            self._asking = asyncio.create_task(self._ask())
-        done, _ = await asyncio.wait({self._asking}, timeout=PATIENCE)
+            self._taking = asyncio.create_task(self._take())
+        done, _ = await asyncio.wait({self._taking}, timeout=PATIENCE)
         if not done:
             self._database.metrics.census = None
 
-    async def _ask(self) -> None:
-        departure.set(None)  # the scrape that was the first to ask is not the only one
+    async def _take(self) -> None:
+        departure.set(None)  # other scrapes wait for it, too: it must not stop when the first one disconnects
         try:
             self._database.metrics.census = await self._database.read(census.take, self._lease)
         except ServiceUnavailable as error:
             self._database.metrics.census = None
-            log.debug("no census: %s", error)
-        self._asked_at = time.monotonic()
+            log.debug("could not take the census: %s", error)
+        self._taken_at = time.monotonic()
 
 
 class Exposition(Handler):
@@ -62,7 +64,7 @@ class Exposition(Handler):
         accept = self.request.headers.get("Accept", "")
         try:
             encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # a version that is none, as in `application/openmetrics-text;version=x`
+        except (TypeError, ValueError):  # a malformed version, as in `application/openmetrics-text;version=x`
             encode, content_type = choose_encoder("")
         text = await asyncio.to_thread(encode, self.services.database.metrics.registry)
         self.set_header("Content-Type", content_type)

@@ -18,9 +18,9 @@ class Organizations(Handler):
         await lists.reply(self, lists.shaped, shape, organizations.listed, self.caller, lists.page_request(self))
 
     async def post(self) -> None:
-        said = await self.said(OrganizationCreate)
+        body = await self.read_body(OrganizationCreate)
         row = await self.services.database.write(
-            organizations.create, self.caller, said.name, said.admin or self.caller.username
+            organizations.create, self.caller, body.name, body.admin or self.caller.username
         )
         self.set_header("Location", f"/v1/orgs/{row.name}")
         self.reply(serialize.organization(row, self.caller), 201)
@@ -44,12 +44,12 @@ class Members(Handler):
         await lists.reply(self, lists.shaped, serialize.member, organizations.members, *args)
 
     async def post(self, name: str) -> None:
-        said = await self.said(MemberCreate)
-        made = await self.services.database.write(
-            organizations.add, self.caller, self.account_name(name), said.username, said.role
+        body = await self.read_body(MemberCreate)
+        member = await self.services.database.write(
+            organizations.add, self.caller, self.account_name(name), body.username, body.role
         )
-        self.set_header("Location", f"/v1/orgs/{name}/members/{made.username}")
-        self.reply(serialize.member(made), 201)
+        self.set_header("Location", f"/v1/orgs/{name}/members/{member.username}")
+        self.reply(serialize.member(member), 201)
 
 
 class OneMember(Handler):
@@ -59,8 +59,8 @@ class OneMember(Handler):
 
     async def put(self, name: str, username: str) -> None:
         where = self.account_name(name), self.account_name(username)
-        said = await self.said(MemberChange)
-        changed = await self.services.database.write(organizations.change, self.caller, *where, said.role)
+        body = await self.read_body(MemberChange)
+        changed = await self.services.database.write(organizations.change, self.caller, *where, body.role)
         self.reply(serialize.member(changed))
 
     async def delete(self, name: str, username: str) -> None:

@@ -1,4 +1,4 @@
-"""The one table of URLs. Every one works with and without a slash at its end."""
+"""The table of all URLs. Each works with and without a slash at its end."""
 
 import re
 from typing import Any
@@ -69,11 +69,11 @@ TABLE: dict[str, type[Handler]] = {
     "/openapi.json": handlers.Document,
     "/docs": handlers.Docs,
 }
-"""Address, with the parts that differ in braces, and handler."""
+"""Handlers by address, whose variable parts are in braces."""
 
 
 def routes(services: Services) -> list[Route]:
-    """Pattern, handler, and what the handler is made with: an address that no rule names lets nobody in."""
+    """Each address's pattern, handler and the handler's arguments. An address without rules is refused to everyone."""
     described = {"specification": handlers.Specification(TABLE)}
     more: dict[str, dict[str, Any]] = {
         "/metrics": {"census": metrics.Census(services)},
@@ -88,18 +88,21 @@ def routes(services: Services) -> list[Route]:
 
 
 def pattern(address: str) -> str:
+    """The regular expression that matches an address, with a group for each part in braces."""
     return re.sub(r"\\\{\w+\\\}", "([^/]+)", re.escape(address)) + "/?"
 
 
 def application(services: Services) -> Application:
-    """The API, to be served by a `heads.Server` whose `max_body_size` is out of the way: handlers bound bodies."""
+    """The API, to be served by a `request_heads.Server`. Its `max_body_size` must be large enough for every request,
+    since the handlers limit bodies themselves.
+    """
     table = routes(services)
-    measured = services.database.metrics
-    measured.http_in_progress.set_function(lambda: float(len(services.requests)))
+    metrics = services.database.metrics
+    metrics.http_in_progress.set_function(lambda: float(len(services.requests)))
     return BoundedApplication(
         table,
         transforms=[Compression],
         default_handler_class=NoSuchPath,
         default_handler_args={"services": services, "rules": {}},
-        log_function=access_log.observer(table, measured),
+        log_function=access_log.observer(table, metrics),
     )

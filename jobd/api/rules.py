@@ -1,6 +1,6 @@
-"""Who may call what: the one table. What stands in no line of it is refused.
+"""The table of who may call what. Anything that is not in it is refused.
 
-`jobd.web.permissions` says what each word of it means. docs/security.md shows this table; a test compares.
+`jobd.web.permissions` defines its words. docs/security.md shows this table; a test compares them.
 """
 
 from jobd.web.permissions import ADMIN, IS_ADMIN, LOCAL, OWN, PUBLIC, READER, SIGNED_IN, WRITER, Rules

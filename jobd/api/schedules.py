@@ -15,9 +15,9 @@ from jobd.web.handler import Handler
 
 MINUTE = timedelta(minutes=1)
 MAX_CRON_SPAN = timedelta(days=500_000)
-"""How far slots of a cron expression are looked for: it is walked through day by day, these in some 70 ms."""
+"""How far ahead slots of a cron expression are searched, day by day; so many days take some 70 ms."""
 MAX_SMALL = 50
-"""Slots that are written on the loop."""
+"""Slots that may be encoded on the event loop."""
 NO_SCHEDULE: Shape = {"slots": [], "remaining": 0, "words": {"en": "no schedule", "zh": "没有调度"}}
 
 
@@ -30,52 +30,52 @@ class JobSchedule(Handler):
             self.reply(NO_SCHEDULE)
             return
         at = datetime.now(UTC)
-        # A form without a start, switched off, begins when it is switched on: shown as if that were now.
+        # An inactive schedule without a start begins when it is activated: shown as if that were now.
         anchor = row.schedule_anchor if row.is_schedule_active else at
         mode, zone = row.schedule_mode, row.schedule_timezone
-        shown = await self.services.schedules.call(self.asked_by, _of_job, mode, zone, anchor, at, self.wanted.count)
+        shown = await self.services.schedules.call(self.share_key, _of_job, mode, zone, anchor, at, self.query.count)
         await self.reply_with(lambda: shown, is_small=len(shown["slots"]) <= MAX_SMALL)
 
 
 class SchedulePreview(Handler):
-    """A form without a start is shown as if it were set at `after`: its slot 0 is that instant."""
+    """A schedule without a start is shown as if it were activated at `after`, which is then its first slot."""
 
     async def post(self) -> None:
-        said = await self.said(Preview)
-        shown = await self.services.schedules.call(self.asked_by, _preview, said)
+        body = await self.read_body(Preview)
+        shown = await self.services.schedules.call(self.share_key, _preview, body)
         await self.reply_with(lambda: shown, is_small=len(shown["slots"]) <= MAX_SMALL)
 
 
 def _of_job(mode: str, zone: str | None, anchor: datetime | None, at: datetime, count: int) -> Shape:
     try:
         parsed = schedule.parse(mode, zone, anchor)
-    except ScheduleError as error:  # stored when it could still be read
+    except ScheduleError as error:  # accepted by an earlier version, or its time zone no longer exists
         return _unreadable(error.message)
     return _shown(parsed, parsed.next_after(at), at, parsed.remaining(at), count)
 
 
-def _preview(said: Preview) -> Shape:
-    after = said.after or datetime.now(UTC)
-    count = said.count or SlotQuery().count
+def _preview(body: Preview) -> Shape:
+    after = body.after or datetime.now(UTC)
+    count = body.count or SlotQuery().count
     try:
-        parsed = schedule.parse(said.schedule_mode, said.schedule_timezone, after)
+        parsed = schedule.parse(body.schedule_mode, body.schedule_timezone, after)
         remaining = parsed.remaining(after)
         if not parsed.needs_anchor:
             return _shown(parsed, parsed.next_after(after), after, remaining, count)
         first = parsed.slot(0)
         return _shown(parsed, first, after, remaining + 1 if first and remaining is not None else remaining, count)
     except OverflowError:
-        fault = "is outside the years 1 to 9999 in the schedule's zone, or has no room for the schedule there"
-        raise InvalidArgs("the request holds what cannot be", {"after": [fault]}) from None
+        fault = "is too close to the ends of the years 1 to 9999 for this schedule and its time zone"
+        raise InvalidArgs("invalid request", {"after": [fault]}) from None
 
 
 def _shown(parsed: Schedule, first: Slot | None, after: datetime, remaining: int | None, count: int) -> Shape:
-    """Raises InvalidArgs when so many slots of it are too far away."""
+    """The schedule's next `count` slots from `first`. Raises InvalidArgs if the last of them is too far away."""
     slots: list[Shape] = []
     for slot in islice(_slots(parsed, first), count):
         if slot.index is None and slots and slot.at - after > MAX_CRON_SPAN:
-            fault = f"is more than this schedule has in {MAX_CRON_SPAN.days} days: {len(slots)}"
-            raise InvalidArgs("the request holds what cannot be", {"count": [fault]})
+            fault = f"must be at most {len(slots)}, the slots of this schedule in {MAX_CRON_SPAN.days} days"
+            raise InvalidArgs("invalid request", {"count": [fault]})
         local = _in_whole_minutes(parsed.local(slot.at)).isoformat(timespec="microseconds")
         slots.append({"utc": serialize.instant(slot.at), "local": local, "notes": parsed.notes(slot)})
     return {"slots": slots, "remaining": remaining, "words": parsed.describe()}
@@ -93,8 +93,8 @@ def _unreadable(why: str) -> Shape:
 
 
 def _in_whole_minutes(local: datetime) -> datetime:
-    """The same instant at the nearest offset that can be written (RFC 3339, 5.8): before about 1900 the sun set clocks,
-    to the second.
+    """The same instant at the nearest offset in whole minutes, as RFC 3339, 5.8 requires: before about 1900, local
+    times had offsets with seconds.
     """
     offset = local.utcoffset() or timedelta(0)
     return local if offset % MINUTE == timedelta(0) else local.astimezone(timezone(round(offset / MINUTE) * MINUTE))

@@ -1,4 +1,4 @@
-"""What may be chosen, and whether this daemon is well."""
+"""/v1/regions, /v1/sizes and /v1/system, and the probes /healthz and /readyz."""
 
 from jobd import __version__
 from jobd.api.schemas import serialize
@@ -52,7 +52,7 @@ class System(Handler):
 
 
 class Health(Handler):
-    """The process answers."""
+    """The process responds."""
 
     is_limited = False
 
@@ -61,7 +61,7 @@ class Health(Handler):
 
 
 class Readiness(Handler):
-    """The database answers, has this program's schema, and takes writes."""
+    """The database responds, has this version's schema, and accepts writes."""
 
     is_limited = False
 

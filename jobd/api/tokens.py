@@ -13,17 +13,17 @@ class Tokens(Handler):
     queries = {"GET": TokenQuery}
 
     async def get(self) -> None:
-        wanted: TokenQuery = self.wanted
-        username = self.caller.username if wanted.username is None else wanted.username
+        query: TokenQuery = self.query
+        username = self.caller.username if query.username is None else query.username
         if username != self.caller.username and not self.caller.is_admin:
             raise NotFound(f"no user {username!r}")
         await lists.reply(self, lists.shaped, serialize.token, tokens.listed, username, lists.page_request(self))
 
     async def post(self) -> None:
-        said = await self.said(TokenCreate)
-        username, access = self.caller.username, said.access or "write"
+        body = await self.read_body(TokenCreate)
+        username, access = self.caller.username, body.access or "write"
         row, text = await self.services.database.write(
-            accounts.issue_token, username, said.name, said.namespace, access, said.expires_at, self.caller
+            accounts.issue_token, username, body.name, body.namespace, access, body.expires_at, self.caller
         )
         self.set_header("Location", f"/v1/tokens/{row.id}")
         self.reply({**serialize.token(Owned(row, username)), "token": text}, 201)

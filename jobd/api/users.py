@@ -21,10 +21,10 @@ class Users(_Users):
         await lists.reply(self, lists.shaped, serialize.user, users.listed, lists.page_request(self))
 
     async def post(self) -> None:
-        said = await self.said(UserCreate)
-        hashed = await self.hashed(said.password)
+        body = await self.read_body(UserCreate)
+        hashed = await self.hashed(body.password)
         row = await self.services.database.write(
-            accounts.create_user, said.username, hashed, bool(said.is_admin), self.caller
+            accounts.create_user, body.username, hashed, bool(body.is_admin), self.caller
         )
         self.set_header("Location", f"/v1/users/{row.username}")
         self.reply(serialize.user(row), 201)
@@ -35,9 +35,9 @@ class OneUser(_Users):
         self.reply(serialize.user(await self.services.database.read(accounts.user, self.account_name(username))))
 
     async def put(self, username: str) -> None:
-        said = await self.said(UserChange)
-        flags = said.model_dump(include=set(users.FLAGS), exclude_none=True)
-        hashed = await self.hashed(said.password)
+        body = await self.read_body(UserChange)
+        flags = body.model_dump(include=set(users.FLAGS), exclude_none=True)
+        hashed = await self.hashed(body.password)
         row = await self.services.database.write(users.update, self.caller, self.account_name(username), flags, hashed)
         self.reply(serialize.user(row))
 

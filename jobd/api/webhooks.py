@@ -23,21 +23,21 @@ class Hooks(Handler):
     queries = {"GET": HookQuery}
 
     async def get(self) -> None:
-        wanted: HookQuery = self.wanted
-        subject = subject_of(wanted.subject_type, wanted.subject)
+        query: HookQuery = self.query
+        subject = subject_of(query.subject_type, query.subject)
         await self.reply_written(await self.services.database.read(_listed, self.caller, subject))
 
     async def post(self) -> None:
-        said = await self.judged(lambda body: read_body(HookCreate, _writable(body)))
-        if said.secret == MASK:
-            raise InvalidArgs("invalid request", {"secret": ["is hidden; say it in full"]})
-        subject = subject_of(said.subject_type, said.subject)
+        hook = await self.parse_body(lambda body: read_body(HookCreate, _writable(body)))
+        if hook.secret == MASK:
+            raise InvalidArgs("invalid request", {"secret": [f"{MASK} stands for a hidden value; expected the secret"]})
+        subject = subject_of(hook.subject_type, hook.subject)
         values = {
-            "name": said.name,
-            "url": said.url,
-            "events": said.events,
-            "secret": said.secret,
-            "is_active": said.is_active is not False,
+            "name": hook.name,
+            "url": hook.url,
+            "events": hook.events,
+            "secret": hook.secret,
+            "is_active": hook.is_active is not False,
         }
         row = await self.services.database.write(webhooks.create, self.caller, subject, values, self.services.keyring)
         self.set_header("Location", f"/v1/hooks/{row.id}")
@@ -52,7 +52,7 @@ class OneHook(Handler):
     async def put(self, hook_id: str) -> None:
         database, number = self.services.database, self.number(hook_id)
         current = await database.read(webhooks.get, self.caller, number)
-        changes = await self.judged(lambda body: _changes(body, current))
+        changes = await self.parse_body(lambda body: _changes(body, current))
         row = await database.write(webhooks.update, self.caller, number, changes, self.services.keyring)
         self.reply(serialize.hook(row))
 
@@ -78,7 +78,7 @@ class Redeliver(Handler):
 
 
 def subject_of(subject_type: str, subject: str) -> int | str:
-    """A job's number or a namespace's name. Raises InvalidArgs."""
+    """A job's id or a namespace's name. Raises InvalidArgs."""
     if subject_type == "job":
         if subject.isascii() and subject.isdigit() and len(subject) <= 19 and int(subject) <= MAX_ID:
             return int(subject)
@@ -89,12 +89,12 @@ def subject_of(subject_type: str, subject: str) -> int | str:
 
 
 def _listed(caller: Caller, subject: int | str) -> bytes:
-    """In the thread that has read them: there may be many, with long addresses."""
+    """All hooks as JSON, encoded in the thread that read them, since there may be many with long URLs."""
     return json_text.line([serialize.hook(row) for row in webhooks.listed(caller, subject)])
 
 
-def _deliveries(caller: Caller, hook_id: int, wanted: PageRequest) -> Listed:
-    page, attempts = webhooks.deliveries(caller, hook_id, wanted)
+def _deliveries(caller: Caller, hook_id: int, request: PageRequest) -> Listed:
+    page, attempts = webhooks.deliveries(caller, hook_id, request)
     return page, (serialize.delivery(row, attempts[row.id]) for row in page.rows)
 
 
@@ -104,13 +104,13 @@ def _writable(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _changes(body: Mapping[str, Any], current: Hook) -> dict[str, Any]:
     """The columns that a request changes. Raises InvalidArgs with every fault."""
-    shown, said = serialize.hook(current), _writable(body)
-    parsed, faults = check(HookChange, said)
+    shown, values = serialize.hook(current), _writable(body)
+    parsed, faults = check(HookChange, values)
     for name in ("subject_type", "subject"):
-        if name in said and str(said[name]) != str(shown[name]):
-            faults[name] = ["never changes"]
+        if name in values and str(values[name]) != str(shown[name]):
+            faults[name] = ["cannot be changed"]
     for name in ("url", "events"):
-        if name in said and said[name] is None:
+        if name in values and values[name] is None:
             faults[name] = ["is required"]
     if parsed is None or faults:
         raise InvalidArgs("invalid request", faults)

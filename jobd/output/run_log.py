@@ -49,7 +49,7 @@ class Batch(list[Entry]):
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         super().__init__(entries)
-        self.made: dict[Hashable, Any] = {}
+        self.encodings: dict[Hashable, Any] = {}
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What every face of jobd over HTTP shares: letting requests in, bounds, answers, logs that go on."""
+"""What every HTTP interface of jobd shares: authentication, limits, responses and followed logs."""

@@ -1,4 +1,4 @@
-"""What is told of every request: one line in the log, one observation in the metrics."""
+"""Every request's line in the access log and its observation in the metrics."""
 
 import logging
 import re
@@ -13,10 +13,10 @@ from jobd.web.handler import METHODS
 log = logging.getLogger("jobd.access")
 
 UNMATCHED = "unmatched"
-"""Stands for all the paths that lead nowhere."""
+"""The metrics' label for every path that no route matches."""
 PROBES = ("/healthz", "/readyz", "/metrics")
 MAX_PATH = 1000
-"""Characters of a path that are logged."""
+"""A logged path is cut to this many characters."""
 
 
 def observer(routes: Iterable[tuple[str, type[Any], Any]], metrics: Metrics) -> Callable[[RequestHandler], None]:
@@ -31,22 +31,22 @@ def observer(routes: Iterable[tuple[str, type[Any], Any]], metrics: Metrics) -> 
         metrics.http_requests.labels(route, method, str(handler.get_status())).inc()
         if not getattr(handler, "is_followed", False):
             metrics.http_duration.labels(route).observe(seconds)
-        _tell(handler, seconds)
+        _log_request(handler, seconds)
 
     return observe
 
 
 def template(pattern: str) -> str:
-    """A URL pattern as people write it: `/v1/jobs/{id}/execs/{id}`."""
+    """A URL pattern in readable form, such as `/v1/jobs/{id}/execs/{id}`."""
     return re.sub(r"\([^)]*\)", "{id}", pattern.removesuffix("/?")).replace("\\", "")
 
 
-def _tell(handler: RequestHandler, seconds: float) -> None:
+def _log_request(handler: RequestHandler, seconds: float) -> None:
     request = handler.request
     caller = getattr(handler, "caller", None)
-    said = {
+    fields = {
         "method": request.method,
-        # Without the query string: what a client puts there by mistake is not for the log.
+        # Without the query string: a client may have put a secret there by mistake.
         "path": request.path[:MAX_PATH],
         "status": handler.get_status(),
         "duration_ms": round(seconds * 1000, 1),
@@ -55,6 +55,6 @@ def _tell(handler: RequestHandler, seconds: float) -> None:
         "remote_ip": request.remote_ip,
         "request_id": request.headers.get("X-Request-Id", "-"),
     }
-    # Probes ask every few seconds, and are of interest only when they fail.
+    # Probes come every few seconds and are of interest only when they fail.
     level = logging.DEBUG if request.path in PROBES and handler.get_status() < 400 else logging.INFO
-    log.log(level, "%s %s %d", request.method, said["path"], handler.get_status(), extra=said)
+    log.log(level, "%s %s %d", request.method, fields["path"], handler.get_status(), extra=fields)

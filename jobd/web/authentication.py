@@ -1,4 +1,4 @@
-"""Who asks: by a plugin's word, by a token, or, without tokens, whoever sits at this machine."""
+"""Who a request's caller is: named by a plugin, by a token or, with `[auth] mode = none`, anyone on this machine."""
 
 import asyncio
 import hashlib
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 SCHEMES = ("token", "bearer")
 WEB = ("http", "https")
 FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
-"""Headers by which a proxy says that it asks for somebody else."""
+"""Headers that show that a proxy forwards somebody else's request."""
 
 
 async def identify(request: HTTPServerRequest, request_id: str, services: Services) -> Caller:
-    """Who asks, from where. Raises Unauthorized, ServiceUnavailable."""
+    """The request's caller, with address and request id. Raises Unauthorized, ServiceUnavailable."""
     caller = await _identify(request, services)
     return replace(caller, address=request.remote_ip or "", request_id=request_id)
 
@@ -45,8 +45,10 @@ async def _identify(request: HTTPServerRequest, services: Services) -> Caller:
     return caller
 
 
-def counted_as(request: HTTPServerRequest, caller: Caller) -> str | None:
-    """Whose requests are counted together: a token's, else a user's; None where everybody is the same user."""
+def rate_limit_key(request: HTTPServerRequest, caller: Caller) -> str | None:
+    """The key whose requests `requests_per_minute` counts together: the token, else the user; None where all callers
+    are the same user.
+    """
     if caller.makes_namespaces:
         return None
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -55,9 +57,9 @@ def counted_as(request: HTTPServerRequest, caller: Caller) -> str | None:
     return f"user {caller.username}"
 
 
-def asked_by(request: HTTPServerRequest, caller: Caller | None) -> str:
-    """Who has one share of what is scarce: a user, whatever the token; an address, of IPv6 its network, where nobody
-    knows who asks or all are one user.
+def share_key(request: HTTPServerRequest, caller: Caller | None) -> str:
+    """The key whose requests take turns with others': the user, whatever the token; without a known user, or where all
+    callers are the same user, the address (the /64 network of an IPv6 address).
     """
     if caller is None or caller.makes_namespaces:
         return f"address {source(request.remote_ip or '')}"
@@ -65,26 +67,26 @@ def asked_by(request: HTTPServerRequest, caller: Caller | None) -> str:
 
 
 def check_origin(request: HTTPServerRequest) -> None:
-    """Without tokens a web page must not use its visitor's browser to get here, by its own name or by another that
-    it makes resolve to loopback. Raises PermissionDenied.
+    """Without tokens, keep web pages from calling jobd through a visitor's browser, be it cross-site or by DNS
+    rebinding, where the page's own name resolves to loopback. Raises PermissionDenied.
     """
     if not _is_loopback(_host(request.host)):
         raise PermissionDenied("without tokens, the Host must be localhost or a loopback address")
     origin = request.headers.get("Origin")
     foreign = origin is not None and origin.lower() not in (f"{scheme}://{request.host.lower()}" for scheme in WEB)
     if foreign or request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise PermissionDenied("without tokens, other sites' pages may not call")
+        raise PermissionDenied("without tokens, pages of other sites may not call jobd")
 
 
 def _host(text: str) -> str | None:
-    """The name or address in a Host header (RFC 9110, 7.2), without port and brackets; None for what is neither."""
+    """The name or address in a Host header (RFC 9110, 7.2), without port and brackets; None for a malformed one."""
     match = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+))(?::[0-9]*)?", text.lower(), re.ASCII)
     return match and (match[1] or match[2])
 
 
 def is_local(request: HTTPServerRequest) -> bool:
-    """Whether a program on this machine asks for itself: neither by way of a proxy, whose address is a loopback one,
-    too, nor a web page that made its own name resolve to here.
+    """Whether the caller is a program on this machine: not a proxy forwarding a request, whose address is loopback,
+    too, and not a web page whose own name resolves to loopback.
     """
     if any(header in request.headers for header in FORWARDING):
         return False
@@ -108,7 +110,7 @@ async def _named_by_plugin(request: HTTPServerRequest, services: Services) -> st
         headers=dict(request.headers.get_all()),
         remote_ip=request.remote_ip or "",
     )
-    # pluggy calls the last registered first; so does this.
+    # Like pluggy, ask the plugin that was registered last first.
     return await asyncio.to_thread(_first_name, impls[::-1], seen)
 
 
@@ -116,7 +118,7 @@ def _first_name(impls: list[Any], seen: AuthRequest) -> str | None:
     for impl in impls:
         try:
             named = impl.function(*({"request": seen}[name] for name in impl.argnames))
-        except Exception:  # a plugin's fault must not lock everybody out
+        except Exception:  # a plugin's error must not lock everybody out
             log.exception("plugin %s: jobd_authenticate raised", impl.plugin_name)
             continue
         if named is not None:

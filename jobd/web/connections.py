@@ -1,9 +1,9 @@
-"""Clients' connections: how many there may be, how long an idle one lives, and which gives way to a new one.
+"""Clients' connections: how many there may be, how long an idle one lives, and which one is closed for a new one.
 
-A connection is nobody's until a request on it said who asks. Nobody's connections are short of time, and the first to
-give way: of the address that has most of them, the one that has done nothing for longest. So whoever takes all that
-there are takes them from himself. One whose caller is known gives way only between requests, and only when there is
-none of nobody's.
+A connection is anonymous until a request on it was authenticated. Anonymous connections have a short timeout and are
+evicted first: of the address that has most of them, the one that was idle for longest. So a client that opens too many
+closes its own. A connection with a known caller is evicted only between requests, and only when no anonymous one is
+left.
 """
 
 import ipaddress
@@ -17,30 +17,30 @@ from tornado.iostream import IOStream
 
 from jobd.descriptors import MAX_CONNECTIONS
 
-NOBODYS_PATIENCE = 30.0
-"""Seconds that nobody's connection has for a whole request, and to take the answer; and that it lives without one."""
+ANONYMOUS_TIMEOUT = 30.0
+"""Seconds that an anonymous connection has to send a whole request and to take the response, and may be idle."""
 IDLE_TIMEOUT = 300.0
-"""The same in seconds for a caller's connection, from one answer to the whole head of the next request."""
+"""Seconds that a known caller's connection may take from a response to the complete head of the next request."""
 IPV6_NETWORK = 64
-"""Bits of an IPv6 address that tell one customer's network from another's."""
+"""Bits of an IPv6 address that identify one customer's network."""
 
 Reason = Literal["idle", "evicted"]
 
 
 @dataclass(eq=False, slots=True)
 class Connection:
-    """`since`: when it last made progress, in seconds of the monotonic clock."""
+    """`since` is when it last made progress, in seconds of the monotonic clock."""
 
     stream: IOStream
     address: str
     since: float
     is_known: bool = False
     is_busy: bool = False
-    """Whether a request of a known caller is under way."""
+    """Whether a known caller's request is in progress."""
 
 
-class _Waiting:
-    """Connections that may give way, by address, of each address the one idle for longest first."""
+class _Evictable:
+    """Connections that may be closed for a new one, by address; of each address the one idle for longest first."""
 
     def __init__(self) -> None:
         self._by_address: dict[str, dict[Connection, None]] = {}
@@ -51,7 +51,7 @@ class _Waiting:
         self.count += 1
 
     def remove(self, connection: Connection) -> None:
-        """Of one that is not there: nothing."""
+        """Does nothing for a connection that is not there."""
         others = self._by_address.get(connection.address, {})
         if connection in others:
             del others[connection]
@@ -74,7 +74,9 @@ class _Waiting:
 
 
 class Connections:
-    """At most `capacity` connections; `on_closed` is told why one was closed here. Used in the loop thread alone."""
+    """At most `capacity` connections; `on_closed` is called with the reason for closing one. Not thread-safe: for the
+    event loop only.
+    """
 
     def __init__(
         self,
@@ -86,63 +88,63 @@ class Connections:
         self._on_closed = on_closed
         self._clock = clock
         self._all: dict[IOStream, Connection] = {}
-        self._nobodys = _Waiting()
-        self._callers = _Waiting()
+        self._anonymous = _Evictable()
+        self._idle = _Evictable()
         """Of known callers, between requests."""
 
     def __len__(self) -> int:
         return len(self._all)
 
     @property
-    def nobodys(self) -> int:
-        """How many of all are nobody's."""
-        return self._nobodys.count
+    def anonymous(self) -> int:
+        """The number of anonymous connections."""
+        return self._anonymous.count
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no room, and none can be made, for one more."""
-        return len(self._all) >= self.capacity and not self._nobodys.count and not self._callers.count
+        """Whether all connections are in use and none may be evicted."""
+        return len(self._all) >= self.capacity and not self._anonymous.count and not self._idle.count
 
     def opened(self, stream: IOStream, address: str) -> None:
-        """A client connected. If it is one too many, another gives way."""
+        """A client connected. If that is one too many, another connection is closed."""
         if len(self._all) >= self.capacity:
-            given_way = self._nobodys.first_to_go() or self._callers.first_to_go()
-            if given_way is not None:
-                self._close(given_way, "evicted")
+            evicted = self._anonymous.first_to_go() or self._idle.first_to_go()
+            if evicted is not None:
+                self._close(evicted, "evicted")
         connection = self._all[stream] = Connection(stream, source(address), self._clock())
-        self._nobodys.add(connection)
+        self._anonymous.add(connection)
 
     def closed(self, stream: IOStream) -> None:
-        """Of one that is known no more: nothing."""
+        """A connection ended. Does nothing for one that was closed here."""
         connection = self._all.pop(stream, None)
         if connection is not None:
-            self._nobodys.remove(connection)
-            self._callers.remove(connection)
+            self._anonymous.remove(connection)
+            self._idle.remove(connection)
 
     def identified(self, stream: IOStream) -> None:
-        """The request under way is a known caller's."""
+        """The request in progress has a known caller."""
         connection = self._all.get(stream)
         if connection is not None:
-            self._nobodys.remove(connection)
-            self._callers.remove(connection)
+            self._anonymous.remove(connection)
+            self._idle.remove(connection)
             connection.is_known = connection.is_busy = True
 
     def waits(self, stream: IOStream) -> None:
-        """It was given its answer, or may send its next request."""
+        """The response was sent, or the next request may come."""
         connection = self._all.get(stream)
         if connection is not None:
             connection.is_busy = False
             connection.since = self._clock()
-            waiting = self._callers if connection.is_known else self._nobodys
+            waiting = self._idle if connection.is_known else self._anonymous
             waiting.remove(connection)
             waiting.add(connection)
 
     def close_idle(self) -> None:
-        """Close those whose time is over."""
+        """Close the connections whose timeout has passed."""
         now = self._clock()
         for connection in (
-            *self._nobodys.idle_since(now - NOBODYS_PATIENCE),
-            *self._callers.idle_since(now - IDLE_TIMEOUT),
+            *self._anonymous.idle_since(now - ANONYMOUS_TIMEOUT),
+            *self._idle.idle_since(now - IDLE_TIMEOUT),
         ):
             self._close(connection, "idle")
 
@@ -153,7 +155,7 @@ class Connections:
 
 
 def source(address: str) -> str:
-    """Whose share a connection counts to: an address, of IPv6 its network."""
+    """What counts as one client: an IPv4 address, or the network of an IPv6 address."""
     with suppress(ValueError):
         if ":" in address:
             return str(ipaddress.ip_network((address.partition("%")[0], IPV6_NETWORK), strict=False))

@@ -1,6 +1,6 @@
-"""Pages of other sites that may call the API from a browser (`[api] cors_origins`; Fetch, 3.2).
+"""CORS: pages of other sites that may call the API from a browser (`[api] cors_origins`; Fetch, 3.2).
 
-No answer ever allows credentials: a page has a token or it has nothing, and a browser brings none along by itself.
+No response allows credentials: a page has to hold a token itself, and a browser does not add one.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,13 +13,13 @@ SHOWN = (
     "Accept-Ranges, Allow, Content-Range, ETag, Location, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, "
     "Retry-After, WWW-Authenticate, X-Request-Id"
 )
-"""Answers' headers that a page may read."""
+"""Response headers that a page may read."""
 MAX_AGE = 600
-"""Seconds that a browser may remember what it was allowed."""
+"""Seconds that a browser may cache a preflight's response."""
 
 
 def allowed(request: HTTPServerRequest, origins: Collection[str]) -> Mapping[str, str]:
-    """The headers of every answer: none unless origins are configured."""
+    """Headers for every response; none unless origins are configured."""
     if not origins:
         return {}
     origin = request.headers.get("Origin", "")
@@ -29,7 +29,7 @@ def allowed(request: HTTPServerRequest, origins: Collection[str]) -> Mapping[str
 
 
 def is_preflight(request: HTTPServerRequest, origins: Collection[str]) -> bool:
-    """Whether a browser asks for a page of these origins. It does so without a token."""
+    """Whether this is the preflight request of a page of these origins, which a browser sends without a token."""
     return (
         request.method == "OPTIONS"
         and "Access-Control-Request-Method" in request.headers
@@ -38,6 +38,7 @@ def is_preflight(request: HTTPServerRequest, origins: Collection[str]) -> bool:
 
 
 def preflight(methods: Iterable[str]) -> Mapping[str, str]:
+    """Headers for the response to a preflight request."""
     return {
         "Access-Control-Allow-Methods": ", ".join(methods),
         "Access-Control-Allow-Headers": TAKEN,

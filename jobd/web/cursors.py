@@ -1,4 +1,4 @@
-"""The cursors of lists: where to go on, as a text that only the list it came from understands."""
+"""Cursors of lists: the position to continue from, as text that is valid only for the list that it came from."""
 
 import base64
 import hashlib
@@ -11,18 +11,18 @@ from jobd.web.json_body import unfit
 
 VERSION = 1
 OF_NO_LIST = frozenset(["page", "page_size", "count", "after"])
-"""Parameters that choose a part of a list and not which list it is."""
+"""Query parameters that select a part of a list; all others identify the list."""
 MAX_INTEGER = 2**63 - 1
 
 
 def written(path: str, query: Mapping[str, Sequence[bytes]], key: Key) -> str:
-    """The cursor behind the row with this key, of the list at this address with these filters."""
+    """The cursor that continues after the row with this key, for the list at `path` with the filters in `query`."""
     text = json.dumps([VERSION, _list(path, query), *key], ensure_ascii=False, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def read(path: str, query: Mapping[str, Sequence[bytes]], text: str) -> Key:
-    """Raises InvalidArgs for what is no cursor, or one of another list."""
+    """The key in a cursor. Raises InvalidArgs for what is not a cursor, or is one of another list."""
     try:
         version, _, *parts = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, TypeError, RecursionError):
@@ -38,11 +38,11 @@ def _may_be_a_key(part: object) -> bool:
 
 
 def _foreign() -> InvalidArgs:
-    words = "is no cursor of this list with these filters; right: the one that `next` has, with all else as it was"
+    words = "is not a cursor of this list with these filters; expected the one in `next`, with all else unchanged"
     return InvalidArgs("invalid query", {"after": [words]})
 
 
 def _list(path: str, query: Mapping[str, Sequence[bytes]]) -> str:
-    """Tells a list from another, its filters included."""
+    """Identifies a list by its path and its filters."""
     filters = sorted((name, sorted(values)) for name, values in query.items() if name not in OF_NO_LIST)
     return hashlib.sha256(repr((path.rstrip("/"), filters)).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Errors as HTTP: which status goes with which code, and the one shape of an error's body."""
+"""Errors as HTTP responses: the status of each error code, and the body that all errors share."""
 
 from typing import Any
 
@@ -26,14 +26,14 @@ STATUS = {
 
 
 def explained(error: BaseException | None, request_id: str) -> JobdError:
-    """The error to tell the client: itself if it was meant for it, else one that gives nothing away."""
+    """The error to send: a JobdError as it is; of any other only what a client may know."""
     if isinstance(error, JobdError) and error.code in STATUS:
         return error
     if isinstance(error, HTTPError):
         if error.status_code == 404:
             return NotFound("there is nothing at this address")
         if error.status_code == 405:
-            return MethodNotAllowed("this address has no such method")
+            return MethodNotAllowed("this address does not support this method")
         if 400 <= error.status_code < 500:
             return BadRequest("the request cannot be read")
     return JobdError(f"something went wrong inside jobd; its log says more under the request {request_id}")
@@ -54,7 +54,7 @@ def body(error: JobdError) -> dict[str, Any]:
 
 
 def _first_faults(error: InvalidArgs) -> list[dict[str, list[str]]]:
-    """An entry for each field at fault, as long as there is room: an answer is small, whatever was sent."""
+    """An entry for each invalid field, at most MAX_FAULTS faults in all: a response is small, whatever was sent."""
     entries, room = [], MAX_FAULTS
     for name, faults in error.fields.items():
         if room <= 0:

@@ -1,4 +1,4 @@
-"""Turns for work that many callers ask for: so many at once, and the callers take turns, however much each asks for."""
+"""Limited concurrency, shared fairly: callers take turns, however many requests each of them has waiting."""
 
 import asyncio
 from collections import deque
@@ -12,21 +12,21 @@ _Turn = asyncio.Future[None]
 
 
 class FairTurns:
-    """`max_waiting` None: nobody is refused. Else the caller that has most waiting is, if that is one too many. Used in
-    the loop thread alone.
+    """At most `at_once` turns at a time. When more than `max_waiting` wait, the newest of the caller with most waiting
+    is refused; with None, none is. Not thread-safe: for the event loop only.
     """
 
     def __init__(self, at_once: int, max_waiting: int | None = None) -> None:
         self._free = at_once
         self._max_waiting = max_waiting
         self._waiting: dict[str, deque[_Turn]] = {}
-        """By caller, the one whose turn is next at the beginning."""
+        """By caller; the first is the one whose turn is next."""
         self._count = 0
 
     @asynccontextmanager
     async def turn(self, who: str) -> AsyncIterator[None]:
-        """While it is the turn of something that `who` asks for. Raises TooManyRequests, and ServiceUnavailable when
-        the client of the request that waits goes away.
+        """Wait for a turn of `who` and hold it. Raises TooManyRequests when refused, and ServiceUnavailable when the
+        client disconnects while it waits.
         """
         await self._begin(who)
         try:
@@ -53,7 +53,7 @@ class FairTurns:
         try:
             await turn
         except asyncio.CancelledError:
-            # One that had its turn already passes it on; the others just wait no longer.
+            # Cancelled just after it got its turn: pass the turn on.
             if not self._remove(who, turn) and turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._pass_on()
             raise
@@ -85,7 +85,7 @@ class FairTurns:
         self._count += 1
 
     def _remove(self, who: str, turn: _Turn) -> bool:
-        """Whether it was there."""
+        """Returns whether the turn was still waiting."""
         turns = self._waiting.get(who, deque())
         with suppress(ValueError):
             turns.remove(turn)

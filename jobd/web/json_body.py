@@ -1,4 +1,4 @@
-"""A request's JSON, read strictly: what two parsers could understand differently is refused."""
+"""Strict reading of a request's JSON: what two parsers could read differently is refused."""
 
 import json
 import re
@@ -9,27 +9,29 @@ from typing import Any
 from jobd.errors import BadRequest, InvalidArgs
 from jobd.web.validation import shown
 
-MAX_OF_NOBODY = 16 * 2**10
-"""Bytes of a body whose sender nobody knows."""
+MAX_ANONYMOUS = 16 * 2**10
+"""Bytes of a body whose sender is not authenticated."""
 MAX_VALUES = 50_000
-"""Values, lists and objects in a body: json makes them in one call that lets no other thread run, in some 15 ms."""
+"""Values, lists and objects in a body; json parses them in one call of some 15 ms in which no other thread runs."""
 LIGHT = 2 * 2**10
-"""Bytes of a body that is read on the loop: a millisecond's work."""
+"""Bytes of a body that may be parsed on the event loop, in about a millisecond."""
 _MARKS = b",[{"
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[,[{]', re.DOTALL)
 
 
 def is_light(data: bytes) -> bool:
-    """Whether reading and judging it is too little work to leave the loop for. A schedule may be much: a zone's name is
-    looked for among hundreds. With an escape, a name is not seen here.
+    """Whether a body may be parsed and validated on the event loop. One with a schedule may not, since a time zone's
+    name is looked up among hundreds; nor one with an escape, in which the word schedule could hide.
     """
     return len(data) <= LIGHT and b"schedule" not in data and b"\\" not in data
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """The object in `data`. Raises BadRequest when it is none (RFC 8259), InvalidArgs for text no database can hold."""
+    """The JSON object in `data`. Raises BadRequest for anything else (RFC 8259), and InvalidArgs for text that cannot
+    be stored.
+    """
     if _has_too_many_values(data):
-        raise BadRequest(f"the body has too many values, lists and objects: at most {MAX_VALUES} in all are taken")
+        raise BadRequest(f"the body must have at most {MAX_VALUES} values, lists and objects in all")
     try:
         value = json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except UnicodeDecodeError:
@@ -39,7 +41,7 @@ def parse(data: bytes) -> dict[str, Any]:
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
     except ValueError:
-        raise BadRequest("the body holds a number with too many digits") from None
+        raise BadRequest("the body has a number with too many digits") from None
     if not isinstance(value, dict):
         raise BadRequest('the body must be a JSON object, as in {"name": "test"}')
     _check_texts(value)
@@ -47,7 +49,7 @@ def parse(data: bytes) -> dict[str, Any]:
 
 
 def unfit(text: str) -> str | None:
-    """What is wrong with a text that not every database can hold; None if nothing is."""
+    """What is wrong with text that not every database can store; None if it can be stored."""
     if "\x00" in text:
         return "must not contain the character NUL"
     try:
@@ -58,7 +60,9 @@ def unfit(text: str) -> str | None:
 
 
 def _has_too_many_values(data: bytes) -> bool:
-    """By the marks before each: at once when there are few, else by looking at which of them are not in a text."""
+    """Counts the characters before values: all of them first, which is quick, and only if they are too many without
+    those that are inside strings.
+    """
     if sum(map(data.count, (b",", b"[", b"{"))) <= MAX_VALUES:
         return False
     marks = (token for token in _TOKEN.finditer(data) if data[token.start()] in _MARKS)
@@ -73,7 +77,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _first_twice(pairs: list[tuple[str, Any]]) -> str:
-    """The first name that comes a second time, of pairs that have one."""
+    """The first name that is repeated, of pairs in which one is."""
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
@@ -83,7 +87,7 @@ def _first_twice(pairs: list[tuple[str, Any]]) -> str:
 
 
 def _no_constant(name: str) -> None:
-    raise BadRequest(f"the body is not JSON: {name} is no number")
+    raise BadRequest(f"the body is not JSON: {name} is not a number")
 
 
 def _check_texts(body: dict[str, Any]) -> None:
@@ -95,11 +99,13 @@ def _check_texts(body: dict[str, Any]) -> None:
         if fault:
             faults[name] = [fault]
     if faults:
-        raise InvalidArgs("the body holds text that cannot be stored", faults)
+        raise InvalidArgs("the body has text that cannot be stored", faults)
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every string in a JSON value, names included; a stack, since it may be nested as deeply as the parser lets."""
+    """Every string in a JSON value, names included. Uses a stack: the value may be nested as deeply as the parser
+    allows, too deeply for recursion.
+    """
     stack = [value]
     while stack:
         item = stack.pop()

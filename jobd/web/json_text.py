@@ -1,4 +1,4 @@
-"""Values as the JSON that answers hold."""
+"""Encodes responses as JSON."""
 
 import json
 from typing import Any
@@ -7,10 +7,10 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 
 
 def written(value: Any) -> bytes:
-    """As compact JSON in UTF-8."""
+    """`value` as compact JSON in UTF-8."""
     return _ENCODER.encode(value).encode()
 
 
 def line(value: Any) -> bytes:
-    """The same with a newline at its end, so that a terminal's prompt stands on its own."""
+    """The same with a newline at its end, so that a terminal's prompt begins on a new line."""
     return written(value) + b"\n"

@@ -1,4 +1,4 @@
-"""What those who read logs may take of a daemon: how many they follow, and how much is held for them at once."""
+"""Limits for those who read logs: how many logs a caller follows, and how many bytes are held for it at once."""
 
 import asyncio
 from collections import Counter
@@ -11,15 +11,15 @@ from jobd.errors import TooManyRequests
 from jobd.loop_turns import Turns
 
 MAX_PREPARED_AT_ONCE = 2
-"""Whole logs that are read and rendered at once for one caller; the others wait."""
+"""Whole logs that are read and rendered for one caller at once; its other requests wait."""
 MAX_HELD = 64 * 2**20
-"""Bytes of whole logs that one caller's clients may leave waiting to be taken, the last of them not counted."""
+"""Bytes of whole logs being sent to one caller, from which on a request for another is refused."""
 RETRY_AFTER = 5.0
 """Seconds."""
 
 
 class RenderedLog:
-    """A whole log as it is sent, held once for all who are sent it."""
+    """A whole log as it is sent; one copy in memory for all who are sent it."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -27,7 +27,7 @@ class RenderedLog:
 
 @dataclass
 class _Share:
-    """What is done for one caller now."""
+    """What is in progress for one caller."""
 
     followed: int = 0
     preparing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_PREPARED_AT_ONCE))
@@ -36,16 +36,16 @@ class _Share:
 
     @property
     def held(self) -> int:
-        """Bytes."""
+        """Bytes of the logs that are being sent."""
         return sum(len(log.data) for log in self.sending)
 
 
 class LogReaders:
-    """`max_followed`: logs that a caller may follow at once. Used in the loop thread alone."""
+    """A caller may follow `max_followed` logs at once. Not thread-safe: for the event loop only."""
 
     def __init__(self, max_followed: int) -> None:
         self.turns = Turns()
-        """Of those who are sent a whole log."""
+        """Turns on the event loop for those who are sent a whole log."""
         self._max_followed = max_followed
         self._shares: dict[str, _Share] = {}
         self._rendered: WeakValueDictionary[Hashable, RenderedLog] = WeakValueDictionary()
@@ -53,10 +53,12 @@ class LogReaders:
 
     @contextmanager
     def following(self, caller: str) -> Iterator[None]:
-        """While a caller follows a log. Raises TooManyRequests."""
+        """Hold while a caller follows a log. Raises TooManyRequests."""
         with self._share(caller) as share:
             if share.followed >= self._max_followed:
-                message = f"you follow {share.followed} logs already, as many as one caller may; close one of them"
+                message = (
+                    f"you follow {share.followed} logs already, the most allowed for one caller; close one of them"
+                )
                 raise TooManyRequests(message, RETRY_AFTER)
             share.followed += 1
             try:
@@ -66,17 +68,17 @@ class LogReaders:
 
     @asynccontextmanager
     async def preparing(self, caller: str) -> AsyncIterator[None]:
-        """While a whole log is read and rendered for a caller, who waits here for the ones before it."""
+        """Hold while a whole log is read and rendered for a caller; waits for the caller's earlier ones."""
         with self._share(caller) as share:
             async with share.preparing:
                 yield
 
     @contextmanager
     def sending(self, caller: str, log: RenderedLog) -> Iterator[None]:
-        """While a caller is sent a whole log. Raises TooManyRequests when clients that do not take theirs hold much."""
+        """Hold while a caller is sent a whole log. Raises TooManyRequests when the caller has too many bytes unread."""
         with self._share(caller) as share:
             if share.held >= MAX_HELD and log not in share.sending:
-                message = f"{share.held} bytes of logs that you asked for are still to be taken; read those first"
+                message = f"{share.held} bytes of logs that you requested are still unread; read those first"
                 raise TooManyRequests(message, RETRY_AFTER)
             share.sending[log] += 1
             try:
@@ -87,7 +89,7 @@ class LogReaders:
                     del share.sending[log]
 
     async def rendered(self, key: Hashable, render: Callable[[], Awaitable[bytes]]) -> RenderedLog:
-        """What `render` makes, or what it made of the same `key` for others who are still sent it."""
+        """The log that `render` returns, or the one with the same `key` while it is still being sent to others."""
         log = self._rendered.get(key)
         if log is not None:
             return log
@@ -95,7 +97,7 @@ class LogReaders:
         if rendering is None:
             rendering = self._rendering[key] = asyncio.create_task(self._render(key, render))
             rendering.add_done_callback(lambda _: self._rendering.pop(key))
-            # Its error may find nobody waiting any more.
+            # Retrieve its error, or asyncio logs it when all who waited have gone.
             rendering.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(rendering)
 

@@ -1,8 +1,8 @@
-"""A followed log on the wire: as text, and as server-sent events (WHATWG HTML, 9.2).
+"""A followed log as it is sent: as text, or as server-sent events (WHATWG HTML, 9.2).
 
-The id of an event is where to go on: the offset in bytes in the whole output, both streams together. Where a character
-of a stream was still incomplete there, its first bytes follow in hexadecimal, `OFFSET:STDOUT:STDERR`, so that what goes
-on from an id is exactly what would have come.
+The id of an event is the position to continue from: the offset in bytes in the whole output, both streams together. If
+a stream's last character is incomplete there, its first bytes follow in hexadecimal, `OFFSET:STDOUT:STDERR`, so that a
+client that continues from an id gets exactly what it would have got.
 """
 
 import asyncio
@@ -25,51 +25,51 @@ from jobd.threads import Threads, gently
 _ID = re.compile(r"(\d{1,18})(?::((?:[0-9a-f]{2}){0,3}):((?:[0-9a-f]{2}){0,3}))?", re.ASCII)
 _STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 MAX_PARTS_ON_LOOP = 64
-"""Events or lines that are made on the event loop at once, in less than a millisecond; more are made in a thread."""
+"""Events or lines that may be encoded on the event loop, in less than a millisecond; more are encoded in a thread."""
 MAX_LINE = 2**18
-"""Bytes of a line that are waited for, where lines get their times; a longer one is broken there."""
+"""Bytes after which a line is broken if each line has its time in front."""
 
 
 class Form(Protocol):
-    """What a follower is sent, of both streams or of one."""
+    """The format in which a follower is sent the output of both streams or of one."""
 
     media_type: str
     offset: int
-    """Where the output goes on behind all that was put into this form."""
+    """The position in the output after all that was encoded so far, in bytes."""
 
     state: Any
-    """What the bytes that it makes of entries depend on, hashable; set, it goes on as the one that had it."""
+    """All that encoding depends on, hashable. Setting it continues where another form with that state was."""
 
     def begin(self) -> bytes: ...
     def parts(self, entries: Iterable[Entry]) -> Iterator[bytes]:
-        """What the client gets for these entries, an event or a line at a time."""
+        """These entries as the client gets them, an event or a line at a time."""
 
     def count_parts(self, entries: Iterable[Entry]) -> int:
-        """How many there will be, about, without making them."""
+        """Roughly how many parts these entries have, without encoding them."""
 
     def add_tail(self, lines: Iterable[Line], offset: int) -> bytes:
-        """Lines in place of all the output before `offset`."""
+        """These lines as the client gets them, in place of all output before `offset`."""
 
     def keep_alive(self) -> bytes: ...
     def end(self, end: End) -> bytes: ...
 
 
 async def encoded(form: Form, piece: Batch, threads: Threads) -> bytes:
-    """A piece in this form, made once for all followers whose forms are in the same state; in `threads` if it is much.
-    A form whose caller was cancelled is of no use any more.
+    """A piece in this form, encoded once for all followers whose forms have the same state; in `threads` if it is
+    large. After a cancellation the form must not be used again.
     """
     before = form.state
-    made = piece.made.get(before)
-    if made is None:
+    encoding = piece.encodings.get(before)
+    if encoding is None:
         if form.count_parts(piece) <= MAX_PARTS_ON_LOOP:
-            made = b"".join(form.parts(piece)), form.state
+            encoding = b"".join(form.parts(piece)), form.state
         else:
-            made = threads.call(_encode, form, piece)
-        piece.made[before] = made
-    if isinstance(made, asyncio.Future):
-        # Others wait for it, too, and go on doing so when this one's client goes away.
-        made = piece.made[before] = await asyncio.shield(made)
-    data, form.state = made
+            encoding = threads.call(_encode, form, piece)
+        piece.encodings[before] = encoding
+    if isinstance(encoding, asyncio.Future):
+        # Shielded, since others wait for it, too, and this one's client may disconnect.
+        encoding = piece.encodings[before] = await asyncio.shield(encoding)
+    data, form.state = encoding
     return cast(bytes, data)
 
 
@@ -78,7 +78,7 @@ def _encode(form: Form, piece: Batch) -> tuple[bytes, Any]:
 
 
 class Text:
-    """Output as the program wrote it; with `timestamps` by lines, each with its time in front."""
+    """Output as the program wrote it; with `timestamps` a line at a time, each with its time in front."""
 
     media_type = "text/plain; charset=utf-8"
 
@@ -123,18 +123,21 @@ class Text:
 
 
 class Events:
-    """`log` events, then `end`. `last_id` is the id of the last event that the client has. Raises BadRequest."""
+    """`log` events, then `end`. `last_id` is the id of the last event that the client has received.
+
+    Raises BadRequest for an id that is not one.
+    """
 
     media_type = "text/event-stream"
 
     def __init__(self, stream: Stream | None, last_id: str = "") -> None:
         match = _ID.fullmatch(last_id or "0")
         if match is None:
-            raise BadRequest("Last-Event-ID is none that came from here")
+            raise BadRequest("Last-Event-ID is not the id of an event of this log")
         self.offset = int(match[1])
         self._stream = stream
-        wanted = {name: part for name, part in zip(_STREAMS, match.groups()[1:], strict=True) if self._is_wanted(name)}
-        self._pending = {name: bytes.fromhex(part or "") for name, part in wanted.items()}
+        begun = {name: part for name, part in zip(_STREAMS, match.groups()[1:], strict=True) if self._is_wanted(name)}
+        self._pending = {name: bytes.fromhex(part or "") for name, part in begun.items()}
 
     @property
     def state(self) -> Any:
@@ -181,19 +184,19 @@ class Events:
         return self._stream in (None, stream)
 
     def _decoded(self, time: datetime, stream: Stream, data: bytes, final: bool = False) -> bytes:
-        """An event with all whole characters; the beginning of one more is kept for the next."""
+        """An event with all complete characters; the bytes of an incomplete one are kept for the next event."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         data = self._pending[stream] + data
         message = decoder.decode(data, final)
         self._pending[stream] = decoder.getstate()[0]
         if not message:
             return b""
-        told = data[: len(data) - len(self._pending[stream])]
-        is_exact = "\ufffd" not in message or message.encode() == told
-        return self._log(time, stream, message, {} if is_exact else {"base64": base64.b64encode(told).decode()})
+        sent = data[: len(data) - len(self._pending[stream])]
+        is_exact = "\ufffd" not in message or message.encode() == sent
+        return self._log(time, stream, message, {} if is_exact else {"base64": base64.b64encode(sent).decode()})
 
     def _rest(self, time: datetime) -> bytes:
-        """What is left of characters that are never completed."""
+        """Events with the bytes of characters that were never completed."""
         return b"".join(self._decoded(time, name, b"", True) for name in self._pending)
 
     def _log(self, time: datetime, stream: str, message: str, more: dict[str, Any] | None = None) -> bytes:

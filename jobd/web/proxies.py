@@ -1,4 +1,4 @@
-"""For whom a proxy asks, when the proxy is one of the operator's own."""
+"""The address of the client behind the operator's own proxies (`[jobd] trusted_proxies`)."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from tornado.httputil import HTTPServerRequest
 
 MAX_HOPS = 20
-"""Addresses that are looked at, the last ones."""
+"""Addresses in X-Forwarded-For that are read, counted from its end."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def see_through(request: HTTPServerRequest, proxies: Sequence[Network]) -> None:
-    """Give the request the address and the scheme of the caller behind `proxies`: the last `X-Forwarded-For` that is
-    not itself one of them, and the last `X-Forwarded-Proto`. No other header says so: a proxy that does not know it
-    passes on what its caller made up.
+    """Set the request's address and scheme to those of the client behind `proxies`: the last `X-Forwarded-For` that is
+    not one of them, and the last `X-Forwarded-Proto`. Other headers are ignored: a proxy that does not know one passes
+    on what its client made up.
     """
     if not _is_one(request.remote_ip, proxies):
         return
@@ -32,7 +32,9 @@ def _is_one(address: str | None, proxies: Sequence[Network]) -> bool:
 
 
 def _address(text: str) -> str | None:
-    """As it is usually written, or None. A zone, as in `fe80::1%eth0`, may hold anything, and is left out."""
+    """The address in its usual notation, or None for a malformed one. A zone, as in `fe80::1%eth0`, is dropped: it may
+    contain anything.
+    """
     try:
         return str(ipaddress.ip_address(text.strip().partition("%")[0]))
     except ValueError:

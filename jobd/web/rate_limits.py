@@ -1,4 +1,4 @@
-"""How often somebody may ask: a token bucket for each (`[limits] requests_per_minute`), in this daemon's memory."""
+"""Rate limits: a token bucket for each caller (`[limits] requests_per_minute`), in this daemon's memory."""
 
 import math
 import time
@@ -7,21 +7,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 MAX_REMEMBERED = 10_000
-"""Buckets. The one unused for longest is forgotten for a new one, and so is full when it is wanted again."""
+"""Buckets in memory. The one unused for longest is dropped for a new one; its caller then starts with a full one."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Where a caller stands after a request. `wait` is in seconds, and None for one that may go on."""
+    """A caller's bucket after a request. `wait` is in seconds, and None if the request is allowed."""
 
     limit: int
     remaining: int
     reset: int
-    """Seconds until the whole limit is there again."""
+    """Seconds until the bucket is full again."""
     wait: float | None
 
     def headers(self) -> Mapping[str, str]:
-        """As in draft-ietf-httpapi-ratelimit-headers-03, which clients know."""
+        """The headers of draft-ietf-httpapi-ratelimit-headers-03, which clients know."""
         return {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
@@ -30,16 +30,16 @@ class Rate:
 
 
 class Rates:
-    """Buckets that hold `per_minute` requests and fill up evenly within a minute; 0 per minute: no limit."""
+    """Buckets for `per_minute` requests that refill evenly within a minute; 0 per minute is no limit."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = per_minute
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """By caller, the one used last at the end: what is left, and when that was so."""
+        """By caller, the one used last at the end: the requests left, and the time of that count in seconds."""
 
     def take(self, who: str) -> Rate | None:
-        """Let `who` make one request more, or not; None if there is no limit."""
+        """Take one request from the bucket of `who`; None if there is no limit."""
         if not self._limit:
             return None
         now, per_second = self._clock(), self._limit / 60

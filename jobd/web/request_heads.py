@@ -1,5 +1,5 @@
-"""Bounds of a request's head, looked at before it is taken apart: tornado makes an object of each line of it, and
-several of each parameter, on the loop and for anybody.
+"""Limits of a request's head, checked before it is parsed: Tornado makes an object of each header line and several of
+each parameter, on the event loop and before the caller is known.
 """
 
 from collections.abc import Awaitable
@@ -22,11 +22,11 @@ from jobd.web import json_text
 from jobd.web.handler import Handler
 
 MAX_LINES = 100
-"""Header lines of a request; servers and proxies that are in use have this bound, too."""
+"""Header lines of a request; common servers and proxies have this limit, too."""
 MAX_PARAMETERS = 100
 """Parameters of a query string."""
 MAX_PATH = 2000
-"""Characters of a path: each pattern of the URL table is held against it."""
+"""Characters of a path, since every pattern of the URL table is matched against it."""
 _ERROR = {"source": "jobd", "code": "bad_request", "message": f"the request has more than {MAX_LINES} header lines"}
 _WORDS = json_text.line({"errors": [_ERROR]})
 _TOO_MANY_LINES = (
@@ -36,7 +36,7 @@ _TOO_MANY_LINES = (
 
 
 class Server(HTTPServer):
-    """Refuses heads of too many lines (431, RFC 6585) and closes."""
+    """Refuses requests with too many header lines (431, RFC 6585) and closes the connection."""
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         read = stream.read_until_regex
@@ -49,13 +49,13 @@ class Server(HTTPServer):
                 raise StreamClosedError
             return head
 
-        # It is heads alone that tornado reads by a pattern.
+        # Tornado calls this method for heads only.
         stream.read_until_regex = bounded  # type: ignore[method-assign]
         super().handle_stream(stream, address)
 
 
 class BoundedApplication(Application):
-    """Answers a request of too long a path or too many parameters itself, without them."""
+    """Responds to a request with too long a path or too many parameters itself, without parsing them."""
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         return _Requests(self, super().start_request(server_conn, request_conn), server_conn, request_conn)

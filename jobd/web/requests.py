@@ -1,4 +1,4 @@
-"""What a request says, read as pydantic models: bodies by strict JSON types, queries from text."""
+"""Requests as pydantic models: bodies with strict JSON types, queries from text."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class Body(BaseModel):
 
 
 class Nothing(Body):
-    """The body of a call that takes none."""
+    """The body of a request that takes none."""
 
 
 def _digits(text: Any) -> Any:
@@ -43,7 +43,7 @@ def _instant(text: Any) -> Any:
     if not isinstance(text, str):
         raise ValueError("must be a time as a string, as in 2015-12-28T14:31:07Z")
     try:
-        # An unescaped + of an offset arrives as a blank.
+        # An unescaped + in an offset arrives as a blank.
         instant = datetime.fromisoformat(text.replace(" ", "+"))
         if instant.tzinfo is None:
             raise ValueError
@@ -53,7 +53,7 @@ def _instant(text: Any) -> Any:
 
 
 Digits = BeforeValidator(_digits)
-"""Behind the bounds in an annotation, so that those are the number's and a schema shows them."""
+"""Comes after the bounds in an annotation, so that they apply to the number and the schema has them."""
 Flag = Annotated[
     bool, BeforeValidator(_flag), WithJsonSchema({"type": "string", "enum": ["true", "false", "1", "0"]}, "validation")
 ]
@@ -61,24 +61,24 @@ Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 
 class Query(BaseModel):
-    """A query string; every parameter once, except those that are tuples here."""
+    """A query string. Every parameter may be given once, except those declared as tuples."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class PageQuery(Query):
     page: Annotated[int, Field(ge=1, le=10**9), Digits] = 1
-    """Which page, counted from 1."""
+    """The number of the page, from 1."""
     page_size: Annotated[int, Field(ge=1, le=100), Digits] = 20
-    """How many there are on a page."""
+    """The number of entries on a page."""
     count: Literal["exact", "bounded", "none"] | None = None
-    """`bounded` counts no further than 10,000, `none` not at all: `next` then goes on behind the last entry."""
+    """`bounded` counts up to 10,000, `none` does not count; with either, `next` continues after the last entry."""
     after: Annotated[str, Field(max_length=512)] | None = None
-    """Go on behind what a `next` of this list says, or from the beginning if it is empty; not together with `page`."""
+    """Continue from this cursor, which `next` has, or from the beginning if it is empty; not together with `page`."""
 
 
 def read_body(model: type[B], values: Mapping[str, Any]) -> B:
-    """Raises InvalidArgs with every fault."""
+    """The body as this model. Raises InvalidArgs with every fault."""
     parsed, faults = check(model, values)
     if parsed is None:
         raise InvalidArgs("invalid request", faults)
@@ -86,12 +86,12 @@ def read_body(model: type[B], values: Mapping[str, Any]) -> B:
 
 
 def read_query(model: type[Q], arguments: Mapping[str, Sequence[bytes]]) -> Q:
-    """Raises InvalidArgs with every fault: unknown parameters, doubled ones, wrong values."""
+    """The query as this model. Raises InvalidArgs with every fault: unknown or repeated parameters, wrong values."""
     values: dict[str, Any] = {}
     faults: dict[str, list[str]] = {}
-    for name, given in arguments.items():
+    for name, raw in arguments.items():
         try:
-            texts = [value.decode() for value in given]
+            texts = [value.decode() for value in raw]
         except UnicodeDecodeError:
             faults[name] = ["must be UTF-8"]
             continue

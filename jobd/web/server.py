@@ -1,4 +1,4 @@
-"""The HTTP server, which accepts no more connections than there is room for."""
+"""The HTTP server, with a limit on its connections."""
 
 import asyncio
 import errno
@@ -23,20 +23,22 @@ from jobd.web.streams import Stream
 log = logging.getLogger(__name__)
 
 ACCEPTED_AT_ONCE = 32
-"""Connections that are accepted in one round of the loop, which serves everybody else in between. With few, whoever
-connects behind a burst waits longer: 8 made it 265 ms behind 200, 32 make it 134.
+"""Connections that are accepted in one iteration of the event loop, which serves others in between. With fewer, a
+client that connects after a burst waits longer: after 200 others, 265 ms with 8 and 134 ms with 32.
 """
 PAUSE = 0.5
-"""Seconds without accepting when there is no room; who comes meanwhile waits in the kernel's queue."""
-LOOK_EVERY = 1.0
-"""Seconds between two looks for connections whose time is over."""
-TELL_EVERY = 60.0
-"""Seconds between two lines of the log about a want of room."""
-NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Seconds without accepting when no connection is free; new ones meanwhile wait in the kernel's queue."""
+CLOSE_IDLE_EVERY = 1.0
+"""Seconds between two searches for connections whose timeout has passed."""
+WARN_EVERY = 60.0
+"""Seconds between two warnings that no connection is free."""
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Server(request_heads.Server):
-    """`on_pause` is told when there is no room for a connection; the others are HTTPServer's. Used in the loop."""
+    """Calls `on_pause` when no connection is free; the other arguments are HTTPServer's. Not thread-safe: for the event
+    loop only.
+    """
 
     def initialize(  # type: ignore[override]
         self, application: Any, connections: Connections, on_pause: Callable[[], None] = lambda: None, **more: Any
@@ -46,20 +48,20 @@ class Server(request_heads.Server):
         self._on_pause = on_pause
         self._listening: set[socket.socket] = set()
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._told_at = float("-inf")
+        self._warned_at = float("-inf")
         self._loop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
         self._turns = Turns()
-        self._looking = Periodic(connections.close_idle, LOOK_EVERY * 1000)
+        self._closing_idle = Periodic(connections.close_idle, CLOSE_IDLE_EVERY * 1000)
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         for listener in sockets:
             self._listening.add(listener)
             self._listen(listener)
-        self._looking.start()
+        self._closing_idle.start()
 
     def stop(self) -> None:
-        """Accept no more; what is under way goes on."""
-        self._looking.stop()
+        """Accept no more connections; requests in progress go on."""
+        self._closing_idle.stop()
         while self._listening:
             listener = self._listening.pop()
             self._loop.remove_reader(listener)
@@ -94,10 +96,10 @@ class Server(request_heads.Server):
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in NO_ROOM:
+                if error.errno in EXHAUSTED:
                     self._pause(listener, str(error.strerror))
                     return
-                # Of a client that is gone again, or of its network (accept(2)).
+                # The client has gone again, or its network has failed (accept(2)).
                 continue
             stream = Stream(accepted, turns=self._turns, read_chunk_size=self.read_chunk_size)
             self.handle_stream(stream, address)
@@ -106,6 +108,6 @@ class Server(request_heads.Server):
         self._loop.remove_reader(listener)
         self._pauses[listener] = self._loop.call_later(PAUSE, partial(self._listen, listener))
         self._on_pause()
-        if time.monotonic() - self._told_at >= TELL_EVERY:
-            self._told_at = time.monotonic()
-            log.warning("no room for new connections, they have to wait: %s", why)
+        if time.monotonic() - self._warned_at >= WARN_EVERY:
+            self._warned_at = time.monotonic()
+            log.warning("new connections have to wait: %s", why)

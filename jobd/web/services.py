@@ -1,4 +1,4 @@
-"""What handlers work with: handed in when the application is built, never looked up."""
+"""What handlers depend on, passed to them when the application is built."""
 
 import asyncio
 from collections.abc import Hashable, Iterable, Mapping
@@ -24,38 +24,38 @@ from jobd.web.slow_work import SlowWork
 from jobd.web.token_uses import TokenUses
 
 MAX_LISTS = 4
-"""Pages that are read and written at once."""
+"""Pages of lists that are read and encoded at once."""
 MAX_BODIES = 100
-"""Large bodies that wait to be read; each is in memory."""
+"""Large bodies that may wait to be parsed; each is in memory."""
 MAX_SCHEDULES = 20
-"""Schedules that wait to be shown."""
+"""Requests for slots of a schedule that may wait."""
 
 
 class Engine(Protocol):
-    """What the API asks of the engine. All but `running_log` return at once."""
+    """What handlers use of the engine. All methods but `running_log` return at once."""
 
     @property
     def regions(self) -> Mapping[str, ServedRegion]:
         """The regions that this daemon serves, by name."""
 
     def exec_created(self, rows: Iterable[Exec]) -> None:
-        """These execs were committed: tell plugins, and run them."""
+        """These execs were committed: notify plugins, and run them."""
 
     def stop_requested(self) -> None:
-        """Somebody asked for the end of an exec, and it is committed."""
+        """A request to stop an exec was committed."""
 
     async def running_log(self, row: Exec) -> bytes | None:
-        """What a live exec has written so far, as `jobd.output.run_log` frames; None if that cannot be known here.
+        """A live exec's output so far, as `jobd.output.run_log` frames; None if this daemon does not have it.
 
-        Raises ExecutorError when it must not or cannot be read.
+        Raises ExecutorError if it must not or cannot be read.
         """
 
     def follow(self, row: Exec, offset: int) -> Follower:
-        """Follow an exec's output from an offset in bytes on. Raises TooManyRequests, ServiceUnavailable."""
+        """Follow an exec's output from an offset in bytes. Raises TooManyRequests, ServiceUnavailable."""
 
 
 class Requests:
-    """The requests under way, so that a stop can wait for them."""
+    """The requests in progress, so that a stopping daemon can wait for them."""
 
     def __init__(self) -> None:
         self._open: set[object] = set()
@@ -67,7 +67,7 @@ class Requests:
         self._none.clear()
 
     def end(self, request: object) -> None:
-        """Of a request that has ended already: nothing."""
+        """Does nothing for a request that has ended already."""
         self._open.discard(request)
         if not self._open:
             self._none.set()
@@ -76,7 +76,7 @@ class Requests:
         return len(self._open)
 
     async def finished(self, patience: float) -> bool:
-        """Wait until none is under way, at most `patience` seconds; whether none is."""
+        """Wait until no request is in progress, at most `patience` seconds. Returns whether none is."""
         try:
             await asyncio.wait_for(self._none.wait(), patience)
         except TimeoutError:
@@ -86,7 +86,7 @@ class Requests:
 
 @dataclass(frozen=True)
 class Services:
-    """`plugins` None: no plugin is asked who a caller is."""
+    """With `plugins` None, no plugin takes part in authentication."""
 
     database: Database
     settings: Settings
@@ -97,16 +97,16 @@ class Services:
     uses: TokenUses = field(default_factory=TokenUses)
     sign_ins: SignIns = field(default_factory=SignIns)
     bodies: SlowWork = field(default_factory=lambda: SlowWork("jobd-bodies", MAX_BODIES))
-    """Reads and judges large bodies."""
+    """Parses and validates large bodies."""
     answers: SlowWork = field(default_factory=lambda: SlowWork("jobd-answers"))
-    """Writes large rows. None is refused: what it tells of may have been done."""
+    """Encodes large rows. Has no limit, since the request's change may have been committed already."""
     schedules: SlowWork = field(default_factory=lambda: SlowWork("jobd-schedules", MAX_SCHEDULES))
-    """Works out slots to show."""
+    """Calculates slots to show."""
     openings: dict[Hashable, asyncio.Task[Any]] = field(default_factory=dict)
-    """Last lines of logs that are being read for followers who just came."""
+    """The last lines of logs that are being read for new followers."""
 
     def close(self) -> None:
-        """Let the threads go: at exit, one that waits for work looks like one that is stuck."""
+        """Stop the threads: at exit, one that waits for work could not be told from one that hangs."""
         self.sign_ins.close()
         for work in (self.bodies, self.answers, self.schedules):
             work.close()
@@ -114,7 +114,7 @@ class Services:
 
     @cached_property
     def lists(self) -> FairTurns:
-        """For whoever reads a list: pages may be megabytes, and while they are written other threads wait."""
+        """Turns for reading lists: pages may have megabytes, and other threads wait while one is encoded."""
         return FairTurns(MAX_LISTS)
 
     @cached_property
@@ -123,7 +123,7 @@ class Services:
 
     @cached_property
     def log_threads(self) -> Threads:
-        """Render logs. Two, so that one large log does not keep a small one waiting."""
+        """Threads that render logs; two, so that a large log does not keep a small one waiting."""
         return Threads(2, "jobd-logs")
 
     @cached_property

@@ -1,8 +1,8 @@
-"""Work that takes longer the more a caller sends: in one thread, piece after piece, away from the loop.
+"""Work that takes longer the more a caller sends: done in one thread instead of on the event loop.
 
-A piece is Python, of which other threads get their share, or one call of a library that lets no other thread run: so
-pieces come one at a time, each is bounded by what may be asked, and after each the thread rests as long as it worked.
-Whatever is sent, at least every other moment is the loop's. Callers take turns: who sends much waits for himself.
+Some of it is a single call of a library in which no other thread runs. So only one piece of work runs at a time, the
+limits on requests bound each, and after each the thread rests for as long as it worked: whatever is sent, the event
+loop gets at least half of the time. Callers take turns, so one who sends much delays only himself.
 """
 
 import threading
@@ -17,11 +17,11 @@ from jobd.web.fair_turns import FairTurns
 Result = TypeVar("Result")
 
 LEAST_REST = 0.001
-"""Seconds of work after which there is a rest."""
+"""Seconds of work after which the thread rests."""
 
 
 class SlowWork:
-    """`max_waiting` None: nobody is refused."""
+    """At most `max_waiting` pieces of work wait; with None there is no limit."""
 
     def __init__(self, name: str, max_waiting: int | None = None) -> None:
         self._threads = Threads(1, name)
@@ -29,15 +29,15 @@ class SlowWork:
         self._rests_until = 0.0
 
     async def call(self, who: str, fn: Callable[..., Result], *args: Any) -> Result:
-        """What `fn` answers or raises, for a request of `who`. Raises TooManyRequests when too many wait already, and
-        ServiceUnavailable when the request's client goes away before.
+        """Call `fn` when it is the turn of `who`, and return or raise what it does. Raises TooManyRequests when too
+        many wait already, and ServiceUnavailable when the client disconnects before.
         """
         async with self._turns.turn(who):
             answer: Result = await self._threads.call(daemon_log.with_log_context(self._work), fn, args)
         return answer
 
     def close(self) -> None:
-        """Forget what waits."""
+        """Drop the work that waits."""
         self._threads.close(wait=False)
 
     def _work(self, fn: Callable[..., Result], args: tuple[Any, ...]) -> Result:

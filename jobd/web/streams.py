@@ -1,4 +1,6 @@
-"""Clients' connections: what a client had sent that is gone is not read any more, nobody would get the answers."""
+"""Streams of clients' connections: when a client has disconnected, nothing more that it sent is read, since nobody
+would get the responses.
+"""
 
 from collections.abc import Awaitable
 
@@ -21,7 +23,7 @@ class Stream(PlainStream):
         return super().read_bytes(num_bytes, partial)
 
     def _refuse_when_closed(self) -> None:
-        # tornado goes on with what it has in its buffer.
+        # Tornado itself would go on with what is in its buffer.
         if self.closed():
             raise StreamClosedError
 

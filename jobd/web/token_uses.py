@@ -1,4 +1,4 @@
-"""When each token was last used, written down behind the requests, and seldom."""
+"""Records when each token was last used: seldom, and without delaying requests."""
 
 import asyncio
 import logging
@@ -16,18 +16,18 @@ log = logging.getLogger(__name__)
 
 
 MAX_REMEMBERED = 10_000
-"""Tokens of which it is remembered when a use that lies in the future was corrected."""
+"""Tokens for which the time of the last correction is kept in memory."""
 
 
 class TokenUses:
-    """Of many requests with one token at once, one writes."""
+    """Of many requests with one token at once, one writes the time of use."""
 
     def __init__(self) -> None:
         self._written_at: OrderedDict[int, float] = OrderedDict()
         self._writing: dict[int, asyncio.Task[None]] = {}
 
     def note(self, caller: Caller, database: Database) -> None:
-        """The caller's token was used now; nothing is waited for."""
+        """Record that the caller's token was used now, without waiting for it."""
         if caller.token_id is None or caller.token_id in self._writing:
             return
         since = None if caller.used_at is None else datetime.now(UTC) - caller.used_at
@@ -35,8 +35,8 @@ class TokenUses:
             self._writing[caller.token_id] = asyncio.create_task(self._write(caller.token_id, database))
 
     def _may_write(self, caller: Caller) -> bool:
-        """A use that lies in the future was noted by a clock that was ahead, or this machine's is behind: then the
-        steady clock says when it is time again.
+        """Whether a time of use that lies in the future may be corrected. Either the clock that wrote it was ahead or
+        this machine's is behind, so the monotonic clock decides when to write again.
         """
         at, token_id = steady(), caller.token_id or 0
         if at - self._written_at.get(token_id, float("-inf")) < tokens.USE_NOTED_EVERY.total_seconds():
@@ -48,14 +48,14 @@ class TokenUses:
         return True
 
     async def written(self) -> None:
-        """Wait for what is being written."""
+        """Wait for the writes in progress."""
         await asyncio.gather(*self._writing.values())
 
     async def _write(self, token_id: int, database: Database) -> None:
-        departure.set(None)  # the request that was the first to use it is not the only one
+        departure.set(None)  # others used the token, too: the end of this request must not stop the write
         try:
             await database.write(tokens.note_use, token_id)
         except ServiceUnavailable as error:
-            log.warning("a token's use is not written down: %s", error)
+            log.warning("could not record a token's use: %s", error)
         finally:
             del self._writing[token_id]

@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in plain words: field by field, each saying what would be right."""
+"""Pydantic's validation errors in plain words: by field, each saying what is expected."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,29 +16,29 @@ PLAIN = {
     "dict_type": "must be an object",
     "list_type": "must be a list",
     "missing": "is required",
-    "too_long": "must stand at most {max_length} times",
+    "too_long": "must be given at most {max_length} times",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
     "value_error": "{error}",
 }
 SHOWN = 60
-"""Characters of a name from the request that a message repeats."""
+"""Characters of a request's name that a message repeats."""
 MAX_FAULTS = 20
-"""Faults that a refusal names; of the others it says how many there are."""
+"""Faults that an error lists; of the others it gives the number."""
 MAX_SUGGESTIONS = 5
-"""Unknown names of one request for which one that is like them is looked for: it takes some 0.1 ms each."""
+"""Unknown names of one request for which a similar one is searched, in some 0.1 ms each."""
 
 
 def check(model: type[Model], values: Mapping[str, Any]) -> tuple[Model | None, Faults]:
-    """The model of these values, or what is wrong with them; one of both is empty."""
+    """The model of these values and no faults, or None and what is wrong with them."""
     known = model.model_fields
     unknown = [name for name in values if name not in known]
     faults: Faults = {}
     for number, name in enumerate(unknown):
         like = suggestion(name, known) if number < MAX_SUGGESTIONS else ""
         faults[name] = [f"there is no such field{like}"]
-    # Those are ours to tell: a million of them, each made an error by pydantic, are a second's work.
+    # Without the unknown names: pydantic would take a second to make an error of each of a million.
     try:
         parsed = model.model_validate({name: value for name, value in values.items() if name in known})
     except ValidationError as error:
@@ -47,17 +47,18 @@ def check(model: type[Model], values: Mapping[str, Any]) -> tuple[Model | None, 
 
 
 def shown(name: str) -> str:
+    """A name from a request, shortened for a message."""
     return name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
 
 
 def few(texts: Sequence[str], separator: str = "; ") -> str:
-    """The first of these texts, and how many there are if that is not all."""
+    """The first of these texts, and the number of the others."""
     rest = len(texts) - MAX_FAULTS
     return separator.join([*texts[:MAX_FAULTS], f"and {rest} more"] if rest > 0 else texts)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """`; did you mean …?`, or nothing when nothing is like it."""
+    """`; did you mean …?`, or an empty text if no known name is similar."""
     near = difflib.get_close_matches(name, list(known), n=1) if len(name) <= SHOWN else []
     return f"; did you mean {near[0]}?" if near else ""
 

@@ -21,9 +21,9 @@ def database_url(sqlite_url: str) -> str:
 
 async def test_a_body_of_nobody_is_small(api: Api) -> None:
     headers = {"Content-Type": "application/json"}
-    sent = {"username": "x" * json_body.MAX_OF_NOBODY, "password": "x"}
+    sent = {"username": "x" * json_body.MAX_ANONYMOUS, "password": "x"}
     refused = await api.call("POST", "/v1/generate-api-token", sent, token=None)
-    words = "where no token is needed, the body must be at most 16384 bytes"
+    words = "the body of a request without a token must be at most 16384 bytes"
     assert (refused.status, refused.error["code"], refused.error["message"]) == (400, "bad_request", words)
     # The length is not told beforehand.
     chunked = await send_chunked(api, "/v1/generate-api-token", json.dumps(sent).encode())
@@ -33,8 +33,8 @@ async def test_a_body_of_nobody_is_small(api: Api) -> None:
 
 
 async def test_a_body_of_somebody_may_be_larger(api: Api) -> None:
-    job = await api.job(runtime_vars={"A": "x" * (json_body.MAX_OF_NOBODY + 1)})
-    assert len(job["runtime_vars"]["A"]) == json_body.MAX_OF_NOBODY + 1
+    job = await api.job(runtime_vars={"A": "x" * (json_body.MAX_ANONYMOUS + 1)})
+    assert len(job["runtime_vars"]["A"]) == json_body.MAX_ANONYMOUS + 1
 
 
 async def send_chunked(api: Api, path: str, data: bytes) -> bytes:
@@ -95,7 +95,7 @@ async def test_all_variables_together_have_a_bound(api: Api) -> None:
     ):
         assert answer.faults == {"runtime_vars": ["must be at most 131072 bytes together, names and values"]}
     merged = await api.call("POST", f"/v1/jobs/{job['id']}/execs", {"runtime_vars": {"B": half}})
-    words = "together with the job's must be at most 131072 bytes, names and values"
+    words = "must be at most 131072 bytes together with the job's, names and values"
     assert merged.faults == {"runtime_vars": [words]}
     assert (await api.exec(job["id"], runtime_vars={"A": half}))["runtime_vars"] == {"A": half}
 
@@ -120,7 +120,7 @@ async def test_a_whole_job_has_a_bound(api: Api) -> None:
     large = {**JOB, "runtime_vars": variables, "labels": {f"l{number}": "\x01" * 255 for number in range(60)}}
     refused = await api.call("POST", "/v1/jobs", large)
     (text,) = refused.faults["runtime_vars"]
-    assert re.fullmatch(r"makes a job of \d{6} bytes as JSON; at most 262144 are taken", text)
+    assert re.fullmatch(r"makes the job \d{6} bytes of JSON; at most 262144 are allowed", text)
     job = await api.job(runtime_vars=variables)
     changed = await api.call("PUT", f"/v1/jobs/{job['id']}", {"labels": large["labels"]})
     assert list(changed.faults) == ["labels"]
@@ -132,7 +132,7 @@ async def test_a_compressed_body_is_refused_in_words(api: Api, coding: str) -> N
     refused = await api.call("POST", "/v1/jobs", body=gzip.compress(json.dumps(JOB).encode()), headers=headers)
     assert (refused.status, refused.error["code"]) == (415, "unsupported_media_type")
     assert refused.error["message"] == (
-        f"the body must not be compressed, and Content-Encoding says {coding}; send it as it is"
+        f"the body must not be compressed, and its Content-Encoding is {coding}; send it uncompressed"
     )
     assert refused.headers["Accept-Encoding"] == "identity"
 

@@ -10,7 +10,7 @@ from tornado.httpclient import AsyncHTTPClient
 
 from jobd.output import run_log
 from jobd.output.run_log import Entry
-from jobd.web.compression import LEAST, is_liked
+from jobd.web.compression import MIN_LENGTH, accepts_gzip
 from tests.api.server import Answer, Api
 
 
@@ -33,7 +33,7 @@ async def asked(api: Api, path: str, encoding: str, **headers: str) -> Answer:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_large_list_is_compressed_if_that_is_liked(api: Api) -> None:
-    await api.job(command=f"echo {'x' * 2 * LEAST}")
+    await api.job(command=f"echo {'x' * 2 * MIN_LENGTH}")
     plain = await asked(api, "/v1/jobs", "identity")
     zipped = await asked(api, "/v1/jobs", "br, gzip;q=0.8")
     assert (plain.headers.get("Content-Encoding"), zipped.headers["Content-Encoding"]) == (None, "gzip")
@@ -46,7 +46,7 @@ async def test_a_large_list_is_compressed_if_that_is_liked(api: Api) -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_small_answer_and_a_tagged_one_stay_as_they_are(api: Api) -> None:
-    job = await api.job(command=f"echo {'x' * 2 * LEAST}")
+    job = await api.job(command=f"echo {'x' * 2 * MIN_LENGTH}")
     for path in ("/healthz", "/v1/nothing", f"/v1/jobs/{job['id']}"):
         answer = await asked(api, path, "gzip")
         assert "Content-Encoding" not in answer.headers
@@ -97,4 +97,4 @@ async def test_the_document_has_a_tag_for_each_encoding(api: Api) -> None:
     ],
 )
 def test_what_a_client_likes(accept: str, liked: bool) -> None:
-    assert is_liked(accept) is liked
+    assert accepts_gzip(accept) is liked

@@ -107,7 +107,7 @@ async def test_a_callers_idle_connection_gives_way_when_there_is_none_of_nobody(
     clients = [await connect(api) for _ in range(3)]
     for client in clients:
         await client.get("/v1/jobs", api.token)
-    await eventually(lambda: api.services.connections.nobodys == 0)
+    await eventually(lambda: api.services.connections.anonymous == 0)
     newest = await connect(api)
     assert (await newest.get("/v1/jobs", api.token)).startswith(b"HTTP/1.1 200")
     assert await clients[0].is_closed()
@@ -126,11 +126,11 @@ async def test_connections_with_requests_under_way_give_way_to_nobody_who_then_w
     await eventually(lambda: len(api.services.connections) == 2 and api.services.connections.is_full)
     newest = await connect(api)
     answer = asyncio.create_task(newest.get("/healthz"))
-    await eventually(lambda: "no room for new connections" in caplog.text)
+    await eventually(lambda: "new connections have to wait" in caplog.text)
     assert not answer.done()
     await busy[0].send("{}")
     assert (await answer).startswith(b"HTTP/1.1 200")
-    assert caplog.text.count("no room for new connections") == 1
+    assert caplog.text.count("new connections have to wait") == 1
 
 
 ASK = """
@@ -177,7 +177,7 @@ async def test_without_descriptors_nothing_is_accepted_for_a_moment_and_it_is_to
         await eventually(lambda: len(pauses) >= 3)
     assert await asyncio.wait_for(stdout.readline(), LONG) == b"HTTP/1.1 200 OK\n"
     await client.wait()
-    assert caplog.text.count("no room for new connections") == 1
+    assert caplog.text.count("new connections have to wait") == 1
     assert "Exception" not in caplog.text
 
 
@@ -194,7 +194,7 @@ async def test_without_descriptors_nothing_is_accepted_for_a_moment_and_it_is_to
 async def test_nobodys_connection_does_not_live_long_whatever_is_sent_on_it(
     api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch, sent: str
 ) -> None:
-    monkeypatch.setattr(rules, "NOBODYS_PATIENCE", 0.3)
+    monkeypatch.setattr(rules, "ANONYMOUS_TIMEOUT", 0.3)
     known = await connect(api)
     await known.get("/v1/jobs", api.token)
     client = await connect(api)
@@ -206,7 +206,7 @@ async def test_nobodys_connection_does_not_live_long_whatever_is_sent_on_it(
 async def test_nobodys_connection_that_sends_its_head_in_drops_does_not_live_long(
     api: Api, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "NOBODYS_PATIENCE", 0.3)
+    monkeypatch.setattr(rules, "ANONYMOUS_TIMEOUT", 0.3)
     client = await connect(api)
 
     async def drip() -> None:
@@ -257,4 +257,4 @@ async def test_an_address_with_many_connections_takes_them_from_itself() -> None
     assert closed == ["evicted"] * 43 and len(connections) == 10
     for stream in (*few, *many):
         connections.closed(cast(Any, stream))
-    assert (len(connections), connections.nobodys) == (0, 0)
+    assert (len(connections), connections.anonymous) == (0, 0)

@@ -69,7 +69,7 @@ async def test_a_job_can_be_put_back_though_its_size_is_configured_no_more(api: 
 async def test_a_namespace_never_changes(api: Api) -> None:
     job = await api.job()
     answer = await api.call("PUT", f"/v1/jobs/{job['id']}", {"namespace": "stranger"})
-    assert answer.faults == {"namespace": ["never changes"]}
+    assert answer.faults == {"namespace": ["cannot be changed"]}
 
 
 async def test_an_active_schedule_says_when_it_is_due_next(api: Api) -> None:
@@ -276,12 +276,12 @@ async def test_mounts_are_asked_for_by_name(api: Api) -> None:
 @pytest.mark.parametrize(
     ("mounts", "said"),
     [
-        ([{"name": "secret", "path": "/data"}], "there are: data"),
+        ([{"name": "secret", "path": "/data"}], "expected one of: data"),
         ([{"name": "data", "path": "data"}], "absolute path"),
         ([{"name": "data", "path": "/a/../etc"}], "absolute path"),
-        ([{"name": "data", "path": "/"}], "nothing may cover /"),
+        ([{"name": "data", "path": "/"}], "must not be at /"),
         ([{"name": "data"}], "nothing else"),
-        ([{"name": "data", "path": "/a"}, {"name": "data", "path": "/a"}], "one path"),
+        ([{"name": "data", "path": "/a"}, {"name": "data", "path": "/a"}], "the same path"),
         ([{"name": "data", "path": f"/{n}"} for n in range(33)], "at most 32"),
         ("data", "list"),
     ],

@@ -52,7 +52,7 @@ def test_half_a_surrogate_pair_is_found_at_the_end_of_a_long_text() -> None:
 
 @pytest.mark.parametrize("value", ["[],", "{},", "1,", '"",', "[[]],"])
 def test_a_body_of_too_many_values_is_refused(value: str) -> None:
-    with pytest.raises(BadRequest, match="at most 50000 in all"):
+    with pytest.raises(BadRequest, match="at most 50000 values, lists and objects in all"):
         json_body.parse(f'{{"a": [{value * json_body.MAX_VALUES}1]}}'.encode())
     assert json_body.parse(f'{{"a": [{value * 1000}1]}}'.encode())
 

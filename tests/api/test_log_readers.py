@@ -174,7 +174,7 @@ async def test_who_leaves_much_untaken_gets_no_other_log_until_it_is_taken(
 async def test_a_client_that_takes_nothing_of_a_whole_log_is_cut_off(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs_api, "PATIENCE", 0.2)
+    monkeypatch.setattr(logs_api, "SEND_TIMEOUT", 0.2)
     await place.end(output=b"x" * BIG)
     async with unread(place):
         await place.bench.eventually(lambda: handlers(place), "the request to begin")

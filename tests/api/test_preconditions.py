@@ -31,11 +31,11 @@ async def test_a_tag_of_the_job_as_it_was_is_told_to_be_old(api: Api) -> None:
     job = await api.job()
     tag = await tag_of(api, job["id"])
     await api.call("PUT", f"/v1/jobs/{job['id']}", {"name": "b"})
-    old = f"job {job['id']} is no longer as If-Match has it"
+    old = f"job {job['id']} has changed: it no longer matches If-Match"
     for header, words in (
         (tag, old),
         (f'"a", {tag}', old),
-        (f"W/{tag}", f"{old}; nor does a weak tag, W/…, ever match there"),
+        (f"W/{tag}", f"{old}; besides, a weak tag, W/…, never matches"),
     ):
         refused = await api.call("PUT", f"/v1/jobs/{job['id']}", {"name": "c"}, headers={"If-Match": header})
         assert (refused.status, refused.error["message"]) == (412, words)

@@ -49,7 +49,7 @@ async def test_a_form_without_a_start_that_has_no_runs_has_no_slots(api: Api) ->
 
 async def test_slots_of_cron_that_are_too_far_away_are_refused_with_how_many_are_not(api: Api) -> None:
     refused = await preview(api, "0 0 29 2 *", after="2026-01-01T00:00:00Z", count=1000)
-    assert refused.faults == {"count": ["is more than this schedule has in 500000 days: 332"]}
+    assert refused.faults == {"count": ["must be at most 332, the slots of this schedule in 500000 days"]}
     shown = (await preview(api, "0 0 29 2 *", after="2026-01-01T00:00:00Z", count=332)).json
     assert shown["slots"][-1]["utc"].startswith("3392-02-29")
 

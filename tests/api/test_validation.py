@@ -37,7 +37,7 @@ async def test_every_fault_is_told_at_once_one_entry_a_field(api: Api) -> None:
     )
     assert answer.faults == {
         "name": ["must not be blank"],
-        "command": ["cannot be split as a POSIX shell splits it: a quote is not closed"],
+        "command": ["cannot be split as a POSIX shell does: a quote is not closed"],
         "docker_image_repo": ["must be without tag and digest: those belong in docker_image_tag"],
         "resource_size": ["must be one of XXS, XS"],
         "region_name": ["must be one of BEIJING1, GUARDED; did you mean BEIJING1?"],
@@ -191,14 +191,14 @@ async def test_an_image_that_the_region_does_not_allow_is_refused(api: Api) -> N
     assert (await api.job(region_name="GUARDED", docker_image_repo="index.example.com/team/app"))["id"]
     answer = await api.call("POST", "/v1/jobs", {**JOB, "region_name": "GUARDED", "docker_image_repo": "busybox"})
     assert answer.faults == {
-        "docker_image_repo": ["busybox:latest is not allowed in the region GUARDED; right: index.example.com/team/*"]
+        "docker_image_repo": ["busybox:latest is not allowed in the region GUARDED; expected index.example.com/team/*"]
     }
 
 
 async def test_an_image_is_at_most_255_characters_with_its_tag(api: Api) -> None:
     repository = "a/" * 100 + "a"
     answer = await api.call("POST", "/v1/jobs", {**JOB, "docker_image_repo": repository, "docker_image_tag": DIGEST})
-    assert answer.faults == {"docker_image_repo": ["with its tag must be at most 255 characters"]}
+    assert answer.faults == {"docker_image_repo": ["must be at most 255 characters together with the tag"]}
 
 
 async def test_a_change_is_judged_together_with_what_the_job_has(api: Api) -> None:

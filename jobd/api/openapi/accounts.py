@@ -1,4 +1,4 @@
-"""The calls of users, organizations and tokens, and of what they changed."""
+"""Descriptions of the calls for users, organizations, tokens and the audit log."""
 
 from jobd.api.openapi.calls import Body, Call, Calls, answer, empty, page
 from jobd.api.schemas import responses
@@ -56,8 +56,8 @@ _OWN: Calls = {
         "Accounts",
         "Sign in",
         {200: answer("A new token.", responses.SignedIn, {"username": "chennanfei", "token": _SECRET})},
-        "As JSON or as a form. The newest 50 tokens made like this work. After 10 wrong passwords for a username from "
-        "one address within a minute it is 429.",
+        "As JSON or as a form. Only the newest 50 tokens created like this are valid. After 10 wrong passwords for a "
+        "username from one address within a minute, the response is 429.",
         Body(Credentials, {"A user": {"username": "chennanfei", "password": "correct horse battery staple"}}),
         refusals=(401,),
     ),
@@ -69,7 +69,7 @@ _OWN: Calls = {
         "Accounts",
         "Change the caller's password",
         {200: answer("The caller.", responses.Profile, _PROFILE)},
-        "Tokens stay valid. An administrator sets the first password of who has none (else it is 409).",
+        "Tokens stay valid. A caller without a password gets 409: an administrator has to set the first one.",
         Body(
             ProfileChange,
             {"Another one": {"current_password": "correct horse battery staple", "password": "a longer one, 更长的"}},
@@ -97,8 +97,8 @@ _OWN: Calls = {
         "revoke_token",
         "Accounts",
         "Revoke a token",
-        {204: empty("Neither it nor any that was made with it works any longer.")},
-        "An administrator may revoke anybody's.",
+        {204: empty("The token and all tokens created with it are no longer valid.")},
+        "An administrator may revoke the tokens of all users.",
         refusals=(404,),
     ),
 }
@@ -140,8 +140,8 @@ _USERS: Calls = {
         "delete_user",
         "Users",
         "Delete a user",
-        {204: empty("The user is gone, with tokens and memberships.")},
-        f"{_ADMINISTRATORS} 409 for one who has jobs, for the last administrator, and for the last admin of an "
+        {204: empty("The user is deleted, with all tokens and memberships.")},
+        f"{_ADMINISTRATORS} 409 for a user who has jobs, for the last administrator, and for the last admin of an "
         "organization.",
         refusals=(404, 409),
     ),
@@ -152,7 +152,7 @@ _ORGANIZATIONS: Calls = {
         "Organizations",
         "List organizations",
         {200: answer("One page, newest first.", responses.OrganizationPage, page([_ORGANIZATION]))},
-        "Those that the caller is a member of; an administrator of the installation sees all.",
+        "The organizations that the caller is a member of; an administrator of the installation sees all.",
     ),
     ("POST", "/v1/orgs"): Call(
         "create_organization",
@@ -174,7 +174,7 @@ _ORGANIZATIONS: Calls = {
         "delete_organization",
         "Organizations",
         "Delete an organization",
-        {204: empty("It is gone.")},
+        {204: empty("The organization is deleted.")},
         "409 while it has jobs.",
         refusals=(404, 409),
     ),
@@ -205,7 +205,7 @@ _ORGANIZATIONS: Calls = {
         "Organizations",
         "Change a member's role",
         {200: answer("The member.", responses.Member, _MEMBER)},
-        "The last admin who can sign in keeps it: 409.",
+        "The last admin who can sign in cannot be given another role: 409.",
         Body(MemberChange, {"A reader": {"role": "reader"}}),
         refusals=(404, 409),
     ),
@@ -213,7 +213,7 @@ _ORGANIZATIONS: Calls = {
         "remove_organization_member",
         "Organizations",
         "Remove a member",
-        {204: empty("The user is no member any more.")},
+        {204: empty("The user is no longer a member.")},
         "409 for the last admin who can sign in.",
         refusals=(404, 409),
     ),
@@ -227,6 +227,6 @@ CALLS: Calls = {
         "Audit",
         "List changes",
         {200: answer("One page, newest first.", responses.AuditPage, page([_RECORD]))},
-        "Who changed what in the namespaces that the caller is admin of.",
+        "Who changed what, in the namespaces of which the caller is an admin.",
     ),
 }

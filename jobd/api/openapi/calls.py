@@ -1,6 +1,7 @@
-"""What the specification says of one call. `CALLS` of each noun's module maps a method and an address to it.
+"""The description of one call in the OpenAPI document. `CALLS` in the module of each noun has one for each method and
+address.
 
-Query parameters are not told here: they are those of the handler's own `queries`.
+Query parameters are not described here but in the models in the handler's `queries`.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Content:
-    """One media type of an answer: a model, or the schema itself; and an example of it."""
+    """One media type of a response: a model, or the schema itself, and an example."""
 
     schema: type[BaseModel] | Mapping[str, Any]
     example: Any
@@ -22,7 +23,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Answer:
-    """A success. `headers`: what each that matters says."""
+    """A successful response. `headers` has the descriptions of its important headers."""
 
     description: str
     content: Mapping[str, Content]
@@ -31,7 +32,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Header:
-    """A request header beyond those that every call takes."""
+    """A request header that only some calls have."""
 
     description: str
     schema: Mapping[str, Any]
@@ -42,16 +43,16 @@ class Header:
 class Body:
     model: type[BaseModel]
     examples: Mapping[str, Any]
-    """By what they show."""
+    """Examples by their titles."""
     required: bool = True
 
 
 @dataclass(frozen=True)
 class Call:
-    """`refusals`: statuses of errors beyond those that every call may answer with."""
+    """`refusals` has the statuses of errors that are not common to all calls."""
 
     operation: str
-    """The `operationId`: what a generated client names its method, and so not to be changed."""
+    """The `operationId`. Generated clients name methods by it, so it must not be changed."""
     tag: str
     summary: str
     answers: Mapping[int, Answer]
@@ -67,14 +68,15 @@ Calls = Mapping[tuple[str, str], Call]
 def answer(
     description: str, schema: type[BaseModel] | Mapping[str, Any], example: Any, headers: Mapping[str, str] = {}
 ) -> Answer:
-    """One in JSON."""
+    """A response in JSON."""
     return Answer(description, {JSON: Content(schema, example)}, headers)
 
 
 def empty(description: str) -> Answer:
+    """A response without a body."""
     return Answer(description, {}, {})
 
 
 def page(results: list[Any]) -> dict[str, Any]:
-    """An example of a list that has one page."""
+    """An example of a list with a single page."""
     return {"count": len(results), "next": None, "previous": None, "results": results}

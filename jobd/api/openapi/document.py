@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: the URL table, each handler's queries, and the `CALLS` of each noun, put together."""
+"""Builds the OpenAPI 3.1 document from the URL table, each handler's queries, and the `CALLS` of each noun."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ from jobd.web.permissions import LOCAL, PUBLIC, Who
 from jobd.web.requests import Query
 
 CALLS: Calls = {**jobs.CALLS, **execs.CALLS, **webhooks.CALLS, **accounts.CALLS, **system.CALLS}
-"""By method and address, in the order of the page."""
+"""All calls by method and address, in the order of the page."""
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "id": {"schema": {"type": "integer", "minimum": 1}, "example": 146},
     "delivery_id": {"schema": {"type": "integer", "minimum": 1}, "example": 31},
@@ -28,30 +28,30 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "name": {"schema": {"type": "string"}, "example": "team"},
     "exec_id": {"schema": {"type": "string", "format": "uuid"}, "example": "64b2d045-2881-4293-9bcd-bdc04b953115"},
 }
-"""The parts of addresses, by their names in braces."""
+"""The variable parts of addresses, by their names in braces."""
 SECURITY: list[Mapping[str, list[str]]] = [{"token": []}, {"bearer": []}]
 SCHEMA = "#/components/schemas/{model}"
 ABOUT = """\
-Container jobs: describe them, run them now or on a schedule, and read what became of them.
+Container jobs: define them, run them now or on a schedule, and read their results and logs.
 
-Every address works with and without a slash at its end. `HEAD` works wherever `GET` does, `OPTIONS` tells the methods.
-Bodies are JSON objects in UTF-8; types are strict, and a field or parameter that a call does not know is an error.
-Text with the character NUL or half a surrogate pair is refused. What belongs to somebody else is not there: 404, or an
-empty list. `X-Request-Id` is taken from the request or made, returned, and stands in the server's log.
+Every address works with and without a slash at its end. `HEAD` works wherever `GET` does, `OPTIONS` lists the methods.
+Bodies are JSON objects in UTF-8; types are strict, and an unknown field or parameter is an error. Text with the
+character NUL or half a surrogate pair is refused. Objects that the caller may not see do not exist for it: 404, or an
+empty list. `X-Request-Id` is taken from the request or generated, returned, and written to the server's log.
 """
 
 Json = dict[str, Any]
 Table = Mapping[str, type[Handler]]
-"""Handlers by their addresses: the URL table."""
+"""The URL table: handlers by address."""
 
 
 def methods(handler: type[Handler]) -> list[str]:
-    """Those that need an entry: `HEAD` and `OPTIONS` are the same everywhere."""
+    """The methods that need a description: `HEAD` and `OPTIONS` are the same everywhere."""
     return [name for name in handler.methods() if name not in ("HEAD", "OPTIONS")]
 
 
 def build(table: Table) -> Json:
-    """The document; the same for the same program, to the last byte. An entry without a route has no place in it."""
+    """The document, always the same for one version of jobd. Calls without a route in `table` are left out."""
     schemas = _schemas(CALLS.values(), [responses.Errors])
     paths: Json = {}
     for (method, path), call in CALLS.items():
@@ -89,7 +89,7 @@ def build(table: Table) -> Json:
 
 
 class _Plain(GenerateJsonSchema):
-    """Without titles that only repeat a field's name."""
+    """Leaves out titles that only repeat a field's name."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -113,7 +113,7 @@ def _schemas(calls: Iterable[Call], more: Iterable[type[BaseModel]]) -> Json:
 
 
 def _describe(schema: Json, texts: Mapping[str, str | None]) -> None:
-    """A field that says nothing of itself is the one that a request may change."""
+    """Add the descriptions of `texts`, those of requests, to fields that have none."""
     for name, field in schema["properties"].items():
         if "description" not in field and texts.get(name):
             field["description"] = texts[name]
@@ -130,10 +130,10 @@ def _without_noise(schema: Any) -> Any:
         return [_without_noise(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    said = {name: value for name, value in schema.items() if not (name == "default" and value is None)}
-    if isinstance(said.get("title"), str):
-        del said["title"]
-    return {name: _without_noise(value) for name, value in said.items()}
+    kept = {name: value for name, value in schema.items() if not (name == "default" and value is None)}
+    if isinstance(kept.get("title"), str):
+        del kept["title"]
+    return {name: _without_noise(value) for name, value in kept.items()}
 
 
 def _path(path: str) -> Json:
@@ -179,12 +179,12 @@ def _query(model: type[Query]) -> list[Json]:
             parameter["required"] = True
         if "description" in field:
             parameter["description"] = field.pop("description")
-        # There is no null in a query: one leaves the parameter out.
+        # A query has no null; the parameter is left out instead.
         kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
-        said = {**kinds[0], **field} if len(kinds) == 1 else {**field, **({"anyOf": kinds} if kinds else {})}
-        if isinstance(said.get("default"), bool):
-            said["default"] = str(said["default"]).lower()
-        parameters.append({**parameter, "schema": said})
+        shape = {**kinds[0], **field} if len(kinds) == 1 else {**field, **({"anyOf": kinds} if kinds else {})}
+        if isinstance(shape.get("default"), bool):
+            shape["default"] = str(shape["default"]).lower()
+        parameters.append({**parameter, "schema": shape})
     return parameters
 
 
@@ -216,7 +216,7 @@ def _answer(answer: Answer) -> Json:
 
 
 def _schema(schema: Any) -> Any:
-    """The schema itself, its models as references."""
+    """The schema, with references in place of models."""
     if isinstance(schema, type):
         return {"$ref": SCHEMA.format(model=schema.__name__)}
     return {name: _schema(value) if isinstance(value, type | Mapping) else value for name, value in schema.items()}

@@ -1,4 +1,4 @@
-"""The calls of execs and their logs."""
+"""Descriptions of the calls for execs and their logs."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ _EVENTS = (
 )
 _TEXT = {"type": "string"}
 _KEY = Header(
-    "The same caller, job, key and body within 24 hours answer with the exec that was made the first time.",
+    "A repeated request with the same caller, job, key and body within 24 hours returns the exec of the first one.",
     {"type": "string", "pattern": "^[!-~]{1,255}$"},
 )
 _NO_BODY = Body(Nothing, {"Nothing": {}}, required=False)
@@ -73,8 +73,8 @@ CALLS: Calls = {
         "Execs",
         "Run a job now",
         {201: _CREATED},
-        "The body may be empty, or name what holds for this run alone. 429 when the namespace has as many execs "
-        "waiting as the server allows.",
+        "The body may be empty, or have fields to override for this run only. 429 when as many execs of the namespace "
+        "are waiting as the server allows.",
         Body(
             ExecCreate,
             {
@@ -98,7 +98,7 @@ CALLS: Calls = {
         "Execs",
         "List execs of all jobs",
         {200: answer("One page, newest first.", responses.ExecPage, page([_ENDED]))},
-        "All that the caller may see, or those that match every filter. 404 when `job` names none.",
+        "All that the caller may see, or those that match all filters. 404 if there is no such `job`.",
         refusals=(404,),
     ),
     ("GET", "/v1/jobs/{id}/execs/{exec_id}"): Call(
@@ -112,7 +112,7 @@ CALLS: Calls = {
         "delete_exec",
         "Execs",
         "Delete an exec",
-        {204: empty("It is gone; one that runs is stopped behind it.")},
+        {204: empty("The exec is deleted; if it was running, its container is stopped afterwards.")},
         refusals=(404,),
     ),
     ("POST", "/v1/jobs/{id}/execs/{exec_id}/stop"): Call(
@@ -120,8 +120,8 @@ CALLS: Calls = {
         "Execs",
         "Stop an exec",
         {202: answer("The exec as it is now.", responses.Exec, _CANCELLED)},
-        "One that waits is cancelled at once; one that runs gets SIGTERM, and SIGKILL after a grace. It may be asked "
-        "again; of one that has ended it is 409.",
+        "A waiting exec is cancelled at once; a running one gets SIGTERM and, after a grace period, SIGKILL. The "
+        "request may be repeated; once the exec has ended, the response is 409.",
         _NO_BODY,
         refusals=(404, 409),
     ),
@@ -130,7 +130,7 @@ CALLS: Calls = {
         "Execs",
         "Run an exec again",
         {201: _CREATED},
-        "The same as it was then, whatever the job says now.",
+        "Creates an exec with the same fields, even if the job has changed since.",
         _NO_BODY,
         refusals=(404, 409),
     ),
@@ -140,26 +140,26 @@ CALLS: Calls = {
         "Read or follow an exec's output",
         {
             200: Answer(
-                "What there is; with `follow` all until the exec ends.",
+                "The output so far; with `follow`, all output until the exec ends.",
                 {
                     "text/plain": Content(_TEXT, "no such table\n"),
                     JSON: Content({"type": "array", "items": responses.LogLine}, [_LINE]),
                     "text/event-stream": Content(_TEXT, _EVENTS),
                 },
-                {"Accept-Ranges": "`bytes`, of text that is not followed."},
+                {"Accept-Ranges": "`bytes`, for text that is not followed."},
             ),
             206: Answer(
-                "The range of the text that `Range` asks for.",
+                "The range of the text that `Range` requests.",
                 {"text/plain": Content(_TEXT, "table\n")},
-                {"Content-Range": "Which bytes, and of how many."},
+                {"Content-Range": "The range's bytes and the size of the whole text."},
             ),
         },
-        "`Accept` chooses: text as the program wrote it, a list of lines in JSON, or, with `follow`, server-sent "
-        "events: `log` with a line's `time`, `stream` and `message`, and `end` with the exec's `status`, `exit_code` "
-        "and `reason`. A log that is not followed is never sent as events, one that is followed never as JSON.",
+        "`Accept` selects text as the program wrote it, a JSON list of lines, or, with `follow`, server-sent events: "
+        "`log` with `time`, `stream` and `message`, and `end` with the exec's `status`, `exit_code` and `reason`. "
+        "Events are available only with `follow`, JSON only without it.",
         headers={
             "Range": Header("One range of bytes of the text: `bytes=FIRST-LAST`.", _TEXT, "bytes=8-"),
-            "Last-Event-ID": Header("The id of the last event that came: go on behind it.", _TEXT),
+            "Last-Event-ID": Header("The id of the last event received, to continue after it.", _TEXT),
         },
         refusals=(404, 416),
     ),

@@ -13,7 +13,7 @@ from jobd.web.permissions import Rules
 
 
 class Specification:
-    """The document and its page, made when the first asks for them: nobody else waits for that."""
+    """The OpenAPI document and its page, made at the first request for them."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -24,12 +24,12 @@ class Specification:
 
     @cached_property
     def as_page(self) -> tuple[bytes, str]:
-        """HTML, and the policy that it is served under."""
+        """The page's HTML and its Content-Security-Policy."""
         return page.render(json.loads(self.as_json))
 
 
-class _Unchanging(Handler):
-    """What stays the same while this program runs, for everybody: it may be kept, and is asked for again by its tag."""
+class _Cacheable(Handler):
+    """A response that is the same for everyone while this daemon runs: it may be cached and revalidated by its ETag."""
 
     def initialize(  # type: ignore[override]
         self, services: Services, rules: Rules, specification: Specification
@@ -37,9 +37,9 @@ class _Unchanging(Handler):
         super().initialize(services, rules)
         self.specification = specification
 
-    async def reply_unchanging(self, data: bytes, media_type: str) -> None:
+    async def reply_cacheable(self, data: bytes, media_type: str) -> None:
         self.add_header("Vary", "Accept-Encoding")
-        if compression.is_liked(self.request.headers.get("Accept-Encoding", "")):
+        if compression.accepts_gzip(self.request.headers.get("Accept-Encoding", "")):
             self.set_header("Content-Encoding", "gzip")
             data = await asyncio.to_thread(compression.packed, data)
         self.set_header("Content-Type", media_type)
@@ -52,13 +52,13 @@ class _Unchanging(Handler):
             self.finish(data)
 
 
-class Document(_Unchanging):
+class Document(_Cacheable):
     async def get(self) -> None:
-        await self.reply_unchanging(await asyncio.to_thread(lambda: self.specification.as_json), JSON)
+        await self.reply_cacheable(await asyncio.to_thread(lambda: self.specification.as_json), JSON)
 
 
-class Docs(_Unchanging):
+class Docs(_Cacheable):
     async def get(self) -> None:
         html, policy = await asyncio.to_thread(lambda: self.specification.as_page)
         self.set_header("Content-Security-Policy", policy)
-        await self.reply_unchanging(html, "text/html; charset=utf-8")
+        await self.reply_cacheable(html, "text/html; charset=utf-8")

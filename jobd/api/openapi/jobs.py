@@ -1,4 +1,4 @@
-"""The calls of jobs and their schedules."""
+"""Descriptions of the calls for jobs and their schedules."""
 
 from jobd.api.openapi.calls import Body, Call, Calls, Header, answer, empty, page
 from jobd.api.schemas import responses
@@ -63,14 +63,14 @@ CALLS: Calls = {
         "Jobs",
         "List jobs",
         {200: answer("One page, newest first.", responses.JobPage, page([JOB]))},
-        "All that the caller may see, or those that match every filter.",
+        "All that the caller may see, or those that match all filters.",
     ),
     ("POST", "/v1/jobs"): Call(
         "create_job",
         "Jobs",
         "Create a job",
         {201: answer("The job.", responses.Job, JOB, {"Location": "Its address.", **_ETAG})},
-        "Null is a field's default. Fields that cannot be set are ignored.",
+        "Null stands for a field's default. Read-only fields are ignored.",
         Body(JobCreate, {"A daily report": _NEW, "A minimal job": _SMALLEST}),
         refusals=(403,),
     ),
@@ -82,8 +82,8 @@ CALLS: Calls = {
         "Jobs",
         "Change a job",
         {200: answer("The job.", responses.Job, JOB, _ETAG)},
-        "Changes what it names and leaves the rest; objects are replaced whole; null puts a default back. Execs that "
-        "exist stay as they are.",
+        "Changes only the fields in the body; objects are replaced as a whole; null sets a field to its default. "
+        "Existing execs are not changed.",
         Body(JobFields, {"Another version": {"docker_image_tag": "v4", "timeout": None}}, required=False),
         {"If-Match": _IF_MATCH},
         (404, 412),
@@ -92,7 +92,7 @@ CALLS: Calls = {
         "delete_job",
         "Jobs",
         "Delete a job",
-        {204: empty("It is gone, with all its execs; those that run are stopped behind it.")},
+        {204: empty("The job is deleted with all its execs; running ones are stopped afterwards.")},
         headers={"If-Match": _IF_MATCH},
         refusals=(404, 412),
     ),
@@ -101,8 +101,8 @@ CALLS: Calls = {
         "Schedules",
         "Show a job's next slots",
         {200: answer("The next slots.", responses.Slots, _SLOTS)},
-        "A job without a schedule has no slots. A form without a start that is switched off is shown as if it were "
-        "switched on now.",
+        "A job without a schedule has no slots. An inactive schedule without a start is shown as if it were activated "
+        "now.",
         refusals=(404,),
     ),
     ("POST", "/v1/schedule/preview"): Call(
@@ -110,7 +110,7 @@ CALLS: Calls = {
         "Schedules",
         "Preview a schedule",
         {200: answer("The next slots.", responses.Slots, _SLOTS)},
-        "Of a schedule that no job has.",
+        "Shows the slots of any schedule, without a job.",
         Body(
             Preview,
             {

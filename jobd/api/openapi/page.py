@@ -1,4 +1,4 @@
-"""The document as a page of HTML: no script, nothing from elsewhere, so that it works under the strictest policy."""
+"""The OpenAPI document as an HTML page without scripts and external resources, for the strictest policy."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ _BOUNDS = {
     "default": "by default {}",
 }
 _LONE = {"minLength": 1, "maximum": 2**63 - 1}
-"""Bounds that say nothing new."""
+"""Bounds that are left out, since they are obvious."""
 
 
 def render(document: Json) -> tuple[bytes, str]:
@@ -55,7 +55,7 @@ def render(document: Json) -> tuple[bytes, str]:
 
 
 def prose(text: str) -> str:
-    """Text with `code` in it, as HTML."""
+    """Text with `code` and paragraphs, as HTML."""
     marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", xhtml_escape(text.strip()))
     return "".join(f"<p>{paragraph}</p>" for paragraph in marked.split("\n\n") if paragraph)
 
@@ -69,7 +69,7 @@ def pretty(example: Any) -> str:
 
 
 def kind(schema: Mapping[str, Any]) -> str:
-    """What a schema lets through, in a few words of HTML."""
+    """A schema's type and bounds, in a few words of HTML."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f'<a href="#schema-{name}">{name}</a>'
@@ -92,7 +92,7 @@ def _says(schema: Mapping[str, Any], name: str) -> bool:
 
 
 def curl(method: str, path: str, parameters: list[Json], operation: Json, body: Any = None) -> str:
-    """A command line that makes the call; a body's example with it."""
+    """A command line that makes the call, with an example of a body if there is one."""
     for parameter in parameters:
         path = path.replace(f"{{{parameter['name']}}}", str(parameter.get("example", parameter["name"])))
     implied = method == "get" or (method == "post" and body is not None)

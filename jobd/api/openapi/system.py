@@ -1,4 +1,4 @@
-"""The calls about what may be chosen, about this daemon, and about the API itself."""
+"""Descriptions of the calls about regions, sizes, this daemon and the API itself."""
 
 from jobd.api.openapi.calls import Answer, Call, Calls, Content, Header, answer, empty, page
 from jobd.api.schemas import responses
@@ -26,33 +26,36 @@ _METRICS = (
     '# HELP jobd_build_info The version that runs.\n# TYPE jobd_build_info gauge\njobd_build_info{version="1"} 1.0\n'
 )
 _ETAG = {"ETag": "For `If-None-Match`."}
-_IF_NONE_MATCH = {"If-None-Match": Header("What one has: 304 if it is still the same.", {"type": "string"})}
-_UNCHANGED = empty("It is still the same.")
+_IF_NONE_MATCH = {"If-None-Match": Header("The ETag of a cached copy: 304 if it is current.", {"type": "string"})}
+_UNCHANGED = empty("The cached copy is current.")
 
 CALLS: Calls = {
     ("GET", "/v1/regions"): Call(
         "list_regions",
         "Choices",
         "List regions",
-        {200: answer("All of them, and how each is.", responses.RegionPage, page([_REGION]))},
+        {200: answer("All regions and their state.", responses.RegionPage, page([_REGION]))},
     ),
     ("GET", "/v1/sizes"): Call(
-        "list_sizes", "Choices", "List sizes", {200: answer("All of them.", responses.SizePage, page([_SIZE]))}
+        "list_sizes", "Choices", "List sizes", {200: answer("All sizes.", responses.SizePage, page([_SIZE]))}
     ),
     ("GET", "/v1/system"): Call(
-        "get_system", "Choices", "Show what the server runs on", {200: answer("That.", responses.System, _SYSTEM)}
+        "get_system",
+        "Choices",
+        "Show what the server runs on",
+        {200: answer("Its versions.", responses.System, _SYSTEM)},
     ),
     ("GET", "/healthz"): Call(
         "get_health",
         "Health",
         "Check that the process is alive",
-        {200: answer("It is.", responses.Health, {"status": "ok"})},
+        {200: answer("The process is alive.", responses.Health, {"status": "ok"})},
     ),
     ("GET", "/readyz"): Call(
         "get_readiness",
         "Health",
         "Check that the server is ready",
-        {200: answer("It is, with this version's schema.", responses.Readiness, {"status": "ready"})},
+        {200: answer("The database works and has this version's schema.", responses.Readiness, {"status": "ready"})},
     ),
     ("GET", "/metrics"): Call(
         "get_metrics",
@@ -60,7 +63,7 @@ CALLS: Calls = {
         "Read the metrics",
         {
             200: Answer(
-                "For Prometheus, in its text format or, by `Accept`, as OpenMetrics.",
+                "Metrics in the text format of Prometheus or, by `Accept`, of OpenMetrics.",
                 {
                     "text/plain": Content({"type": "string"}, _METRICS),
                     "application/openmetrics-text": Content({"type": "string"}, f"{_METRICS}# EOF\n"),
@@ -68,7 +71,7 @@ CALLS: Calls = {
                 {},
             )
         },
-        "A program on the daemon's own machine, without a proxy in between, needs no token.",
+        "A program on the daemon's own machine needs no token, unless its request comes through a proxy.",
     ),
     ("GET", "/openapi.json"): Call(
         "get_openapi",
@@ -83,7 +86,7 @@ CALLS: Calls = {
         "Read this document as a web page",
         {
             200: Answer(
-                "A page that needs nothing from elsewhere.",
+                "A page without external resources.",
                 {"text/html": Content({"type": "string"}, "<!doctype html>")},
                 _ETAG,
             ),

@@ -1,4 +1,4 @@
-"""The calls of webhooks."""
+"""Descriptions of the calls for webhooks."""
 
 from jobd.api.openapi.calls import Body, Call, Calls, answer, empty, page
 from jobd.api.schemas import responses
@@ -58,14 +58,14 @@ CALLS: Calls = {
         "Hooks",
         "List the hooks of a job or a namespace",
         {200: answer("All of them, newest first.", {"type": "array", "items": responses.Hook}, [_HOOK])},
-        "None for what is not the caller's.",
+        "The list is empty for a job or namespace that the caller may not see.",
     ),
     ("POST", "/v1/hooks"): Call(
         "create_hook",
         "Hooks",
         "Create a hook",
         {201: answer("The hook.", responses.Hook, _HOOK, {"Location": "Its address."})},
-        "A job or a namespace has at most 20; another is 409.",
+        "A job or a namespace can have at most 20 hooks; one more is 409.",
         Body(HookCreate, {"Of a job": _NEW, "Of a namespace": _OF_ALL}),
         refusals=(409,),
     ),
@@ -77,7 +77,7 @@ CALLS: Calls = {
         "Hooks",
         "Change a hook",
         {200: answer("The hook.", responses.Hook, _HOOK)},
-        "Changes what it names and leaves the rest.",
+        "Changes only the fields in the body.",
         Body(HookChange, {"Other events": {"events": ["job:fail", "job:cancel"]}}, required=False),
         refusals=(404,),
     ),
@@ -85,7 +85,7 @@ CALLS: Calls = {
         "delete_hook",
         "Hooks",
         "Delete a hook",
-        {204: empty("It is gone; what is pending for it is not sent.")},
+        {204: empty("The hook is deleted; its pending deliveries are not sent.")},
         refusals=(404,),
     ),
     ("GET", "/v1/hooks/{id}/deliveries"): Call(
@@ -100,7 +100,7 @@ CALLS: Calls = {
         "Hooks",
         "Send a delivery again",
         {201: answer("A new delivery of the same message.", responses.Delivery, _AGAIN)},
-        "With the same `webhook_id`. Of a hook that is switched off it is 409.",
+        "With the same `webhook_id`. 409 if the hook is not active.",
         refusals=(404, 409),
     ),
 }

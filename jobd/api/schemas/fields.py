@@ -1,4 +1,4 @@
-"""The types of single fields: each rule of docs/api.md once, with the words that say what would be right."""
+"""The types of fields: each rule of docs/api.md, with the message that says what is expected."""
 
 import posixpath
 import re
@@ -21,32 +21,32 @@ from jobd.web.validation import few, shown
 COMMAND_LENGTH = 32 * 2**10
 """Bytes."""
 VARIABLE_LENGTH = 128 * 2**10 - 1
-"""Bytes of `NAME=value` that Linux takes, without the NUL at its end (MAX_ARG_STRLEN)."""
+"""Bytes of `NAME=value` that Linux accepts, without the NUL at its end (MAX_ARG_STRLEN)."""
 MAX_VARIABLES = 128 * 2**10
 """Bytes of all `NAME=value` of a run together."""
 MAX_LABELS_LENGTH = 32 * 2**10
-"""Bytes of all labels together, names and values: as many as 64 of twice 255 characters have in ASCII."""
+"""Bytes of all labels together, names and values: enough for 64 labels of 255 + 255 ASCII characters."""
 IMAGE_LENGTH = 255
-"""Characters, as in the OCI distribution specification's advice on names."""
+"""Characters, as the OCI distribution specification recommends for names."""
 MAX_SECRETS = 64
 SECRETS_LENGTH = 32 * 2**10
-"""Bytes of all values of a job: they are looked for in each of its logs."""
+"""Bytes of all secret values of a job, since every log of the job is searched for them."""
 MAX_LABELS = 64
 MAX_MOUNTS = 32
 MAX_RECIPIENTS = 20
 MAX_EVENTS = 20
-"""More than there are: one may stand twice."""
+"""More than there are, since an event may be repeated."""
 URL_LENGTH = 2048
 SECRET_LENGTH = 255
 MAX_TIMEOUT = 3650 * 86400
 """Seconds."""
 KERNEL_FOLDERS = ("proc", "sys", "dev")
-"""Of a container's root: what the kernel and the runtime put there, and programs trust."""
+"""Folders in a container's root whose content comes from the kernel and the runtime, and is trusted by programs."""
 
 _COMPONENT = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = rf"{_COMPONENT}(?:\.{_COMPONENT})*(?::(?P<port>[0-9]{{1,5}}))?"
 _PATH = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-# The first part is a host if it looks like one, as the docker command reads it; else it is a path's first part.
+# As in the docker command, the first part is a host if it looks like one, else the path's first part.
 _REPOSITORY = re.compile(rf"(?:(?P<host>{_HOST})/)?{_PATH}(?:/{_PATH})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
@@ -57,12 +57,12 @@ _MOUNT = {"name": {"type": "string"}, "path": {"type": "string", "pattern": "^/.
 
 
 def _shown_as(**schema: Any) -> Any:
-    """What a schema says of a type beside the validator that knows it all."""
+    """What the OpenAPI schema shows of a type's rules; its validator checks all of them."""
     return Field(json_schema_extra=schema)
 
 
 def _at_most(count: int, what: str) -> BeforeValidator:
-    """Look at how many there are before pydantic looks at each, and has something to say of each that is wrong."""
+    """Checks the number of entries before pydantic checks each of them, and reports each that is wrong."""
 
     def look(values: Any) -> Any:
         if isinstance(values, (dict, list)) and len(values) > count:
@@ -74,11 +74,11 @@ def _at_most(count: int, what: str) -> BeforeValidator:
 
 def _name(text: str) -> str:
     if len(text) > 255:
-        raise ValueError(f"must be at most 255 characters; these are {len(text)}")
+        raise ValueError(f"must be at most 255 characters; this has {len(text)}")
     if not text.strip():
         raise ValueError("must not be blank")
     if any(unicodedata.category(character) == "Cc" for character in text):
-        raise ValueError("must not contain control characters, such as a line's end")
+        raise ValueError("must not contain control characters, such as a newline")
     return text
 
 
@@ -95,14 +95,14 @@ def _command(text: str) -> str:
         words = shlex.split(text)
     except ValueError as error:
         quote = "a quote is not closed" if "quotation" in str(error) else "nothing follows the last backslash"
-        raise ValueError(f"cannot be split as a POSIX shell splits it: {quote}") from None
+        raise ValueError(f"cannot be split as a POSIX shell does: {quote}") from None
     if not words or not words[0]:
-        raise ValueError("names no program; null is the image's own command")
+        raise ValueError("has no program; use null for the image's own command")
     return text
 
 
 def _repository(text: str) -> str:
-    # First: what the patterns take grows with more than the length.
+    # Checked first: matching takes more than linear time.
     if len(text) > IMAGE_LENGTH:
         raise ValueError(f"must be at most {IMAGE_LENGTH} characters")
     match = _REPOSITORY.fullmatch(text)
@@ -118,7 +118,7 @@ def _repository(text: str) -> str:
         return text
     last = text.rpartition("/")[2]
     if text.startswith("["):
-        raise ValueError("must name the registry's host by a name or an IPv4 address: Docker before 26 takes no other")
+        raise ValueError("must have a name or an IPv4 address as its host: Docker before 26 does not accept others")
     if "://" in text:
         raise ValueError("must begin with the registry's host, without https://")
     if "@" in last or ":" in last:
@@ -126,18 +126,18 @@ def _repository(text: str) -> str:
     if text != text.lower() and _REPOSITORY.fullmatch(text.lower()):
         raise ValueError("must be in lower case, except for the registry's host")
     raise ValueError(
-        "is no image repository; right: [HOST[:PORT]/]PATH in lower case, as in index.example.com/team/app"
+        "is not an image repository; expected [HOST[:PORT]/]PATH in lower case, as in index.example.com/team/app"
     )
 
 
 def _has_host(match: re.Match[str]) -> bool:
-    """Whether the first part is a host, and no part of a path."""
+    """Whether the first part is a host and not a part of the path."""
     host = match["host"] or ""
     return host == "localhost" or "." in host or ":" in host
 
 
 def _qualified(text: str, match: re.Match[str]) -> str:
-    """The name as Docker completes it, before it looks at its length."""
+    """The name as Docker completes it before it checks the length."""
     if _has_host(match):
         return text
     return f"docker.io/{text}" if "/" in text else f"docker.io/library/{text}"
@@ -152,7 +152,7 @@ def _tag(text: str) -> str:
 
 
 def _texts(values: Any) -> Any:
-    """Look at the types before pydantic does, which has something to say of each that is wrong."""
+    """Checks the values' types before pydantic, which would report each wrong one apart."""
     if isinstance(values, dict):
         faults = [f"{shown(name)}: must be a string" for name, value in values.items() if not isinstance(value, str)]
         if faults:
@@ -169,9 +169,11 @@ def _variables(values: dict[str, str]) -> dict[str, str]:
     faults = []
     for name, value in values.items():
         if not _VARIABLE.fullmatch(name):
-            faults.append(f"{shown(name)!r} cannot be a variable's name; right: letters, digits and _, no digit first")
+            faults.append(
+                f"{shown(name)!r} cannot be a variable's name; expected letters, digits and _, no digit first"
+            )
         elif name.startswith("JOBD_"):
-            faults.append(f"{shown(name)}: names that begin with JOBD_ are set by jobd itself")
+            faults.append(f"{shown(name)}: names that begin with JOBD_ are reserved for jobd")
         elif len(f"{name}={value}".encode()) > VARIABLE_LENGTH:
             faults.append(f"{shown(name)}: name and value must be at most {VARIABLE_LENGTH - 1} bytes together")
     if faults:
@@ -182,12 +184,10 @@ def _variables(values: dict[str, str]) -> dict[str, str]:
 
 
 def _secrets(values: dict[str, SecretStr]) -> dict[str, SecretStr]:
-    """As `_variables`, but a name that cannot be is not repeated: it may be a value in the wrong place."""
+    """As `_variables`, but does not repeat an invalid name: it may be a secret value in the wrong place."""
     for place, name in enumerate(values, 1):
         if not _VARIABLE.fullmatch(name):
-            raise ValueError(
-                f"the name of entry {place} cannot be a variable's; right: letters, digits and _, no digit first"
-            )
+            raise ValueError(f"the name of entry {place} is not valid; expected letters, digits and _, no digit first")
     texts = {name: value.get_secret_value() for name, value in values.items()}
     _variables(texts)
     if sum(len(text.encode()) for text in texts.values()) > SECRETS_LENGTH:
@@ -198,7 +198,7 @@ def _secrets(values: dict[str, SecretStr]) -> dict[str, SecretStr]:
 def _labels(values: dict[str, str]) -> dict[str, str]:
     for name, value in values.items():
         if not 1 <= len(name) <= 255 or "=" in name:
-            raise ValueError(f"{shown(name)!r} cannot be a label's name; right: 1 to 255 characters without =")
+            raise ValueError(f"{shown(name)!r} is not a valid name; expected 1 to 255 characters without =")
         if len(value) > 255:
             raise ValueError(f"{shown(name)}: must be at most 255 characters")
     if variables_length(values) > MAX_LABELS_LENGTH:
@@ -207,12 +207,12 @@ def _labels(values: dict[str, str]) -> dict[str, str]:
 
 
 def _retry_on(value: dict[str, list[str]]) -> dict[str, list[str]]:
-    right = f'right: {{"reasons": [\u2026]}}, of {", ".join(MAY_BE_RETRIED)}'
+    expected = f'expected {{"reasons": [\u2026]}}, of {", ".join(MAY_BE_RETRIED)}'
     if set(value) != {"reasons"} or not value["reasons"]:
-        raise ValueError(f"must name at least one reason and nothing else; {right}")
+        raise ValueError(f"must have at least one reason and nothing else; {expected}")
     for reason in value["reasons"]:
         if reason not in MAY_BE_RETRIED:
-            raise ValueError(f"{shown(reason)!r} is no reason after which a run can be tried again; {right}")
+            raise ValueError(f"{shown(reason)!r} is not a reason that can be retried; {expected}")
     return {"reasons": [reason for reason in MAY_BE_RETRIED if reason in value["reasons"]]}
 
 
@@ -221,57 +221,56 @@ def _mounts(values: list[dict[str, str]]) -> list[dict[str, str]]:
         if set(value) != {"name", "path"}:
             raise ValueError('each must be {"name": …, "path": …} and nothing else')
         path = value["path"]
-        # two slashes at the beginning are one to Linux, and not to normpath
+        # Linux reads two slashes at the beginning as one; normpath does not.
         plain = posixpath.normpath("/" + path.lstrip("/"))
         if plain == "/" or plain.split("/")[1] in KERNEL_FOLDERS:
             raise ValueError(
-                f"{shown(path)!r} cannot be mounted at: nothing may cover /, /proc, /sys or /dev, or be in the latter"
-                " three; right: a folder of its own, as in /data"
+                f"{shown(path)!r} is not allowed: a mount must not be at /, nor at or inside /proc, /sys or /dev;"
+                " expected a folder of its own, as in /data"
             )
         if not path.startswith("/") or plain != path or not path.isprintable() or len(path) > 4095:
-            raise ValueError(f"{shown(path)!r} cannot be mounted at; right: a plain absolute path, as in /data")
+            raise ValueError(f"{shown(path)!r} is not allowed; expected a plain absolute path, as in /data")
     paths = [value["path"] for value in values]
     if len(set(paths)) < len(paths):
-        raise ValueError("no two can be at one path")
+        raise ValueError("two mounts must not have the same path")
     return values
 
 
 def _recipients(values: list[str]) -> list[str]:
     for value in values:
         if not is_mail_address(value):
-            raise ValueError(f"{shown(value)!r} is no mail address; right: name@example.com, in ASCII")
+            raise ValueError(f"{shown(value)!r} is not a mail address; expected one such as name@example.com, in ASCII")
     if len({value.lower() for value in values}) < len(values):
-        raise ValueError("no two can be the same")
+        raise ValueError("must not contain the same address twice")
     return values
 
 
 def _url(text: str) -> str:
-    """The rules of RFC 3986 that matter here, and none of its odder freedoms."""
+    """Checks the rules of RFC 3986 that matter here, and refuses its rarer forms."""
     if len(text) > URL_LENGTH:
         raise ValueError(f"must be at most {URL_LENGTH} characters")
     if not re.fullmatch(r"https?://[\x21-\x7e]+", text) or set(text) & set('\\"<>^`{|}'):
         raise ValueError("must be an http:// or https:// URL in ASCII, without blanks; other hosts as xn--…")
     try:
         parts = urlsplit(text)
-        right = bool(parts.hostname) and parts.port != 0
+        has_host = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        right = False
-    if not right or not re.fullmatch(r"[A-Za-z0-9._-]{1,253}|[0-9a-f:.]{2,45}", parts.hostname or ""):
-        raise ValueError("names no host, or no port that there is; right: https://example.com/hook")
+        has_host = False
+    if not has_host or not re.fullmatch(r"[A-Za-z0-9._-]{1,253}|[0-9a-f:.]{2,45}", parts.hostname or ""):
+        raise ValueError("has no valid host or port; expected a URL such as https://example.com/hook")
     if "@" in parts.netloc:
-        raise ValueError("must not hold a user or a password: deliveries are signed with the secret instead")
+        raise ValueError("must not contain a user or a password: deliveries are signed with the secret instead")
     if "#" in text:
-        raise ValueError("must be without a fragment (#…), which no server sees")
+        raise ValueError("must not have a fragment (#…), which is not sent to servers")
     return text
 
 
 def _events(values: list[str]) -> list[str]:
     if not values:
-        raise ValueError(f"must name at least one of {', '.join(EVENTS.values())}")
+        raise ValueError(f"must contain at least one of {', '.join(EVENTS.values())}")
     for value in values:
         if value not in EVENTS.values():
-            right = f"; right: {', '.join(EVENTS.values())}"
-            raise ValueError(f"there is no event {shown(value)!r}{right}")
+            raise ValueError(f"there is no event {shown(value)!r}; expected {', '.join(EVENTS.values())}")
     return [event for event in EVENTS.values() if event in values]
 
 
@@ -279,19 +278,19 @@ def _secret(text: str) -> str:
     if not 1 <= len(text) <= SECRET_LENGTH:
         raise ValueError(f"must be 1 to {SECRET_LENGTH} characters")
     if not secret_bytes(text):
-        raise ValueError("is empty behind whsec_")
+        raise ValueError("is empty after whsec_")
     return text
 
 
 def _subject_type(text: str) -> str:
     if text in ("build_repo", "image_repo"):
-        raise ValueError("there are no image repositories here; right: job or namespace")
+        raise ValueError("there are no image repositories here; expected job or namespace")
     if text not in ("job", "namespace"):
         raise ValueError("must be job or namespace")
     return text
 
 
-# A TypeAliasType is a schema of its own in the OpenAPI document, so that generated clients have one type by its name.
+# A TypeAliasType has a schema of its own in the OpenAPI document, so that generated clients get one type of that name.
 Name = Annotated[str, AfterValidator(_name), _shown_as(minLength=1, maxLength=255)]
 Namespace = Annotated[str, AfterValidator(_namespace), _shown_as(pattern=f"^{USERNAME.pattern}$")]
 Command = Annotated[str, AfterValidator(_command), _shown_as(minLength=1, maxLength=COMMAND_LENGTH)]
@@ -378,6 +377,7 @@ ExecStatus = TypeAliasType("ExecStatus", Literal["W", "R", "S", "F", "C", "N"])
 
 
 def is_namespace(text: str) -> bool:
+    """Whether this is a valid name of a user, an organization or a namespace."""
     return USERNAME.fullmatch(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""From a request to a job's columns: defaults, null, and the rules between fields and with the configuration."""
+"""Turns requests into columns: defaults, null, and the rules between fields and with the configuration."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -18,46 +18,46 @@ from jobd.web.requests import Body
 from jobd.web.validation import Faults, check, few, shown, suggestion
 
 MAX_JOB = 256 * 2**10
-"""Bytes of all that a user says of a job, as JSON: a default page of such jobs stays below a page's bytes."""
+"""Bytes of a job's fields as JSON; a page of 20 such jobs, the default, stays below the limit for a page."""
 SCHEDULE = ("is_schedule_active", "schedule_mode", "schedule_timezone")
 IMAGE = ("docker_image_repo", "docker_image_tag", "region_name")
 
 
 def for_create(body: Mapping[str, Any], own_namespace: str, settings: Settings) -> dict[str, Any]:
-    """All columns of a new job, by default in the caller's own namespace. Raises InvalidArgs with every fault."""
+    """All columns of a new job, by default in the caller's own namespace. Raises InvalidArgs with all faults."""
     default = defaults(settings) | {"namespace": own_namespace}
-    given, faults = _given(JobCreate, body, default)
-    _check_secrets(given, default | given, {}, faults)
-    return default | _checked(given, faults, default | given, settings)
+    values, faults = _read(JobCreate, body, default)
+    _check_secrets(values, default | values, {}, faults)
+    return default | _checked(values, faults, default | values, settings)
 
 
 def for_update(body: Mapping[str, Any], current: Job, settings: Settings) -> dict[str, Any]:
-    """The columns that a request changes in `current`. Raises InvalidArgs with every fault."""
+    """The columns of `current` that a request changes. Raises InvalidArgs with all faults."""
     before = {name: getattr(current, name) for name in JobFields.model_fields}
-    given, faults = _given(JobFields, body, defaults(settings))
+    values, faults = _read(JobFields, body, defaults(settings))
     for name in ("name", "docker_image_repo"):
-        if name in given and given[name] is None:
-            faults[name] = ["must be a string: it has no default"]
-    if given.get("namespace") not in (None, current.namespace):
-        faults.setdefault("namespace", ["never changes"])
-    _check_secrets(given, before | given, current.secret_vars, faults)
-    if _are_kept(given.get("secret_vars"), current.secret_vars):
-        del given["secret_vars"]
-    changes = {name: value for name, value in given.items() if name != "namespace" and value != before[name]}
+        if name in values and values[name] is None:
+            faults[name] = ["must be a string: this field has no default"]
+    if values.get("namespace") not in (None, current.namespace):
+        faults.setdefault("namespace", ["cannot be changed"])
+    _check_secrets(values, before | values, current.secret_vars, faults)
+    if _are_kept(values.get("secret_vars"), current.secret_vars):
+        del values["secret_vars"]
+    changes = {name: value for name, value in values.items() if name != "namespace" and value != before[name]}
     return _checked(changes, faults, before | changes, settings)
 
 
 def for_exec(body: Mapping[str, Any], job: Job, settings: Settings) -> dict[str, Any]:
-    """What an exec of `job` shall have otherwise. Raises InvalidArgs with every fault."""
-    given, faults = _sound(ExecCreate, ExecCreate, body)
-    overrides = {name: value for name, value in given.items() if value is not None or name == "command"}
+    """The fields in which a new exec differs from `job`. Raises InvalidArgs with all faults."""
+    values, faults = _validated(ExecCreate, ExecCreate, body)
+    overrides = {name: value for name, value in values.items() if value is not None or name == "command"}
     whole = {name: getattr(job, name) for name in JobFields.model_fields} | overrides
     secret = sorted(overrides.get("runtime_vars", {}).keys() & job.secret_vars.keys())
     if secret:
         faults.setdefault("runtime_vars", [f"{few(secret, ', ')}: a secret of the job cannot be overridden"])
     variables = {**job.runtime_vars, **overrides.get("runtime_vars", {})}
     if fields.variables_length(variables) > fields.MAX_VARIABLES:
-        text = f"together with the job's must be at most {fields.MAX_VARIABLES} bytes, names and values"
+        text = f"must be at most {fields.MAX_VARIABLES} bytes together with the job's, names and values"
         faults.setdefault("runtime_vars", [text])
     whole["runtime_vars"] = variables
     if "docker_image_tag" in overrides:
@@ -68,7 +68,7 @@ def for_exec(body: Mapping[str, Any], job: Job, settings: Settings) -> dict[str,
 
 
 def defaults(settings: Settings) -> dict[str, Any]:
-    """Every field's default; None where a column stays empty."""
+    """Every field's default; None for an empty column."""
     return dict.fromkeys(JobFields.model_fields) | {
         "docker_image_tag": "latest",
         "resource_size": settings.default_size,
@@ -88,75 +88,76 @@ def defaults(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _given(
-    model: type[JobFields], body: Mapping[str, Any], default: Mapping[str, Any]
-) -> tuple[dict[str, Any], Faults]:
-    """What the request says, as far as it is sound, and what is wrong with the rest."""
-    said = {name: value for name, value in body.items() if name not in READ_ONLY}
-    given, faults = _sound(model, JobFields, said)
-    return {name: default[name] if value is None else value for name, value in given.items()}, faults
+def _read(model: type[JobFields], body: Mapping[str, Any], default: Mapping[str, Any]) -> tuple[dict[str, Any], Faults]:
+    """The request's valid fields, with defaults in place of null, and what is wrong with the others."""
+    writable = {name: value for name, value in body.items() if name not in READ_ONLY}
+    values, faults = _validated(model, JobFields, writable)
+    return {name: default[name] if value is None else value for name, value in values.items()}, faults
 
 
-def _sound(model: type[Body], without: type[Body], said: Mapping[str, Any]) -> tuple[dict[str, Any], Faults]:
-    """What is said, as far as it is sound, and what is wrong with the rest; `without` requires no field."""
-    parsed, faults = check(model, said)
+def _validated(model: type[Body], without: type[Body], body: Mapping[str, Any]) -> tuple[dict[str, Any], Faults]:
+    """The body's valid fields, and what is wrong with the others. `without` is the model without required fields."""
+    parsed, faults = check(model, body)
     if parsed is None:
-        parsed, _ = check(without, {name: value for name, value in said.items() if name not in faults})
+        parsed, _ = check(without, {name: value for name, value in body.items() if name not in faults})
     return parsed.model_dump(exclude_unset=True) if parsed else {}, faults
 
 
 def _checked(
-    given: dict[str, Any], faults: Faults, whole: Mapping[str, Any], settings: Settings, image: bool = True
+    values: dict[str, Any], faults: Faults, whole: Mapping[str, Any], settings: Settings, image: bool = True
 ) -> dict[str, Any]:
-    """`given`, if it goes together with the configuration and the rest of the job; only what changes is judged."""
-    found = list(_choice_faults(given, settings))
-    if image and given.keys() & set(IMAGE) and not faults.keys() & set(IMAGE):
-        found += _image_faults(whole, settings)
-    if given.keys() & {"mounts", "region_name"} and whole["mounts"] and "mounts" not in faults:
-        found += _mount_faults(whole, settings)
-    # what is only switched off was stored before, and need not be readable any more
-    if given.keys() & {"schedule_mode", "schedule_timezone"} or given.get("is_schedule_active"):
-        found += _schedule_faults(whole, faults)
-    if given and not faults:
-        found += _size_faults(given, whole)
-    for name, texts in found:
+    """`values`, if they fit the configuration and the rest of the job, `whole`. Only fields that change are checked.
+
+    Raises InvalidArgs with all faults.
+    """
+    conflicts = list(_choice_faults(values, settings))
+    if image and values.keys() & set(IMAGE) and not faults.keys() & set(IMAGE):
+        conflicts += _image_faults(whole, settings)
+    if values.keys() & {"mounts", "region_name"} and whole["mounts"] and "mounts" not in faults:
+        conflicts += _mount_faults(whole, settings)
+    # A schedule that is only deactivated is not checked: it may have become invalid since it was stored.
+    if values.keys() & {"schedule_mode", "schedule_timezone"} or values.get("is_schedule_active"):
+        conflicts += _schedule_faults(whole, faults)
+    if values and not faults:
+        conflicts += _size_faults(values, whole)
+    for name, texts in conflicts:
         faults.setdefault(name, texts)
     if faults:
         raise InvalidArgs("invalid request", faults)
-    return given
+    return values
 
 
 def _check_secrets(
-    given: Mapping[str, Any], whole: Mapping[str, Any], stored: Mapping[str, str], faults: Faults
+    values: Mapping[str, Any], whole: Mapping[str, Any], stored: Mapping[str, str], faults: Faults
 ) -> None:
-    """Find a name that is both a plain and a secret variable, and a value that shall stay where there is none."""
-    said = [name for name in ("secret_vars", "runtime_vars") if name in given]
+    """Add faults for names that are both plain and secret variables, and for masks that stand for no stored value."""
+    fields_sent = [name for name in ("secret_vars", "runtime_vars") if name in values]
     both = sorted(whole["runtime_vars"].keys() & whole["secret_vars"].keys())
-    if said and both:
-        faults.setdefault(said[0], [f"{few(both, ', ')}: cannot be in runtime_vars and in secret_vars"])
-    unkept = secrets.unkept(given.get("secret_vars", {}), stored)
+    if fields_sent and both:
+        faults.setdefault(fields_sent[0], [f"{few(both, ', ')}: cannot be in runtime_vars and in secret_vars"])
+    unkept = secrets.unkept(values.get("secret_vars", {}), stored)
     if unkept:
         faults.setdefault("secret_vars", unkept)
 
 
-def _are_kept(given: Mapping[str, SecretStr] | None, stored: Mapping[str, str]) -> bool:
-    """Whether these are the secrets that are stored, each as it is."""
-    return given is not None and given.keys() == stored.keys() and all(map(secrets.is_kept, given.values()))
+def _are_kept(sent: Mapping[str, SecretStr] | None, stored: Mapping[str, str]) -> bool:
+    """Whether the request keeps all stored secrets unchanged."""
+    return sent is not None and sent.keys() == stored.keys() and all(map(secrets.is_kept, sent.values()))
 
 
-def _choice_faults(given: Mapping[str, Any], settings: Settings) -> Iterator[tuple[str, list[str]]]:
+def _choice_faults(values: Mapping[str, Any], settings: Settings) -> Iterator[tuple[str, list[str]]]:
     for name, known in (("resource_size", settings.sizes), ("region_name", settings.regions)):
-        value = given.get(name)
+        value = values.get(name)
         if value is not None and value not in known:
             yield name, [f"must be one of {', '.join(known)}{suggestion(value, known)}"]
 
 
-def _size_faults(given: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """The largest of what is given is at fault when the whole is too large. Secrets have bounds of their own."""
+def _size_faults(values: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """If the whole job is too large, the largest field of the request is at fault. Secrets have limits of their own."""
     sizes = {name: len(json_text.written(value)) for name, value in whole.items() if name != "secret_vars"}
     if sum(sizes.values()) > MAX_JOB:
-        largest = max(given, key=lambda name: sizes.get(name, 0))
-        yield largest, [f"makes a job of {sum(sizes.values())} bytes as JSON; at most {MAX_JOB} are taken"]
+        largest = max(values, key=lambda name: sizes.get(name, 0))
+        yield largest, [f"makes the job {sum(sizes.values())} bytes of JSON; at most {MAX_JOB} are allowed"]
 
 
 def _image_faults(whole: Mapping[str, Any], settings: Settings) -> Iterator[tuple[str, list[str]]]:
@@ -165,10 +166,10 @@ def _image_faults(whole: Mapping[str, Any], settings: Settings) -> Iterator[tupl
         return
     image = fields.image(repository, tag)
     if len(image) > fields.IMAGE_LENGTH:
-        yield "docker_image_repo", [f"with its tag must be at most {fields.IMAGE_LENGTH} characters"]
+        yield "docker_image_repo", [f"must be at most {fields.IMAGE_LENGTH} characters together with the tag"]
     elif region in settings.regions and not settings.regions[region].allows(image):
         globs = ", ".join(settings.regions[region].images)
-        yield "docker_image_repo", [f"{image} is not allowed in the region {region}; right: {globs or 'none'}"]
+        yield "docker_image_repo", [f"{image} is not allowed in the region {region}; expected {globs or 'none'}"]
 
 
 def _mount_faults(whole: Mapping[str, Any], settings: Settings) -> Iterator[tuple[str, list[str]]]:
@@ -177,7 +178,7 @@ def _mount_faults(whole: Mapping[str, Any], settings: Settings) -> Iterator[tupl
     missing = [mount["name"] for mount in whole["mounts"] if mount["name"] not in there]
     if missing:
         known = ", ".join(there) or "none"
-        yield "mounts", [f"{shown(missing[0])!r} is not there for {namespace} in {region}; there are: {known}"]
+        yield "mounts", [f"{shown(missing[0])!r} is not available to {namespace} in {region}; expected one of: {known}"]
 
 
 def _schedule_faults(whole: Mapping[str, Any], faults: Faults) -> Iterator[tuple[str, list[str]]]:

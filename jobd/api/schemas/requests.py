@@ -1,4 +1,4 @@
-"""What requests may say, as pydantic models: bodies by strict JSON types, queries from text."""
+"""The bodies and queries of requests, as pydantic models."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ from jobd.store.db.tables import MAX_ID
 from jobd.web.requests import Body, Digits, Flag, Instant, PageQuery, Query
 
 READ_ONLY = frozenset(["id", "created_by", "created_at", "updated_at", "next_fire_at", "last_exec", "schedule_error"])
-"""Fields of a job that a request may carry and that change nothing, so that what GET gave can be sent back."""
+"""Fields of a job that a request may contain and that are ignored, so that a job from GET can be sent back."""
 
 
 def _with_read_only(schema: dict[str, Any]) -> None:
@@ -17,18 +17,18 @@ def _with_read_only(schema: dict[str, Any]) -> None:
 
 
 class JobFields(Body):
-    """All that a user may say of a job; None puts a field's default back."""
+    """The fields of a job that a user can set; None sets a field to its default."""
 
     model_config = ConfigDict(json_schema_extra=_with_read_only)
 
     name: fields.Name | None = None
     """1 to 255 characters of any script, not blank, without control characters; need not be unique."""
     namespace: fields.Namespace | None = None
-    """Whose job it is: the caller's own by default; never changes."""
+    """The owner; the caller's own namespace by default. Cannot be changed."""
     command: fields.Command | None = None
-    """Split as a POSIX shell splits it, and run without one; null is the image's own. At most 32 KiB."""
+    """Split into words as by a POSIX shell, and run without a shell; null is the image's own. At most 32 KiB."""
     docker_image_repo: fields.Repository | None = None
-    """`[HOST[:PORT]/]PATH` without a tag. The region may allow some only."""
+    """`[HOST[:PORT]/]PATH` without a tag. A region may allow only some images."""
     docker_image_tag: fields.Tag | None = None
     """A tag, or `sha256:` and 64 hexadecimal digits; `latest` by default."""
     resource_size: str | None = None
@@ -36,41 +36,41 @@ class JobFields(Body):
     region_name: str | None = None
     """One of `/v1/regions`."""
     runtime_vars: fields.Variables | None = None
-    """The container's environment, 128 KB in all; names of letters, digits and `_`, `JOBD_…` are jobd's own."""
+    """The container's environment, 128 KB in all; names of letters, digits and `_`. `JOBD_…` is reserved for jobd."""
     secret_vars: fields.SecretVariables | None = None
-    """Environment that no answer shows: `******` stands for each value, and sent back keeps the one that is stored."""
+    """Environment that responses hide: they have `******` for each value; sent back, it keeps the stored value."""
     pull_policy: fields.PullPolicy | None = None
     """When the image is pulled; `if_not_present` by default."""
     labels: fields.Labels | None = None
     """Up to 64 strings by names without `=`, to filter by; 32 KB in all."""
     mounts: fields.Mounts | None = None
-    """Up to 32 places in the container where a mount that the operator names is found."""
+    """Up to 32 of the mounts that the operator has configured, each with its path in the container."""
     timeout: fields.Timeout | None = None
     """Seconds that a run may take; null is the server's own limit."""
     max_retries: fields.Retries | None = None
-    """How often a failed exec is followed by another; 0 by default."""
+    """How often a failed exec is retried; 0 by default."""
     retry_delay: fields.RetryDelay | None = None
     """Seconds before the first retry, doubled for each further one, up to an hour; 10 by default."""
     retry_on: fields.RetryOn | None = None
-    """Which failures are retried: `{"reasons": ["exit_code", "lost"]}`; null: all but `lost`."""
+    """Which failures are retried: `{"reasons": ["exit_code", "lost"]}`; null is all but `lost`."""
     execs_kept: fields.ExecsKept | None = None
-    """How many ended execs are kept; null is the server's own number."""
+    """How many ended execs are kept; null is the server's default."""
     is_schedule_active: bool | None = None
     """Whether the schedule fires; needs a `schedule_mode`."""
     schedule_mode: str | None = None
     """An ISO 8601 repeating interval or a cron expression."""
     schedule_timezone: str | None = None
-    """IANA zone of cron and of calendar steps; null is the start's own offset, else UTC."""
+    """IANA time zone of cron expressions and calendar steps; null is the start's own offset, else UTC."""
     missed_run_policy: fields.MissedRunPolicy | None = None
-    """What becomes of slots that nothing could fire in time; `run_once`, by default, runs the newest."""
+    """What happens to slots that were missed; `run_once`, the default, runs the newest."""
     starting_deadline: fields.Timeout | None = None
-    """Seconds after its time when a slot is no longer worth starting; null: it always is."""
+    """Seconds after its time when a slot is no longer started; null is no limit."""
     concurrency_policy: fields.ConcurrencyPolicy | None = None
-    """What happens when a slot comes due while an exec of the job waits or runs; `allow` by default."""
+    """What happens when a slot is due while another exec of the job waits or runs; `allow` by default."""
     email_enabled: bool | None = None
-    """Whether a mail is sent when an exec ends badly, after its last retry; false by default."""
+    """Whether to send a mail when an exec fails, after its last retry; false by default."""
     email_recipients: fields.Recipients | None = None
-    """Who gets it."""
+    """The recipients of the mail."""
 
 
 class JobCreate(JobFields):
@@ -79,7 +79,7 @@ class JobCreate(JobFields):
 
 
 class ExecCreate(Body):
-    """What holds for one run alone; the command None is the image's own."""
+    """The fields that a single run may override; a command of None is the image's own."""
 
     command: fields.Command | None = None
     docker_image_tag: fields.Tag | None = None
@@ -92,9 +92,9 @@ def _subject(value: Any) -> Any:
 
 
 Subject = Annotated[str, BeforeValidator(_subject), Field(json_schema_extra={"type": ["integer", "string"]})]
-"""A job's id may come as the number that it is."""
+"""A namespace's name, or a job's id, which may also be given as a number."""
 HOOK_READ_ONLY = frozenset(["id", "namespace", "created_by", "created_at", "updated_at"])
-"""Fields of a hook that a request may carry and that change nothing."""
+"""Fields of a hook that a request may contain and that are ignored."""
 
 
 def _with_hook_read_only(schema: dict[str, Any]) -> None:
@@ -102,25 +102,25 @@ def _with_hook_read_only(schema: dict[str, Any]) -> None:
 
 
 class HookFields(Body):
-    """All that may be said of a hook; None puts a default back where there is one."""
+    """The fields of a hook that a user can set; None sets a field to its default, if it has one."""
 
     model_config = ConfigDict(json_schema_extra=_with_hook_read_only)
 
     name: fields.Name | None = None
-    """For people."""
+    """A description."""
     url: fields.Url | None = None
     """Where deliveries are sent: ASCII, without user, password and fragment."""
     events: fields.Events | None = None
-    """What is told."""
+    """The events that are sent."""
     secret: fields.Secret | None = None
-    """Signs the deliveries. No answer shows it: `******` stands for it, and sent back keeps the one that is stored."""
+    """Signs deliveries. Responses hide it: they have `******`, which, sent back, keeps the stored secret."""
     is_active: bool | None = None
-    """Whether anything is sent; true by default. A receiver that answers 410 switches it off."""
+    """Whether deliveries are sent; true by default. A receiver that responds with 410 sets it to false."""
 
 
 class HookCreate(HookFields):
     subject_type: fields.HookSubjectType
-    """A hook of a job, or of all jobs of a namespace."""
+    """Whether the hook is for one job or for all jobs of a namespace."""
     subject: Subject
     """The job's id, or the namespace's name."""
     url: fields.Url
@@ -129,9 +129,9 @@ class HookCreate(HookFields):
 
 class HookChange(HookFields):
     subject_type: fields.HookSubjectType | None = None
-    """Never changes."""
+    """Cannot be changed."""
     subject: Subject | None = None
-    """Never changes."""
+    """Cannot be changed."""
 
 
 class Credentials(Body):
@@ -157,9 +157,9 @@ class Preview(Body):
     schedule_mode: str
     """An ISO 8601 repeating interval or a cron expression."""
     schedule_timezone: str | None = None
-    """IANA zone of cron and of calendar steps; null is the start's own offset, else UTC."""
+    """IANA time zone of cron expressions and calendar steps; null is the start's own offset, else UTC."""
     after: Annotated[Instant, Field(strict=False)] | None = None
-    """Slots are strictly after it; null is now."""
+    """Slots are strictly after this time; null is now."""
     count: Annotated[int, Field(ge=1, le=1000)] | None = None
     """How many slots at most; 10 by default."""
 
@@ -167,44 +167,44 @@ class Preview(Body):
 class ProfileChange(Body):
     current_password: str
     password: fields.Password
-    """The new one."""
+    """The new password."""
 
 
 class TokenCreate(Body):
     name: fields.Name
     """What it is for."""
     namespace: fields.Namespace | None = None
-    """The only one that it opens; null: all that its user may use."""
+    """The only namespace that it gives access to; null is all namespaces of its user."""
     access: fields.TokenAccess | None = None
     """Null is `write`."""
     expires_at: Annotated[Instant, Field(strict=False)] | None = None
-    """When it stops working, not later than the token that makes it; null: with that one, else never."""
+    """When it expires, not later than the token that creates it; null is together with that token, else never."""
 
 
 class UserCreate(Body):
     username: fields.Namespace
-    """1 to 63 of `A-Z a-z 0-9 . _ -`, the first and the last a letter or digit; nobody else has it."""
+    """1 to 63 of `A-Z a-z 0-9 . _ -`, the first and the last a letter or digit; unique."""
     password: fields.Password | None = None
-    """Null: the user signs in with tokens alone."""
+    """Null is no password: the user can only use tokens."""
     is_admin: bool | None = None
-    """Whether of the whole installation."""
+    """Whether the user is an administrator of the whole installation."""
 
 
 class UserChange(Body):
-    """What is None stays as it is."""
+    """Fields that are None stay unchanged."""
 
     password: fields.Password | None = None
     is_admin: bool | None = None
-    """Whether of the whole installation."""
+    """Whether the user is an administrator of the whole installation."""
     is_active: bool | None = None
-    """False refuses password and tokens from now on."""
+    """With false, the user's password and tokens are refused."""
 
 
 class OrganizationCreate(Body):
     name: fields.Namespace
-    """As a user's name, and no other user or organization has it."""
+    """With the rules of a username; unique among users and organizations."""
     admin: fields.Namespace | None = None
-    """Its first admin; null is the caller."""
+    """The organization's first admin; null is the caller."""
 
 
 class MemberChange(Body):
@@ -217,30 +217,30 @@ class MemberCreate(MemberChange):
 
 class JobQuery(PageQuery):
     namespace: str | None = None
-    """Those of this namespace alone."""
+    """Only jobs of this namespace."""
     name: str | None = None
-    """Those of exactly this name."""
+    """Only jobs with exactly this name."""
     region: str | None = None
-    """Those that run in this region."""
+    """Only jobs that run in this region."""
     scheduled: Flag | None = None
-    """Those with this `is_schedule_active`."""
+    """Only jobs with this `is_schedule_active`."""
     label: Annotated[tuple[Label, ...], Field(max_length=fields.MAX_LABELS)] = ()
-    """Those with this label, `NAME=VALUE`; may stand several times, 64 at most."""
+    """Only jobs with this label, `NAME=VALUE`; may be given several times, at most 64."""
 
 
 class ExecQuery(PageQuery):
     namespace: str | None = None
-    """Those of this namespace alone."""
+    """Only execs of this namespace."""
     job: Annotated[int, Field(ge=1, le=MAX_ID), Digits] | None = None
-    """Those of the job with this id."""
+    """Only execs of the job with this id."""
     status: fields.ExecStatus | None = None
-    """Those with this status."""
+    """Only execs with this status."""
     region: str | None = None
-    """Those in this region."""
+    """Only execs in this region."""
     since: Instant | None = None
-    """Those created then or later."""
+    """Only execs created at this time or later."""
     until: Instant | None = None
-    """Those created before then."""
+    """Only execs created before this time."""
 
 
 class HookQuery(Query):
@@ -252,23 +252,23 @@ class HookQuery(Query):
 
 class TokenQuery(PageQuery):
     username: str | None = None
-    """Another user's, for administrators of the installation."""
+    """Another user, for administrators of the installation."""
 
 
 class AuditQuery(PageQuery):
     namespace: str | None = None
-    """Changes in this namespace alone."""
+    """Only changes in this namespace."""
     actor: str | None = None
-    """Changes by this user alone."""
+    """Only changes by this user."""
     since: Instant | None = None
-    """Those made then or later."""
+    """Only changes at this time or later."""
     until: Instant | None = None
-    """Those made before then."""
+    """Only changes before this time."""
 
 
 class StopQuery(Query):
     force: Flag = False
-    """End an exec whose region cannot be reached at once, as lost; of any other it changes nothing."""
+    """If the exec's region cannot be reached, end the exec at once, as lost; else this has no effect."""
 
 
 class SlotQuery(Query):
@@ -278,10 +278,10 @@ class SlotQuery(Query):
 
 class LogQuery(Query):
     tail: Annotated[int, Field(ge=0, le=10**9), Digits] | None = None
-    """The last so many lines alone."""
+    """Only the last lines, this many."""
     stream: Literal["stdout", "stderr"] | None = None
-    """One stream alone."""
+    """Only one of the two streams."""
     timestamps: Flag = False
     """Each line of text begins with its time."""
     follow: Flag = False
-    """The answer goes on until the exec has ended."""
+    """The response continues until the exec has ended."""

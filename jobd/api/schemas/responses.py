@@ -1,6 +1,7 @@
-"""What answers hold, as pydantic models: what `render` makes. They describe; a test holds real answers against them.
+"""The bodies of responses, which `serialize` makes, as pydantic models for the OpenAPI document.
 
-A field that a request may name is described there (`schemas`), and here only where an answer says something else.
+A test compares them with real responses. A field that requests have, too, is described in `requests`, and here only if
+it means something else in a response.
 """
 
 from datetime import datetime
@@ -47,11 +48,11 @@ class Shape(BaseModel):
 
 class Page(Shape):
     count: Count | None
-    """How many there are on all pages together; null with `?count=none`."""
+    """The number of entries on all pages; null with `?count=none`."""
     count_is_exact: bool = True
-    """Whether `count` is all of them; only where the request says how to count."""
+    """Whether `count` is the exact number; present if the request has `count`."""
     next: str | None
-    """The next page's URL; null on the last."""
+    """The next page's URL; null on the last page."""
     previous: str | None
 
 
@@ -67,7 +68,7 @@ class Mount(Shape):
 
 
 class JobAsItIs(Shape):
-    """What every form of a job has in common."""
+    """The fields that all forms of a job have in common."""
 
     id: Id
     name: str
@@ -95,9 +96,9 @@ class JobAsItIs(Shape):
     email_enabled: bool
     email_recipients: list[str]
     schedule_error: str | None
-    """Why a schedule stopped itself."""
+    """Why the schedule was stopped by jobd."""
     next_fire_at: datetime | None
-    """Null: nothing to come, or switched off."""
+    """The next slot; null if there is none, or the schedule is not active."""
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -106,14 +107,14 @@ class JobAsItIs(Shape):
 class Job(JobAsItIs):
     runtime_vars: fields.Variables
     last_exec: LastExec | None
-    """The newest exec that is not one of those that were not run."""
+    """The newest exec, leaving out those with status N, which were not run."""
 
 
 class JobOfExec(JobAsItIs):
     """The job as it is now, inside one of its execs."""
 
     runtime_vars: str
-    """The variables as a JSON text."""
+    """The variables as a string of JSON."""
 
 
 class JobPage(Page):
@@ -127,7 +128,7 @@ class Duration(Shape):
 
 
 class AnyExec(Shape):
-    """What every form of an exec has in common."""
+    """The fields that all forms of an exec have in common."""
 
     id: Uuid
     status: fields.ExecStatus
@@ -135,16 +136,16 @@ class AnyExec(Shape):
     trigger_mode: TriggerMode
     """M manual, S scheduled, R retry."""
     attempt: int
-    """1 for the first."""
+    """1 for the first run, 2 for its first retry."""
     retry_of: Uuid | None
     """The exec that this one retries."""
     scheduled_for: datetime | None
-    """The slot of a scheduled run and of its retries."""
+    """The slot of a scheduled exec and of its retries."""
     command: str | None
     docker_image_repo: str
     docker_image_tag: str
     image_digest: str | None
-    """Which image it was, where known."""
+    """The digest of the image, if known."""
     resource_size: str
     region_name: str
     runtime_vars: fields.Variables
@@ -156,28 +157,29 @@ class AnyExec(Shape):
     duration: Duration | None
     """From `started_at` to `ended_at`, rounded down; null if it has not ended or never started."""
     stop_requested_at: datetime | None
-    """When its end was asked for."""
+    """When a stop was requested."""
     exit_code: int | None
-    """The container's; null if there is none."""
+    """The container's exit code; null if it has none."""
     reason: ExecReason | None
+    """Why the exec did not succeed."""
     message: str | None
-    """The same in words; of one that waits or runs, why it does not go on."""
+    """The reason in words; for one that waits or runs, what it waits for."""
     log_bytes: Count
-    """How much it wrote."""
+    """How many bytes the container wrote."""
     log_is_cut: bool
-    """Whether the middle of it is left out of the log, for more than `max_log` was written."""
+    """Whether the log lacks its middle, because the container wrote more than `max_log`."""
     log_may_lack_output: bool
-    """Whether output may be missing that jobd never saw; `message` says why."""
+    """Whether the log may lack output that jobd did not receive; `message` says why."""
     missed_count: int = 1
-    """Of status N alone: how many slots it stands for."""
+    """With status N only: the number of slots that it stands for."""
     missed_from: datetime | None = None
-    """Of status N alone: the oldest of them."""
+    """With status N only: the oldest of these slots."""
     missed_to: datetime | None = None
-    """Of status N alone: the newest of them."""
+    """With status N only: the newest of these slots."""
 
 
 class Exec(AnyExec):
-    """One run in one container, with a copy of its job as it was."""
+    """One run in one container, with a copy of its job's fields as they were then."""
 
     job: Id
     """The job's id."""
@@ -192,7 +194,7 @@ class ExecPage(Page):
 
 
 class Hook(Shape):
-    """Whom to tell of what becomes of execs."""
+    """A webhook: which events of execs are sent, and where."""
 
     id: Id
     name: str | None
@@ -200,11 +202,11 @@ class Hook(Shape):
     subject: int | str
     """The job's id, or the namespace's name."""
     namespace: str
-    """Whose it is."""
+    """The owner."""
     url: str
     events: list[fields.HookEvent]
     secret: Literal["******"] | None
-    """Whether there is one is all that is told."""
+    """Hidden; null if there is none."""
     is_active: bool
     created_by: str
     created_at: datetime
@@ -215,19 +217,19 @@ class DeliveryAttempt(Shape):
     at: datetime
     duration_ms: Count
     status_code: int | None
-    """Null if there was no answer."""
+    """The response's status; null if there was no response."""
     error: str | None
-    """Why it was no success."""
+    """Why the attempt failed; null if it succeeded."""
     answer: str | None
-    """The beginning of what the receiver said."""
+    """The beginning of the response's body."""
 
 
 class Delivery(Shape):
-    """One event on its way to one hook."""
+    """The delivery of one event to one hook."""
 
     id: Id
     webhook_id: Uuid
-    """What the receiver knows it by: the same for every attempt, and when it is sent once more."""
+    """The message's id for the receiver: the same for every attempt, and when it is delivered again."""
     hook: Id
     event: fields.HookEvent
     event_at: datetime
@@ -236,7 +238,7 @@ class Delivery(Shape):
     status: DeliveryStatus
     created_at: datetime
     next_attempt_at: datetime | None
-    """Null: being sent now, or over."""
+    """Null while an attempt is in progress, and after the last."""
     attempts: list[DeliveryAttempt]
 
 
@@ -249,7 +251,7 @@ class Slot(Shape):
     local: datetime
     """The same instant in the schedule's zone."""
     notes: list[str]
-    """What is odd about it: a month's end, a change of the clocks."""
+    """What is special about the slot: a month's end, a change of the clocks."""
 
 
 class Words(Shape):
@@ -260,16 +262,16 @@ class Words(Shape):
 class Slots(Shape):
     slots: list[Slot]
     remaining: Count | None
-    """How many are to come; null if there is no end."""
+    """The number of slots still to come; null if there is no end."""
     words: Words
     """The schedule in words."""
 
 
 class LogLine(Shape):
     time: datetime
-    """Of its beginning."""
+    """The time of the line's beginning."""
     stream: LogStreamName
-    """`cut` marks what was left out of a long log."""
+    """`cut` marks the part that was left out of a long log."""
     message: str
 
 
@@ -279,13 +281,13 @@ class Region(Shape):
     is_default: bool
     max_running: int
     images: list[str]
-    """Images that may run there, as globs."""
+    """The images that may run there, as globs."""
     ok: bool
-    """Whether it can be used now."""
+    """Whether the region can be used now."""
     engine: str
-    """What answers there; empty while nothing did."""
+    """The engine and its version; empty until it was first reached."""
     message: str
-    """Why it cannot be used; empty while it can."""
+    """Why the region cannot be used; empty while it can."""
 
 
 class RegionPage(Page):
@@ -306,16 +308,16 @@ class SizePage(Page):
 
 class TimeZoneRules(Shape):
     version: str
-    """The edition of the IANA database, such as 2026f; `unknown` if it does not tell."""
+    """The version of the IANA time zone database, such as 2026f; `unknown` if it has none."""
     source: str
-    """The folder or the package that it comes from."""
+    """The folder or package that it comes from."""
     reason: str
-    """Why that one."""
+    """Why that one is used."""
 
 
 class System(Shape):
     version: str
-    """Of jobd."""
+    """jobd's version."""
     time_zone_rules: TimeZoneRules
 
 
@@ -328,9 +330,9 @@ class Profile(Shape):
     username: str
     is_admin: bool
     namespaces: NamespaceRoles | None
-    """What the caller is where; null for an administrator of all."""
+    """The caller's role in each namespace; null for an administrator, who may use all."""
     access: fields.TokenAccess
-    """The token's."""
+    """What the token allows."""
 
 
 class Token(Shape):
@@ -338,19 +340,19 @@ class Token(Shape):
     name: str
     username: str
     namespace: str | None
-    """The only one that it opens; null: all that its user may use."""
+    """The only namespace that it gives access to; null is all namespaces of its user."""
     access: fields.TokenAccess
     made_by: Id | None
-    """The token that it was made with, and with which it ends; null: its user, by password or at the command line."""
+    """The token that created it, and with which it ends; null if it was created by password or on the command line."""
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
-    """To the minute."""
+    """Accurate to the minute."""
 
 
 class NewToken(Token):
     token: str
-    """Shown this once."""
+    """The token itself, which is not shown again."""
 
 
 class TokenPage(Page):
@@ -372,7 +374,7 @@ class UserPage(Page):
 class Organization(Shape):
     name: str
     role: fields.Role | None
-    """The caller's; null for one who is no member."""
+    """The caller's role; null if the caller is not a member."""
     created_by: str
     created_at: datetime
 
@@ -403,11 +405,11 @@ class AuditRecord(Shape):
     action: str
     """A noun and a verb, as in `job.update`."""
     subject: str | None
-    """The id or the name of what was changed."""
+    """The id or the name of the changed object."""
     before: AuditedValues | None
-    """What was changed, as it was."""
+    """The changed fields before the change."""
     after: AuditedValues | None
-    """The same, as it is since."""
+    """The changed fields after the change."""
 
 
 class AuditPage(Page):
@@ -425,11 +427,11 @@ class Readiness(Shape):
 class Error(Shape):
     source: Literal["jobd"]
     code: str
-    """For programs, and stable."""
+    """A stable code, for programs."""
     message: str
-    """For people."""
+    """A description, for people."""
     fields: list[FieldFaults] = []
-    """Where fields are at fault: all of them at once, each with one entry."""
+    """If fields are invalid: all of them, each with one entry."""
 
 
 class Errors(Shape):

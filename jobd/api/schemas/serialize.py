@@ -1,4 +1,4 @@
-"""Rows to the JSON shapes of docs/api.md."""
+"""Renders rows in the JSON forms of docs/api.md."""
 
 import json
 from collections.abc import Sequence
@@ -12,14 +12,15 @@ from jobd.store.people.organizations import Membership
 from jobd.store.people.tokens import Owned
 
 MAX_SMALL = 8 * 2**10
+"""Characters of a row that may be encoded on the event loop."""
 MAX_SMALL_TEXTS = 200
-"""Characters, and texts that have them, of a row that is written on the loop."""
+"""Strings of a row that may be encoded on the event loop."""
 
 __all__ = ["Shape", "duration", "instant"]
 
 
 def is_small(row: Job | Exec) -> bool:
-    """Whether its JSON is written within a fraction of a millisecond."""
+    """Whether the row can be encoded as JSON in a fraction of a millisecond."""
     texts = [*row.runtime_vars.values(), *row.labels.values(), row.command or ""]
     return len(texts) <= MAX_SMALL_TEXTS and sum(map(len, texts)) <= MAX_SMALL
 
@@ -29,24 +30,22 @@ def job(row: Job, last_exec: Exec | None) -> Shape:
 
 
 def exec(row: Exec, waits_for: str | None = None) -> Shape:
-    """An exec as lists and answers to a trigger show it: with its job's id. `waits_for` says why one waits whose record
-    does not.
-    """
-    return _explained(exec_json.shape(row, row.job_id), waits_for)
+    """An exec with its job's id, as lists have it. `waits_for` says why it waits, if its row does not."""
+    return _with_reason(exec_json.shape(row, row.job_id), waits_for)
 
 
 def exec_detail(row: Exec, its_job: Job, waits_for: str | None = None) -> Shape:
-    """An exec with its job as it is now; the seed shows that job with `runtime_vars` as a text."""
+    """An exec with its job as it is now. There, `runtime_vars` is a string of JSON, as existing clients expect."""
     variables = json.dumps(its_job.runtime_vars, ensure_ascii=False)
-    return _explained(exec_json.shape(row, {**_job(its_job), "runtime_vars": variables}), waits_for)
+    return _with_reason(exec_json.shape(row, {**_job(its_job), "runtime_vars": variables}), waits_for)
 
 
-def _explained(shape: Shape, waits_for: str | None) -> Shape:
+def _with_reason(shape: Shape, waits_for: str | None) -> Shape:
     return shape if waits_for is None else {**shape, "message": waits_for}
 
 
 def hook(row: Hook) -> Shape:
-    """A hook without its secret: whether there is one is all that is told."""
+    """A hook. Its secret is hidden."""
     return {
         "id": row.id,
         "name": row.name,
@@ -154,7 +153,7 @@ def token(owned: Owned) -> Shape:
 
 
 def organization(row: Organization, seen_by: Caller) -> Shape:
-    """With what the caller is in it."""
+    """An organization with the caller's role in it."""
     return {
         "name": row.name,
         "role": seen_by.role(row.name),
@@ -184,5 +183,5 @@ def audit_record(row: Audit) -> Shape:
 
 
 def whole_list(shapes: Sequence[Shape]) -> Shape:
-    """A list that has one page."""
+    """A list with a single page."""
     return {"count": len(shapes), "next": None, "previous": None, "results": list(shapes)}
