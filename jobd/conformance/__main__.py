@@ -1,4 +1,4 @@
-"""`python -m jobd.conformance`. pytest reads command-line options from a plugin only when it is named by `-p`."""
+"""`python -m jobd.conformance`. pytest reads a plugin's command-line options only if it is given by `-p`."""
 
 import sys
 

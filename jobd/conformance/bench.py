@@ -1,4 +1,4 @@
-"""A workbench for an executor: makes specs, runs them, waits for their ends, and clears away what it made."""
+"""A workbench for an executor: makes specs, runs them, waits for their ends, and removes the runs."""
 
 import contextlib
 import threading
@@ -15,20 +15,20 @@ MEMORY = 64 * 2**20
 
 
 class Bench:
-    """An executor with runs to try it on. What it made it removes at the end."""
+    """An executor and helpers to run it. All runs are removed at the end."""
 
     def __init__(self, build: Callable[[str], Executor], image: str, patience: float = 60.0) -> None:
         self.image = image
         self.patience = patience
-        """Seconds within which what should happen has happened."""
+        """Seconds to wait for anything that should happen."""
         self.build = build
-        """From an installation's id to an executor of it."""
+        """Makes an executor for an installation's id."""
         self.installation = f"conformance-{uuid.uuid4().hex}"
         self.executor = build(self.installation)
-        self._made: list[tuple[Executor, Handle]] = []
+        self._runs: list[tuple[Executor, Handle]] = []
 
     def spec(self, *argv: str, **changes: Any) -> RunSpec:
-        """Of a run that does argv."""
+        """The spec of a run that executes argv."""
         spec = RunSpec(
             installation=self.installation,
             daemon="conformance",
@@ -48,19 +48,19 @@ class Bench:
         return self.spec("sh", "-c", script)
 
     def create(self, spec: RunSpec, executor: Executor | None = None) -> Handle:
-        """As jobd does it: an image that is absent is pulled."""
+        """Create a run as jobd does: an absent image is pulled."""
         executor = executor or self.executor
         try:
             handle = executor.create(spec)
         except ImageAbsent:
             executor.pull(spec)
             handle = executor.create(spec)
-        self._made.append((executor, handle))
+        self._runs.append((executor, handle))
         return handle
 
     def adopt(self, handle: Handle) -> Handle:
-        """Remove it at the end as if it had been made here."""
-        self._made.append((self.executor, handle))
+        """Remove this run, which was created elsewhere, at the end, too."""
+        self._runs.append((self.executor, handle))
         return handle
 
     def start(self, spec: RunSpec) -> Handle:
@@ -69,12 +69,12 @@ class Bench:
         return handle
 
     def run(self, spec: RunSpec) -> tuple[Handle, Status]:
-        """A run, and how it ended."""
+        """Run a spec, and return the handle and the status at the end."""
         handle = self.start(spec)
         return handle, self.end_of(handle)
 
     def end_of(self, handle: Handle) -> Status:
-        """Wait until a run has ended."""
+        """Wait until a run has ended, and return its status."""
         return self.wait(handle, State.ENDED)
 
     def wait(self, handle: Handle, state: State) -> Status:
@@ -91,14 +91,14 @@ class Bench:
         return collect(self.executor.logs(handle))
 
     def clear(self) -> None:
-        for executor, handle in self._made:
+        for executor, handle in self._runs:
             with contextlib.suppress(ExecutorError):
                 executor.remove(handle, True)
         self.executor.close()
 
 
 def collect(chunks: Iterator[LogChunk]) -> dict[str, bytes]:
-    """What came on which stream."""
+    """The output of each stream."""
     streams = {"stdout": b"", "stderr": b""}
     for chunk in chunks:
         streams[chunk.stream] += chunk.data
@@ -106,7 +106,7 @@ def collect(chunks: Iterator[LogChunk]) -> dict[str, bytes]:
 
 
 class Collecting:
-    """A sink that keeps what it gets."""
+    """A sink that stores all chunks."""
 
     def __init__(self) -> None:
         self.chunks: list[LogChunk] = []
@@ -115,22 +115,23 @@ class Collecting:
         self.chunks.append(chunk)
 
     def gap(self) -> None:
-        """Nothing is missing where nothing goes wrong."""
+        """Fails the test: where nothing goes wrong no output may be missing."""
         raise AssertionError("a gap")
 
 
 class Ends:
-    """Listens to a watch."""
+    """A callback for `watch` that remembers which runs have ended."""
 
     def __init__(self) -> None:
-        self._told: set[Handle] = set()
+        self._ended: set[Handle] = set()
         self._news = threading.Condition()
 
     def __call__(self, handle: Handle) -> None:
         with self._news:
-            self._told.add(handle)
+            self._ended.add(handle)
             self._news.notify_all()
 
     def include(self, handle: Handle, within: float) -> bool:
+        """Whether the end of a run is reported within so many seconds."""
         with self._news:
-            return self._news.wait_for(lambda: handle in self._told, within)
+            return self._news.wait_for(lambda: handle in self._ended, within)

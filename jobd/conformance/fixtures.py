@@ -1,4 +1,4 @@
-"""Options of the command line, and the executor under test."""
+"""The command-line options and the fixtures of the conformance tests."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Whether runs outlive jobd is the executor's choice: without `--survives` nothing is asked of it."""
+    """Whether runs outlive jobd is the executor's choice; without `--survives` it is not tested."""
     if not config.getoption("--survives"):
         items[:] = [item for item in items if item.get_closest_marker("survives") is None]
 
@@ -38,11 +38,13 @@ def _options(config: pytest.Config) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def build(request: pytest.FixtureRequest) -> Callable[[str], Executor]:
-    """Makes executors of the kind under test, looked up as jobd does, with the options of the command line."""
+    """Makes executors of the kind under test, found as jobd finds them, with the options of the command line."""
     kind = request.config.getoption("--executor")
     kinds = plugins.executor_kinds(plugins.build())
     if kind not in kinds:
-        pytest.exit(f"--executor {kind}: no installed plugin offers it; there are {', '.join(kinds) or 'none'}", 4)
+        pytest.exit(
+            f"--executor {kind}: no installed plugin offers it; expected one of: {', '.join(kinds) or 'none'}", 4
+        )
     try:
         validated = kinds[kind].options(**_options(request.config))
     except ValidationError as error:
@@ -59,7 +61,7 @@ def bench(request: pytest.FixtureRequest, build: Callable[[str], Executor]) -> I
 
 @pytest.fixture
 def start_elsewhere(request: pytest.FixtureRequest, bench: Bench) -> Callable[[RunSpec], Handle]:
-    """Starts a run from a process of its own, which is killed right after, as a jobd may be."""
+    """Starts a run from another process, which is killed right after, as jobd may be."""
 
     def start(spec: RunSpec) -> Handle:
         order = {
@@ -82,10 +84,10 @@ def start_elsewhere(request: pytest.FixtureRequest, bench: Bench) -> Callable[[R
 
 @pytest.fixture
 def ends(bench: Bench) -> Iterator[Ends]:
-    """What the executor pushes."""
+    """The ends that the executor reports to a watch."""
     ends = Ends()
     stop = bench.executor.watch(ends)
     if stop is None:
-        pytest.skip("this executor has no push, as the contract allows: jobd asks it instead")
+        pytest.skip("this executor has no watch, as the contract allows: jobd polls it instead")
     yield ends
     stop()

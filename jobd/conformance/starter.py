@@ -1,5 +1,5 @@
-"""Starts one run, says its handle, and is gone without a farewell, as a killed jobd is. Reads its order from stdin, as
-JSON: the executor's kind, its options, and the spec's installation, exec_id, image and argv.
+"""Starts one run, prints its handle, and kills itself, as jobd may be killed. Reads from stdin, as JSON, the executor's
+kind, its options, and the spec's installation, exec_id, image and argv.
 """
 
 import json

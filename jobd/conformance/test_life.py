@@ -1,4 +1,4 @@
-"""From create to remove."""
+"""The life of a run, from create to remove."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ from jobd.executor import Handle, State
 NOWHERE = Handle("0123456789abcdef" * 4)
 
 
-def test_the_region_is_well_and_says_which_engine_it_is(bench: Bench) -> None:
+def test_a_check_finds_the_region_healthy_and_identity_is_the_engines(bench: Bench) -> None:
     health = bench.executor.check()
     assert health.ok, health.message
     assert bench.executor.identity() == bench.build("another installation").identity() != ""
@@ -51,7 +51,7 @@ def test_times_are_the_regions_with_zone_and_in_order(bench: Bench) -> None:
     _, status = bench.run(bench.spec("sleep", "1"))
     assert status.started_at is not None
     assert status.ended_at is not None
-    # an engine may notice the start somewhat late
+    # An engine may record the start somewhat late.
     assert status.ended_at - status.started_at >= timedelta(seconds=0.2)
     assert abs(status.ended_at.astimezone(UTC) - datetime.now(UTC)) < timedelta(days=1)
 
@@ -86,11 +86,11 @@ def test_start_again_after_its_end_does_not_run_it_twice(bench: Bench) -> None:
 
 
 def test_another_instance_finds_and_does_not_restart_what_has_ended(bench: Bench) -> None:
-    """As a daemon does after its restart, if what it finds is there at all: an executor may keep runs in memory."""
+    """As a daemon does after a restart. An executor that keeps runs in memory may have lost them by then."""
     handle, status = bench.run(bench.shell("echo once"))
     later = bench.build(bench.installation)
-    found = later.statuses([handle])[handle]
-    if found.state is State.GONE:
+    status_then = later.statuses([handle])[handle]
+    if status_then.state is State.GONE:
         with pytest.raises(HandleGone):
             later.start(handle)
         return
@@ -99,7 +99,7 @@ def test_another_instance_finds_and_does_not_restart_what_has_ended(bench: Bench
     later.close()
 
 
-def test_start_of_what_is_gone_is_told(bench: Bench) -> None:
+def test_starting_a_run_that_is_gone_raises_handle_gone(bench: Bench) -> None:
     handle = bench.create(bench.spec("true"))
     bench.executor.remove(handle, False)
     with pytest.raises(HandleGone):
@@ -135,7 +135,7 @@ def test_stop_ends_a_running_one_before_it_returns(bench: Bench) -> None:
     assert status.exit_code not in (0, None)
 
 
-def test_stop_of_what_does_not_run_does_nothing(bench: Bench) -> None:
+def test_stopping_a_run_that_is_not_running_does_nothing(bench: Bench) -> None:
     created = bench.create(bench.spec("true"))
     ended, status = bench.run(bench.shell("exit 3"))
     for handle in (created, ended, NOWHERE):
@@ -153,7 +153,7 @@ def test_a_running_one_is_removed_by_force_only(bench: Bench) -> None:
     assert bench.status(handle).state is State.GONE
 
 
-def test_remove_of_what_is_gone_does_nothing(bench: Bench) -> None:
+def test_removing_a_run_that_is_gone_does_nothing(bench: Bench) -> None:
     handle, _ = bench.run(bench.spec("true"))
     for _ in range(2):
         bench.executor.remove(handle, False)
@@ -161,7 +161,7 @@ def test_remove_of_what_is_gone_does_nothing(bench: Bench) -> None:
     assert bench.status(handle).state is State.GONE
 
 
-def test_list_holds_every_run_in_any_state_with_its_exec(bench: Bench) -> None:
+def test_list_has_every_run_in_any_state_with_its_exec(bench: Bench) -> None:
     specs = [bench.spec("true"), bench.spec("sleep", "60"), bench.spec("true")]
     created, running = bench.create(specs[0]), bench.start(specs[1])
     ended, _ = bench.run(specs[2])
@@ -173,7 +173,7 @@ def test_list_holds_every_run_in_any_state_with_its_exec(bench: Bench) -> None:
     }
 
 
-def test_list_holds_nothing_of_another_installation(bench: Bench) -> None:
+def test_list_has_no_runs_of_another_installation(bench: Bench) -> None:
     bench.create(bench.spec("true"))
     stranger = bench.build("another installation")
     assert bench.installation not in {run.exec_id for run in stranger.list()}
@@ -181,8 +181,8 @@ def test_list_holds_nothing_of_another_installation(bench: Bench) -> None:
     stranger.close()
 
 
-def test_whether_it_was_started_is_never_told_wrongly(bench: Bench) -> None:
-    """None, "cannot tell", is always right, if it helps less: such an exec is `lost` where it could wait anew."""
+def test_was_started_is_never_wrong(bench: Bench) -> None:
+    """None, "not known", is always allowed but less useful: the exec becomes `lost` where it could be started again."""
     created = bench.create(bench.spec("true"))
     assert bench.executor.was_started(created) in (False, None)
     bench.executor.remove(created, False)
@@ -194,13 +194,13 @@ def test_whether_it_was_started_is_never_told_wrongly(bench: Bench) -> None:
     assert bench.executor.was_started(NOWHERE) is None
 
 
-def test_a_watch_tells_an_end(bench: Bench, ends: Ends) -> None:
+def test_a_watch_reports_an_end(bench: Bench, ends: Ends) -> None:
     handle = bench.start(bench.shell("sleep 0.2; exit 3"))
     assert ends.include(handle, bench.patience)
     assert bench.end_of(handle).exit_code == 3
 
 
-def test_a_watch_tells_the_end_of_a_stopped_one(bench: Bench, ends: Ends) -> None:
+def test_a_watch_reports_the_end_of_a_stopped_run(bench: Bench, ends: Ends) -> None:
     handle = bench.start(bench.spec("sleep", "60"))
     bench.executor.stop(handle, 5)
     assert ends.include(handle, bench.patience)

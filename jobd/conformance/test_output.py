@@ -1,4 +1,4 @@
-"""What a run writes, and when it can be read."""
+"""A run's output, and when it can be read."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -86,7 +86,7 @@ def test_a_follow_that_was_ended_before_it_began_gives_nothing(bench: Bench) -> 
 
 @pytest.mark.parametrize("is_found_running", [False, True])
 def test_what_is_collected_while_it_runs_is_all_of_it(bench: Bench, is_found_running: bool) -> None:
-    """Of an executor that collects: `collect` is optional."""
+    """For executors that implement `collect`, which is optional."""
     handle, collected = (
         bench.create(bench.shell("echo one; echo err >&2; sleep 1; echo two; printf three")),
         Collecting(),
@@ -109,22 +109,22 @@ def test_a_run_that_was_never_started_has_no_output(bench: Bench) -> None:
     assert bench.output(handle) == {"stdout": b"", "stderr": b""}
 
 
-def test_output_of_what_is_gone_is_told(bench: Bench) -> None:
+def test_reading_output_of_a_run_that_is_gone_raises_handle_gone(bench: Bench) -> None:
     handle, _ = bench.run(bench.spec("true"))
     bench.executor.remove(handle, False)
     with pytest.raises(HandleGone):
         list(bench.executor.logs(handle))
 
 
-def test_an_image_that_cannot_be_had_is_told_at_the_pull(bench: Bench) -> None:
-    """Or is not needed, by an executor that runs without images."""
+def test_pulling_an_unavailable_image_raises_an_error_that_names_it(bench: Bench) -> None:
+    """Does not apply to an executor that runs without images."""
     spec = bench.spec("true", image=NOT_TO_BE_HAD)
     try:
         handle = bench.executor.create(spec)
     except ImageAbsent:
-        with pytest.raises((ImageNotFound, ImagePullFailed)) as told:
+        with pytest.raises((ImageNotFound, ImagePullFailed)) as error:
             bench.executor.pull(spec)
-        assert "127.0.0.1:1" in told.value.message
+        assert "127.0.0.1:1" in error.value.message
     else:
         bench.executor.start(handle)
         assert bench.end_of(handle).exit_code == 0

@@ -1,4 +1,4 @@
-"""Runs that outlive jobd (`--survives`): started by one process, looked at and ended by another."""
+"""Runs that outlive jobd (`--survives`): started by one process, observed and ended by another."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ def test_an_end_that_no_process_saw_is_found_with_its_code_and_output(bench: Ben
     assert bench.output(handle)["stdout"] == b"alone\n"
 
 
-def test_another_process_is_told_of_the_end(bench: Bench, ends: Ends, start_elsewhere: Start) -> None:
+def test_another_process_is_notified_of_the_end(bench: Bench, ends: Ends, start_elsewhere: Start) -> None:
     handle = start_elsewhere(bench.shell("sleep 2"))
     assert ends.include(handle, bench.patience)
 

@@ -1,7 +1,7 @@
-"""What containers write, as they write it: their attached streams, all read by one thread.
+"""Reads the attached streams of containers, which have their output as it is written, all in one thread.
 
-An engine holds a program up that writes faster than an attached client reads, so nothing is lost while the connection
-lasts. A client that ends, or is cut off, holds nobody up.
+An engine blocks a program that writes faster than an attached client reads, so nothing is lost while the connection
+lasts. A client that ends, or whose connection is cut, does not block the program.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ from jobd_docker.guard import BEAT, Guard
 log = logging.getLogger(__name__)
 
 PIECE = 65536
-"""Bytes read at once from one container, before it is another's turn."""
+"""Bytes read from one container before it is another's turn."""
 HEADER_LIMIT = 16384
-"""Bytes of the engine's answer before the stream begins, at most."""
+"""Maximum bytes of the engine's response before the stream begins."""
 
 _HEADER: Final = struct.Struct(">BxxxL")
 _STREAMS: Final[dict[int, Stream]] = {1: "stdout", 2: "stderr"}
@@ -39,14 +39,14 @@ class Connection(Protocol):
     def recv(self, size: int) -> bytes: ...
 
     def receive(self, size: int) -> bytes | None:
-        """What has come; None: nothing yet; no bytes: the other side has ended it. Does not wait."""
+        """The bytes that have arrived: None if there are none yet, empty after the end. Does not wait."""
 
     def when_readable(self, ring: Callable[[], None]) -> int | None:
-        """A file descriptor to wait for, or None: then `ring` is called when something has come, from any thread."""
+        """A file descriptor to wait for. Or None; then `ring` is called, from any thread, when bytes have arrived."""
 
     @property
     def file(self) -> int:
-        """The file descriptor of the socket that carries it, perhaps with others."""
+        """The file descriptor of the underlying socket, which may carry other connections, too."""
 
     def close(self) -> None: ...
 
@@ -80,22 +80,22 @@ class SocketConnection:
 
 
 class Attachment:
-    """One container's attached streams. Whoever reads `size` and `last_time` waits for `ended` first."""
+    """One container's attached streams. `size` and `last_time` may be read once `ended` is set."""
 
     def __init__(self, connection: Connection, sink: OutputSink, now: Callable[[], datetime], session: int) -> None:
         self.connection = connection
         self.session = session
-        """Number of the event stream that went on when it began."""
+        """The number of the event stream that was open when this began."""
         self.when_ended: Callable[[], None] = lambda: None
         self.ended = threading.Event()
-        """Set when nothing is given to the sink any more."""
+        """Set when the sink gets no more output."""
         self.was_cut = False
-        """Whether it ended in the middle of something."""
+        """Whether it ended in the middle of a frame."""
         self.size: dict[Stream, int] = {"stdout": 0, "stderr": 0}
-        """Bytes given to the sink."""
+        """Bytes passed to the sink."""
         self.last_time = datetime.min.replace(tzinfo=UTC)
         self.waited_for: int | None = None
-        """The file descriptor that tells that something has come, if there is one."""
+        """The file descriptor to wait for, if there is one."""
         self._sink = sink
         self._now = now
         self._begun = b""
@@ -103,7 +103,7 @@ class Attachment:
         self._stream: Stream = "stdout"
 
     def feed(self, data: bytes) -> None:
-        """What came next on the connection. Raises ValueError when it is no engine's stream."""
+        """Process the next bytes of the connection. Raises ValueError if they are not an engine's stream."""
         buffer, at = self._begun + data, 0
         parts: list[tuple[Stream, bytes]] = []
         while at < len(buffer):
@@ -130,7 +130,7 @@ class Attachment:
         self.when_ended()
 
     def _give(self, parts: list[tuple[Stream, bytes]]) -> None:
-        # never earlier than what came before, whatever the clock does
+        # Times never go back, even if the clock does.
         self.last_time = max(self.last_time, self._now())
         for stream, data in parts:
             self.size[stream] += len(data)
@@ -138,7 +138,7 @@ class Attachment:
 
 
 class Attachments:
-    """All of one region, and the thread that reads them."""
+    """The attachments of one region, and the thread that reads them."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -156,11 +156,11 @@ class Attachments:
         self._thread.start()
 
     def add(self, attachment: Attachment) -> None:
-        """Read it until its end."""
+        """Read an attachment until its end."""
         self._do(lambda: self._begin(attachment))
 
     def remove(self, attachment: Attachment) -> None:
-        """Read it no more: `ended` soon."""
+        """Stop reading an attachment; `ended` is set soon after."""
         if not attachment.ended.is_set():
             self._do(lambda: self._end(attachment))
 
@@ -169,7 +169,7 @@ class Attachments:
         self._do(lambda: None)
 
     def _do(self, command: Callable[[], None]) -> None:
-        """In the thread. A bell that rings already need not be rung."""
+        """Run a command in the thread, and wake the thread unless that was done already."""
         self._commands.put(command)
         with contextlib.suppress(OSError):
             self._ringer.send(b"!")
@@ -210,7 +210,7 @@ class Attachments:
                 self._selector.register(file, selectors.EVENT_READ, attachment)
                 attachment.waited_for = file
         except (OSError, ValueError) as error:
-            log.debug("region %s: a container's output is not read on: %s", self._name, error)
+            log.debug("region %s: stopped reading a container's output: %s", self._name, error)
             attachment.was_cut = True
             self._end(attachment)
 
@@ -222,12 +222,12 @@ class Attachments:
             if data:
                 attachment.feed(data)
                 if attachment.waited_for is None:
-                    # it rings for what is new, not for what is left
+                    # `ring` is called for new bytes only, not for those still unread.
                     self._do(lambda: self._read(attachment))
             elif data is not None:
                 self._end(attachment)
         except Exception as error:
-            log.debug("region %s: a container's output is not read on: %s", self._name, error)
+            log.debug("region %s: stopped reading a container's output: %s", self._name, error)
             attachment.was_cut = True
             self._end(attachment)
 
@@ -249,9 +249,9 @@ class Attachments:
 
 
 def request(connection: Connection, path: str) -> bytes:
-    """Ask for a container's streams; what came of them already.
+    """Request a container's streams and return the first bytes of them.
 
-    Raises OSError, RegionUnavailable, HandleGone, and ExecutorError when the engine refuses it.
+    Raises OSError, RegionUnavailable, HandleGone, and ExecutorError if the engine refuses.
     """
     connection.sendall(
         f"POST {path}?stream=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"

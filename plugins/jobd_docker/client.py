@@ -1,4 +1,4 @@
-"""The connection to a Docker engine, and what its errors mean."""
+"""The connection to a Docker engine, and the meaning of its errors."""
 
 import logging
 import re
@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 POOL_SIZE = 32
 """Connections kept open: as many as jobd has threads for one region."""
 TIMEOUT = 60
-"""Seconds that the engine may leave a request without a byte; streams and stops set their own."""
+"""Seconds without a byte of a response; streams and stops have timeouts of their own."""
 
 
 def connect(base_url: str, timeout: int = TIMEOUT) -> docker.APIClient:
-    """A client that speaks the engine's own API version. Asks the engine for it: raises DockerException."""
+    """A client with the engine's own API version, which is requested first. Raises DockerException."""
     client = docker.APIClient(base_url, version="auto", timeout=timeout, max_pool_size=POOL_SIZE)
-    # neither proxies nor credentials from the daemon's surroundings
+    # Use no proxies and credentials of the daemon's environment.
     client.trust_env = False
     return client
 
@@ -35,9 +35,9 @@ def url(client: docker.APIClient, path: str) -> str:
 
 @contextmanager
 def translated(place: str, unexpected: type[ExecutorError] = RegionUnavailable) -> Iterator[None]:
-    """Raise `unexpected` for what the engine answers, RegionUnavailable for an engine that cannot be asked.
+    """Raise `unexpected` for errors that the engine returns, and RegionUnavailable if the engine cannot be reached.
 
-    A caller that knows what an answer means catches docker's `APIError` inside. `place` is where the engine is.
+    A caller that knows the meaning of an error catches docker's `APIError` inside. `place` is the engine's address.
     """
     try:
         yield
@@ -52,7 +52,7 @@ def translated(place: str, unexpected: type[ExecutorError] = RegionUnavailable) 
 
 
 _HALF_AWAY = re.compile(r"containerd\.sock|transport is closing|is shutting down")
-"""Of an engine that lost its containerd, or goes down: what it was asked to start may run all the same."""
+"""Errors of an engine that lost its containerd or is stopping: a container may have been started all the same."""
 _RUNTIME = re.compile(
     r"^.*(?:container process caused|unable to start container process|container init caused"
     r"|error during container init"
@@ -61,7 +61,7 @@ _RUNTIME = re.compile(
 )
 _SOURCE_LINE = re.compile(r"\b\w+\.go:\d+: ")
 _UNKNOWN = re.compile(r": unknown(?=:|\.?$)\.?")
-"""What containerd makes of an error's kind; Docker puts it at the end, or before words of its own."""
+"""containerd's text for an unknown kind of error; Docker puts it at the end, or before its own message."""
 _EXEC = re.compile(r'^exec: "([^"]+)": (?:stat \S+: )?(.*)$', re.DOTALL)
 _IS_FOLDER = re.compile(r": is a directory: permission denied$")
 _ADVICE = re.compile(r": Are you trying to mount a directory onto a file.*$", re.DOTALL)
@@ -71,8 +71,8 @@ _NO_SOURCE = re.compile(r"^invalid mount config for type .*: bind source path do
 
 
 def readable(words: str) -> str:
-    """The engine's words without the chain of who called whom, and without the source of a mount: `/bin: permission
-    denied`, or of newer engines `/bin: is a directory`.
+    """The engine's message without the chain of functions that failed and without the source of a mount, such as
+    `/bin: permission denied`, or with newer engines `/bin: is a directory`.
     """
     words = _SOURCE_LINE.sub("", _RUNTIME.sub("", words)).strip()
     words = _ADVICE.sub("", _UNKNOWN.sub("", words))
@@ -85,7 +85,7 @@ def readable(words: str) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """The operating system's words, which the libraries wrap several times."""
+    """The operating system's message, which the libraries wrap several times."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.strerror:

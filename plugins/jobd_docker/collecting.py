@@ -1,7 +1,8 @@
-"""A run's whole output, whatever becomes of the connection to its engine.
+"""Collects a run's complete output, even if the connection to the engine breaks.
 
-Attached before its start, a container's streams are complete (`attaching`). Where that was cut off, or this process has
-not been there from the beginning, the engine's files are read instead, now and then and at the end (`rereading`).
+A container's attached streams are complete if they were attached before its start (`attaching`). If the connection
+broke, or this process did not start the container, the engine's files are read instead, at intervals and at the end
+(`rereading`).
 """
 
 import heapq
@@ -27,18 +28,18 @@ from jobd_docker.rereading import Rereading, survey
 log = logging.getLogger(__name__)
 
 PATIENCE = 10.0
-"""Seconds without a byte after which the streams of an ended container are not waited for any more."""
+"""Seconds without a byte after which the streams of an ended container are given up."""
 MIN_PAUSE, MAX_PAUSE = 2.0, 10.0
 """Seconds between two readings of a container's files, while it writes and while it does not."""
 COST = 20
-"""A pause is so many times as long as the reading before it took, at least."""
+"""The pause after a reading is at least this many times as long as the reading took."""
 WORDS_GAPS = "Docker had dropped some of it before it was read"
 WORDS_AWAY = "Docker was away while it ran"
 
 
 class Collector:
-    """All outputs of one region. `dial` connects to the engine, `session` numbers the event stream that goes on, and
-    `first_run` leaves of a container's frames those that are not of a later run.
+    """The outputs of one region. `dial` connects to the engine, `session` returns the number of the open event stream,
+    and `first_run` drops the frames of later runs of a container.
     """
 
     def __init__(
@@ -66,14 +67,17 @@ class Collector:
         return translated(self._place())
 
     def start(self) -> None:
-        """Have its two threads, which are as many whatever runs."""
+        """Start its two threads, which serve all runs."""
         with self._lock:
             if self._attachments is None and not self._closed:
                 self._attachments = Attachments(self._name)
                 self._turns = Turns(self._name)
 
     def collect(self, container: str, is_fresh: bool, sink: OutputSink) -> "RunOutput":
-        """`is_fresh`: it was never started. Raises RegionUnavailable, HandleGone, ExecutorError."""
+        """Collect a container's output. `is_fresh` says that it was never started.
+
+        Raises RegionUnavailable, HandleGone, ExecutorError.
+        """
         self.start()
         output = RunOutput(self, container, sink, self._attach(container, sink) if is_fresh else None)
         if output.attachment is None:
@@ -81,7 +85,7 @@ class Collector:
         return output
 
     def set_clock(self, engine: datetime) -> None:
-        """What the engine's clock shows now; times of output are the engine's, too."""
+        """Set the current time of the engine's clock, which gives the times of output."""
         offset = engine - datetime.now(UTC)
         self._offset = offset if abs(offset) > timedelta(seconds=1) else timedelta()
 
@@ -117,7 +121,7 @@ class Collector:
 
 
 class RunOutput(Collected):
-    """One run's."""
+    """One run's output."""
 
     def __init__(self, collector: Collector, container: str, sink: OutputSink, attachment: Attachment | None) -> None:
         self.attachment = attachment
@@ -127,7 +131,7 @@ class RunOutput(Collected):
         self._sink = sink
         self._rereading: Rereading | None = None
         self._lock = threading.Lock()
-        """Of the rereading."""
+        """Guards the rereading."""
         self._missing: str | None = None
         if attachment is not None:
             attachment.when_ended = lambda: collector.read_later(self)
@@ -136,7 +140,7 @@ class RunOutput(Collected):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the attached streams have brought all so far: nothing can have cut them off unnoticed."""
+        """Whether the attached streams are complete so far: they cannot have been cut unnoticed."""
         attachment = self.attachment
         if attachment is None or attachment.was_cut:
             return False
@@ -149,7 +153,7 @@ class RunOutput(Collected):
             return self._missing
 
     def read_on(self) -> bool:
-        """Read what the files hold beyond what is known; whether there was more. Raises ExecutorError."""
+        """Read new output from the files, and return whether there was any. Raises ExecutorError."""
         with self._lock:
             if self.is_closed or self._missing is not None or self.is_whole:
                 return False
@@ -184,7 +188,7 @@ class RunOutput(Collected):
             attachment.ended.wait(PATIENCE)
 
     def _was_away(self) -> bool:
-        """Whether the engine itself was not there for a while. Where it cannot tell: whether it ended the streams."""
+        """Whether the engine was down for a while; if its events do not show it, whether the streams were cut."""
         with self._collector.translated():
             seen = events.saw_start(self._collector.client(), self._container)
         if seen is None:
@@ -198,12 +202,15 @@ class RunOutput(Collected):
                 begins_with = None
                 if self._rereading is None:
                     host = client.inspect_container(self._container)["HostConfig"]
-                    found = survey(logs.kept_frames(client, self._container), host["LogConfig"])
-                    if found.first is None:
+                    beginning = survey(logs.kept_frames(client, self._container), host["LogConfig"])
+                    if beginning.first is None:
                         return False
-                    self._rereading, begins_with = Rereading(self._sink), found.first if found.is_whole else None
+                    self._rereading, begins_with = (
+                        Rereading(self._sink),
+                        beginning.first if beginning.is_whole else None,
+                    )
                 rereading = self._rereading
-                # at the end all of it: what a clock that was set back has written has an earlier time
+                # At the end read everything: after a clock was set back, new output has earlier times.
                 kept = logs.kept_frames(client, self._container, None if is_last else rereading.since)
                 frames = self._collector.first_run(self._container, kept)
                 if not rereading.has_begun:
@@ -228,7 +235,7 @@ class RunOutput(Collected):
 
 
 class Turns:
-    """Reads on in the files of those that are not attached, one after the other, in one thread."""
+    """Reads the files of containers that are not attached, one after the other, in one thread."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -265,9 +272,9 @@ class Turns:
             except HandleGone:
                 continue
             except ExecutorError as error:
-                log.debug("region %s: a container's output is read on later: %s", self._name, error)
+                log.debug("region %s: will retry reading a container's output: %s", self._name, error)
             except Exception:
-                log.exception("region %s: a container's output cannot be read on", self._name)
+                log.exception("region %s: reading a container's output failed", self._name)
             pause = MIN_PAUSE if more else min(2 * pause, MAX_PAUSE)
             ended = time.monotonic()
             with self._news:

@@ -1,4 +1,4 @@
-"""Keeping the images of a region below a limit, by removing those that nothing uses."""
+"""Keeps the images of a region below a limit by removing unused ones."""
 
 import logging
 import time
@@ -11,21 +11,21 @@ log = logging.getLogger(__name__)
 
 
 class Collection:
-    """Knows which images runs were created from since this process began; older uses Docker does not tell."""
+    """Removes images. Knows when each was last used since this process began; Docker does not record that."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._used: dict[str, float] = {}
 
     def used(self, image: str) -> None:
-        """A run was created from the image of this id."""
+        """A run was created from the image with this id."""
         self._used[image] = time.monotonic()
 
     def collect(self, client: docker.APIClient) -> int:
-        """Remove images until their sizes, as `docker images` shows them, are within the limit; how many went.
+        """Remove images until their sizes, as `docker images` shows them, are within the limit. Returns their number.
 
-        An image that a container of anybody's stands on is never removed. Of the others, those go first that were not
-        used since this process began, the oldest of them first; then those whose use is longest ago.
+        An image that any container uses is never removed. Of the others, those not used since this process began are
+        removed first, the oldest first; then the least recently used.
         """
         images = client.images()
         size = sum(image["Size"] for image in images)
@@ -47,15 +47,15 @@ class Collection:
 
 
 def _remove(client: docker.APIClient, image: dict[str, Any]) -> bool:
-    """By its names, as an image of several cannot be removed by its id without force, which would take it from a
-    container that is being created.
+    """Remove an image by its names. With several names it could be removed by its id only by force, which would take it
+    away from a container that is being created.
     """
     names = [name for name in image["RepoTags"] or [] if name != "<none>:<none>"]
     try:
         for name in names or [image["Id"]]:
             client.remove_image(name)
     except APIError as error:
-        log.info("image %s stays: %s", names or image["Id"], error.explanation)
+        log.info("image %s cannot be removed: %s", names or image["Id"], error.explanation)
         return False
     log.info("image %s removed", names or image["Id"])
     return True

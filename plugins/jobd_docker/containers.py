@@ -1,4 +1,4 @@
-"""From a RunSpec to a container's configuration, and from a container to its Status."""
+"""Translates a RunSpec to a container's configuration, and a container's state to a Status."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,12 +15,12 @@ DAEMON = "jobd.daemon"
 EXEC = "jobd.exec"
 
 SIGNALS_TO_GROUP = {"TINI_KILL_PROCESS_GROUP": "1"}
-"""Docker's init is tini, whose switch `-g` Docker does not pass on: this stands for it. The command sees it, too."""
+"""Replaces the option `-g` of tini, Docker's init, which Docker cannot pass to it. The command sees it, too."""
 
 LOG_FILES = 5
 LOG_FILE = 4
-"""Size of one in units of `max_log`. The oldest is dropped when the next begins and a line costs 28 bytes beyond its
-own, so four times `max_log` is held of lines of ten bytes on average, and all of `max_log` whatever its lines are.
+"""The size of one log file in units of `max_log`. The oldest file is dropped when a new one begins, and each line takes
+28 bytes more than its own, so that `max_log` bytes are always kept, however short the lines are.
 """
 SMALLEST_LOG_FILE = 65536
 
@@ -30,7 +30,7 @@ _STATES = {
     "paused": State.RUNNING,
     "restarting": State.RUNNING,
     "exited": State.ENDED,
-    # half removed when the engine died: it may never have run, and its exit code is 0 all the same
+    # The engine died while it removed the container. Its exit code is 0 even if it never ran.
     "dead": State.GONE,
     "removing": State.GONE,
 }
@@ -49,7 +49,7 @@ def labels(spec: RunSpec, region: str) -> dict[str, str]:
 
 
 def configuration(client: docker.APIClient, spec: RunSpec, options: ContainerOptions, region: str) -> dict[str, Any]:
-    """Arguments of `create_container`, all but the name."""
+    """The arguments of `create_container` except the name."""
     log_file = str(max(LOG_FILE * spec.max_log, SMALLEST_LOG_FILE))
     host = client.create_host_config(
         init=options.init != "no",
@@ -63,7 +63,7 @@ def configuration(client: docker.APIClient, spec: RunSpec, options: ContainerOpt
         read_only=options.read_only,
         network_mode=options.network,
         mounts=[Mount(mount.target, mount.source, type="bind", read_only=mount.read_only) for mount in spec.mounts],
-        # the one driver that keeps bytes as they are
+        # The only driver that keeps all bytes unchanged.
         log_config=LogConfig(
             type="local", config={"max-size": log_file, "max-file": str(LOG_FILES), "compress": "false"}
         ),
@@ -74,28 +74,28 @@ def configuration(client: docker.APIClient, spec: RunSpec, options: ContainerOpt
         "environment": {**spec.environment, **(SIGNALS_TO_GROUP if options.init == "group" else {})},
         "labels": labels(spec, region),
         "host_config": host,
-        # else docker-py adds the proxies of the daemon's own ~/.docker/config.json
+        # Without it docker-py adds the proxies of the daemon's own ~/.docker/config.json.
         "use_config_proxy": False,
     }
 
 
 def state(name: str) -> State:
-    """Of Docker's `State.Status`."""
+    """The state for Docker's `State.Status`."""
     return _STATES[name]
 
 
 def status(inspected: Mapping[str, Any]) -> Status:
-    """Of an inspected container. The engine's clock, cut to microseconds."""
+    """The status of an inspected container. Times are of the engine's clock, cut to microseconds."""
     raw = inspected["State"]
     what = state(raw["Status"])
     finished = time(raw["FinishedAt"])
     if what is State.RUNNING and finished is not None:
-        # a start leaves the time of the end before it
+        # A second start does not clear the time of the first end.
         return Status(State.ENDED, ended_at=finished, ran_again=True)
     started = time(raw["StartedAt"])
     ended = finished if what is State.ENDED else None
     if started is not None and ended is not None:
-        # the engine notes a start after the program's own, which may have ended by then
+        # The engine records the start after the program has begun, which may even have ended by then.
         started = min(started, ended)
     return Status(
         what,
@@ -108,5 +108,5 @@ def status(inspected: Mapping[str, Any]) -> Status:
 
 
 def time(text: str) -> datetime | None:
-    """An RFC 3339 time of the engine; None for Go's zero time, which means never."""
+    """A time of the engine, in RFC 3339; None for Go's zero time, which means never."""
     return None if text.startswith("0001-") else datetime.fromisoformat(text)

@@ -1,4 +1,6 @@
-"""The engine's events: pushed, to know an end at once; and looked up, to know whether a start ever happened."""
+"""The engine's events: a stream of them, to learn of ends at once, and past ones, to find out whether a container was
+ever started.
+"""
 
 import contextlib
 import json
@@ -21,21 +23,22 @@ from jobd_docker.first_runs import EVENTS, FirstRuns
 log = logging.getLogger(__name__)
 
 STOP_PATIENCE = 5.0
-"""Seconds that `stop` waits for the thread, which may be connecting to an engine that does not answer."""
+"""Seconds that `stop` waits for the thread, which may be connecting to an engine that does not respond."""
 DELAYS = (0.1, 0.5, 1.0, 2.0, 5.0)
-"""Seconds until the next try after a connection was lost; the last one for all further tries."""
+"""Seconds before each attempt to reconnect; the last one is repeated."""
 CLEARS_UP_IN = 60.0
-"""Seconds before a stream began from which ends are told again. The engine tells an end, then takes away network and
-mounts, and only then lists the container as exited: a stream that begins in between finds it in neither.
+"""Seconds before the beginning of a stream from which ends are reported again. The engine sends the event of an end,
+then removes network and mounts, and only then lists the container as exited. So a stream that begins in between would
+miss the event and not find the container in the list.
 """
 MEMORY = 256
-"""Events that an engine remembers, until it restarts (`eventsLimit` in moby's daemon/events)."""
+"""Events that an engine keeps until it restarts (`eventsLimit` in moby's daemon/events)."""
 
 
 class Watch:
-    """One event stream and one thread, for all runs of an installation. Heals itself until `stop`.
+    """The event stream for all runs of an installation, read by one thread. Reconnects until `stop`.
 
-    `client()` gives a connected client or raises an ExecutorError.
+    `client()` returns a connected client or raises an ExecutorError.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Watch:
         self._failures = 0
         self._sessions = 0
         self.session = 0
-        """Number of the stream that goes on; 0 while there is none. As long as it stays the same, no end was missed."""
+        """The number of the open stream, 0 if there is none. While it stays the same, no end was missed."""
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._stream: requests.Response | None = None
@@ -68,7 +71,7 @@ class Watch:
         with self._lock:
             self._stopped.set()
             if self._stream is not None:
-                # refused when the stream has just ended by itself
+                # Fails if the stream has just ended by itself.
                 with contextlib.suppress(OSError, RuntimeError, ValueError):
                     self._stream.raw.shutdown()
         if threading.current_thread() is not self._thread:
@@ -77,8 +80,8 @@ class Watch:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                for tell, handle in self._changes():
-                    self._tell(tell, handle)
+                for callback, handle in self._changes():
+                    self._notify(callback, handle)
                 log.debug("region %s: the event stream ended", self._name)
             except (ExecutorError, requests.RequestException, OSError, ValueError) as error:
                 log.debug("region %s: no events: %s", self._name, error)
@@ -86,13 +89,13 @@ class Watch:
             self._failures += 1
 
     def _changes(self) -> Iterator[tuple[Callable[[Handle], None], Handle]]:
-        """Ends, and starts by others, as they are told, after those that were missed before this stream; each with
-        whom to tell.
+        """Ends, and starts by others, each with the callback to call: first those missed before this stream, then new
+        ones as they happen.
         """
         client = self._client()
         self._first_runs.connected()
         began = _clock(client).timestamp()
-        # Whatever the engine remembers comes first: ends that were missed, and what became of runs before this process.
+        # Begin with all past events that the engine still has, for missed ends and for runs from before this process.
         params = {"filters": json.dumps(_of_runs(self._label)), "since": "1"}
         response = client.get(url(client, "/events"), params=params, stream=True, timeout=(client.timeout, None))
         with response:
@@ -118,21 +121,21 @@ class Watch:
     def _change(self, event: dict[str, Any], began: float) -> Iterator[tuple[Callable[[Handle], None], Handle]]:
         is_foreign_start = self._first_runs.note(event)
         age = began - event["timeNano"] / 1e9
-        # Who lists what runs at the beginning sees what is left of older ones.
+        # Older ends have been found in the list of exited containers.
         if event["Action"] == "die" and age < CLEARS_UP_IN:
             yield self._on_change, Handle(event["Actor"]["ID"])
         elif is_foreign_start and age <= 0:
             yield self._on_start, Handle(event["Actor"]["ID"])
 
-    def _tell(self, tell: Callable[[Handle], None], handle: Handle) -> None:
+    def _notify(self, callback: Callable[[Handle], None], handle: Handle) -> None:
         try:
-            tell(handle)
+            callback(handle)
         except Exception:
-            log.exception("region %s: what listens to ends failed", self._name)
+            log.exception("region %s: a callback for an event failed", self._name)
 
 
 def learn(client: docker.APIClient, installation: str, first_runs: FirstRuns) -> None:
-    """Note what the engine remembers of an installation's runs, once."""
+    """Note the past events of an installation's runs that the engine still has, once."""
     if not first_runs.has_history:
         for event in _remembered(client, _of_runs(f"{INSTALLATION}={installation}")):
             first_runs.note(event)
@@ -144,8 +147,9 @@ def _of_runs(label: str) -> dict[str, list[str]]:
 
 
 def was_started(client: docker.APIClient, container: str) -> bool | None:
-    """Whether the engine ever started a container. The container tells while it exists; after that the engine's
-    events do, which it keeps 256 of until it restarts: without the container's `create` among them nobody can tell.
+    """Whether the engine ever started a container; None if that is not known. While the container exists, its state
+    says so. After that the engine's events do; but the engine keeps only 256 of them, and none over a restart, so that
+    without the container's `create` among them it is not known.
     """
     try:
         return time(client.inspect_container(container)["State"]["StartedAt"]) is not None
@@ -159,39 +163,41 @@ def was_started(client: docker.APIClient, container: str) -> bool | None:
 
 
 def saw_end(client: docker.APIClient, container: str) -> bool:
-    """Whether the engine can have seen how a container ended. It was not there when it remembers no such end, though
-    since its start it has not had to forget anything yet.
+    """Whether the engine may have seen how a container ended. It did not if it has no such event, although it has not
+    dropped any events since its start.
     """
-    told = _remembered(client, {})
-    return len(told) >= MEMORY or any(event["Action"] == "die" and event["Actor"]["ID"] == container for event in told)
+    remembered = _remembered(client, {})
+    return len(remembered) >= MEMORY or any(
+        event["Action"] == "die" and event["Actor"]["ID"] == container for event in remembered
+    )
 
 
 def saw_start(client: docker.APIClient, container: str) -> bool | None:
-    """Whether the engine has been running since a container started: False when it remembers no such start, though it
-    has not had to forget anything yet; None when it had to.
+    """Whether the engine has been running since a container started: False if it has no event of that start although
+    it has not dropped any events; None if it has dropped some.
     """
-    told = _remembered(client, {})
-    if any(event["Action"] == "start" and event["Actor"]["ID"] == container for event in told):
+    remembered = _remembered(client, {})
+    if any(event["Action"] == "start" and event["Actor"]["ID"] == container for event in remembered):
         return True
-    return None if len(told) >= MEMORY else False
+    return None if len(remembered) >= MEMORY else False
 
 
 def _actions(client: docker.APIClient, container: str) -> set[str]:
-    """What the engine remembers to have happened to a container until now."""
+    """The actions on a container in the events that the engine still has."""
     return {event["Action"] for event in _remembered(client, {"container": [container]})}
 
 
 def _remembered(client: docker.APIClient, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
-    """The events that the engine still knows, until now by its own clock."""
+    """The events that the engine still has, up to now by its own clock."""
     past = {"since": "1", "until": f"{_clock(client).timestamp() + 0.001:.6f}", "filters": json.dumps(filters)}
     with client.get(url(client, "/events"), params=past, stream=True, timeout=client.timeout) as response:
-        # an error must not look like a past without events
+        # An error must not look like an empty list of events.
         response.raise_for_status()
         return [json.loads(line) for line in response.iter_lines() if line]
 
 
 def _clock(client: docker.APIClient) -> datetime:
-    """The engine's."""
+    """The current time of the engine's clock."""
     now = time(client.info()["SystemTime"])
     assert now is not None  # noqa: S101
     return now

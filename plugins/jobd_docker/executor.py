@@ -1,4 +1,4 @@
-"""The executor contract on a Docker engine. How the engine is reached is `connect`'s business alone."""
+"""The executor contract for a Docker engine, however `connect` reaches it."""
 
 import math
 import re
@@ -41,22 +41,22 @@ from jobd_docker.logs import Frame, LogRequest
 from jobd_docker.options import JOBD_NETWORK, ContainerOptions, DockerOptions
 
 FEW = 3
-"""Containers that are asked for one by one; for more of them one list comes first."""
+"""Up to this many containers are inspected one by one; for more of them, the running ones are listed first."""
 CANNOT_EXECUTE = (126, 127)
-"""Exit codes of an init (and of a shell) whose command cannot be executed, or is not there."""
+"""Exit codes of an init (and of a shell) if the command cannot be executed or does not exist."""
 END_NOT_SEEN = 255
-"""What an engine that was killed while a container ended writes down when it is back. Programs end with it too, so the
-engine's events have to tell.
+"""The exit code that an engine records if it was down when the container ended. Programs may end with it, too, so the
+engine's events have to decide.
 """
 STOP_MARGIN = 60
-"""Seconds beyond the grace that the engine has to kill a container."""
+"""Seconds after the grace period in which the engine has to have killed the container."""
 START_LOCKS = 64
 START_NOTED_WITHIN = 2.0
-"""Seconds after a container's first output within which the engine has noted that it runs."""
+"""Seconds after a container's first output within which the engine records its start."""
 
 
 class EngineExecutor(Executor):
-    """Runs execs as containers of the engine that `connect` reaches. Its options are `ContainerOptions` or more."""
+    """Runs execs as containers of the engine that `connect` reaches. Its options extend `ContainerOptions`."""
 
     options: ClassVar[type[ContainerOptions]] = ContainerOptions
 
@@ -81,15 +81,15 @@ class EngineExecutor(Executor):
 
     @property
     def place(self) -> str:
-        """Where the engine is, for people."""
+        """The engine's address, for messages."""
         raise NotImplementedError
 
     def connect(self) -> docker.APIClient:
-        """A connected client. May raise what `jobd_docker.client.translated` knows."""
+        """A connected client. May raise all that `jobd_docker.client.translated` translates."""
         raise NotImplementedError
 
     def dial(self) -> Connection:
-        """A connection to the engine of its own, for a container's streams. May raise the same."""
+        """A separate connection to the engine, for a container's streams. May raise the same as `connect`."""
         raise NotImplementedError
 
     def client(self) -> docker.APIClient:
@@ -147,7 +147,7 @@ class EngineExecutor(Executor):
         with self._starting[hash(handle) % START_LOCKS]:
             fresh = handle.id in self._never_started
             self._never_started.discard(handle.id)
-            # Docker would run an ended container again
+            # Docker would run an ended container again.
             state = State.CREATED if fresh else self._inspect(handle).state
             if state is State.GONE:
                 raise HandleGone(f"no such container: {handle.id}")
@@ -165,7 +165,7 @@ class EngineExecutor(Executor):
                     raise HandleGone(f"no such container: {handle.id}") from error
                 if not _lacks_network(error) or self._options.network != JOBD_NETWORK:
                     raise
-                # somebody removed it, or is about to, as `networks.ensure` does
+                # Somebody has removed the network or is about to, as `networks.ensure` does.
                 self._network_known = False
                 self._ensure_network(client)
                 client.start(handle.id)
@@ -196,16 +196,16 @@ class EngineExecutor(Executor):
                 raise
 
     def statuses(self, handles: Iterable[Handle]) -> dict[Handle, Status]:
-        wanted = list(handles)
-        if len(wanted) <= FEW:
-            return {handle: self._inspect(handle) for handle in wanted}
+        requested = list(handles)
+        if len(requested) <= FEW:
+            return {handle: self._inspect(handle) for handle in requested}
         running = {container["Id"] for container in self._containers() if container["State"] in ("running", "paused")}
-        # a list lags behind and lacks code and times: only that one runs is good enough to be believed
+        # The list may be outdated and has no exit codes and times: use it only for running containers.
         return {
             handle: Status(State.RUNNING)
             if handle.id in running and self._first_runs.may_be_believed(handle.id)
             else self._inspect(handle)
-            for handle in wanted
+            for handle in requested
         }
 
     def _inspect(self, handle: Handle) -> Status:
@@ -220,7 +220,7 @@ class EngineExecutor(Executor):
             status = containers.status(inspected)
             if status.state is State.ENDED and not self._first_runs.is_known(handle.id):
                 events.learn(client, self.region.installation, self._first_runs)
-            status = self._first_runs.judged(handle.id, status, containers.time(inspected["State"]["StartedAt"]))
+            status = self._first_runs.checked(handle.id, status, containers.time(inspected["State"]["StartedAt"]))
             if status.ran_again:
                 return status
             if status.exit_code in CANNOT_EXECUTE and not status.message:
@@ -265,12 +265,12 @@ class EngineExecutor(Executor):
                 raise
 
     def _first_frames(self, container: str, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Of a container's files, what its first run wrote."""
+        """The frames that a container's first run wrote."""
         again = partial(self._was_started_again, Handle(container))
         return self._first_runs.output(container, frames, Frame.at, again)
 
     def _was_started_again(self, handle: Handle) -> bool:
-        """Waits a little, as the engine notes a start after the program's own first words."""
+        """Whether it was started again. Waits a little, since the engine records a start after the first output."""
         until = time.monotonic() + START_NOTED_WITHIN
         while not self._inspect(handle).ran_again:
             if time.monotonic() > until:
@@ -313,7 +313,7 @@ class EngineExecutor(Executor):
             self._network_known = True
 
     def _forget_client(self) -> None:
-        """The next one asks anew for the engine's API version, which an update may have changed."""
+        """The next client requests the engine's API version again, which an update may have changed."""
         with self._connecting:
             if self._client is not None:
                 self._client.close()
@@ -321,7 +321,7 @@ class EngineExecutor(Executor):
 
 
 class DockerExecutor(EngineExecutor):
-    """The engine behind a Unix socket of this machine."""
+    """The engine behind a Unix socket on this machine."""
 
     options = DockerOptions
 

@@ -1,7 +1,7 @@
-"""Which containers were started again after they had ended, and how their first run ended.
+"""Remembers which containers were started again after their end, and how their first run ended.
 
-jobd starts a container once. `docker restart`, `docker start` and a restart policy start it again; what runs then is
-not the exec's run. Docker keeps code and times of the last run only, so those of the first come from its events.
+jobd starts a container once. `docker restart`, `docker start` or a restart policy may start it again, but then it is
+not the exec's run. Docker keeps exit code and times of the last run only, so those of the first come from its events.
 """
 
 import threading
@@ -17,14 +17,14 @@ from jobd_docker.containers import DAEMON
 Piece = TypeVar("Piece")
 
 EVENTS = ("start", "die", "oom")
-"""The events that have to be noted."""
+"""The events to be noted."""
 MAX_CONTAINERS = 20_000
-"""Containers that are remembered; the oldest are forgotten first."""
+"""Containers in memory; the oldest are dropped first."""
 
 
 @dataclass(frozen=True)
 class FirstEnd:
-    """How a first run ended. `exit_code` None: nobody remembers. Its output is not later than `output_until`."""
+    """How a first run ended; `exit_code` is None if it is not known. Its output is not later than `output_until`."""
 
     ended_at: datetime
     output_until: datetime
@@ -37,46 +37,46 @@ class _Container:
     is_ours: bool = False
     """Whether this executor started it."""
     is_checked: bool = False
-    """Whether it was in its first run since the event stream was connected."""
+    """Whether it was seen in its first run since the event stream was connected."""
     had_oom: bool = False
     first_end: FirstEnd | None = None
     ran_again: bool = False
 
 
 class FirstRuns:
-    """Used by the threads of the region and by the one that reads the events."""
+    """Thread-safe: used by the threads of the region and by the one that reads the events."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._containers: OrderedDict[str, _Container] = OrderedDict()
         self.has_history = False
-        """Whether the events that the engine remembers from before this process were noted."""
+        """Whether the engine's events from before this process were noted."""
         self._daemons: set[str] = set()
 
     def creating(self, daemon: str) -> None:
-        """This executor creates containers for this daemon, and so starts them."""
+        """This executor creates containers for this daemon, and is the one to start them."""
         self._daemons.add(daemon)
 
     def starting(self, container: str) -> None:
-        """This executor is about to start it."""
+        """This executor is about to start a container."""
         with self._lock:
             known = self._known(container)
             known.is_ours = known.is_checked = True
 
     def forget(self, container: str) -> None:
-        """It was removed."""
+        """A container was removed."""
         with self._lock:
             self._containers.pop(container, None)
 
     def connected(self) -> None:
-        """The event stream was connected anew, and may have missed something: believe no list until looked at."""
+        """The event stream was reconnected and may have missed events: containers have to be checked again."""
         with self._lock:
             for known in self._containers.values():
                 known.is_checked = False
 
     def note(self, event: dict[str, Any]) -> bool:
-        """Remember one of `EVENTS`; an event may come again. True for a start again, whoever's the run, and for the
-        first start of a run of this daemon's by somebody else than this executor.
+        """Note one of `EVENTS`, which may be repeated. Returns True for a second start of any run, and for the first
+        start of a run of this daemon by anyone but this executor.
         """
         at = datetime.fromtimestamp(event["timeNano"] / 1e9, UTC)
         action, attributes = event["Action"], event["Actor"]["Attributes"]
@@ -93,18 +93,18 @@ class FirstRuns:
             return action == "start" and not known.is_ours and attributes.get(DAEMON) in self._daemons
 
     def is_known(self, container: str) -> bool:
-        """Whether its events were noted from its start on."""
+        """Whether a container's events were noted since its start."""
         with self._lock:
             return self.has_history or (container in self._containers and self._containers[container].is_ours)
 
     def may_be_believed(self, container: str) -> bool:
-        """Whether it is in its first run when a list says that it runs."""
+        """Whether a container that a list shows as running is in its first run."""
         with self._lock:
             known = self._containers.get(container)
             return known is not None and known.is_checked and known.first_end is None
 
-    def judged(self, container: str, status: Status, started_at: datetime | None) -> Status:
-        """What an inspected container's status says of its first run; `started_at` is when it was started last."""
+    def checked(self, container: str, status: Status, started_at: datetime | None) -> Status:
+        """The status of a container's first run, from that of the inspected container, last started at `started_at`."""
         with self._lock:
             known = self._known(container)
             first = known.first_end
@@ -134,8 +134,8 @@ class FirstRuns:
         time_of: Callable[[Piece], datetime],
         was_started_again: Callable[[], bool],
     ) -> Iterator[Piece]:
-        """The output of the first run alone. What is later than its end is of another, unless a clock was set back:
-        then `was_started_again`, which asks the engine, says no.
+        """The output of the first run only. Output after its end is of another run, unless a clock was set back; then
+        `was_started_again`, which asks the engine, returns False.
         """
         is_first = False
         for piece in pieces:
@@ -159,8 +159,8 @@ class FirstRuns:
 
 
 def _without_events(ended_at: datetime, started_again_at: datetime | None) -> FirstEnd:
-    """The engine writes output down shortly after an end, and notes a start shortly after the program's own first
-    words: in the middle between the two there is none.
+    """The first end without events. The engine may record output shortly after an end, and a start shortly after the
+    first output; so the middle between end and start separates the output of the two runs.
     """
     again = started_again_at or ended_at
     return FirstEnd(ended_at, ended_at + max(again - ended_at, ended_at - ended_at) / 2)

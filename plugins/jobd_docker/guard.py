@@ -1,6 +1,6 @@
-"""A process that cuts the attached streams of a jobd that is halted, which would hold up what its containers write.
+"""A process that cuts the attached streams of a jobd that is suspended, which would block its containers' output.
 
-It holds the same sockets, and waits for a sign of life. Run as a script it is that process: it needs no module of ours.
+It has the same sockets open and waits for heartbeats. This file is run as a script, without any module of jobd.
 """
 
 import contextlib
@@ -12,15 +12,15 @@ import sys
 from pathlib import Path
 
 BEAT = 2.0
-"""Seconds between two signs of life, at most."""
+"""Maximum seconds between two heartbeats."""
 PATIENCE = 10.0
-"""Seconds without one after which all is cut."""
+"""Seconds without a heartbeat after which all streams are cut."""
 
 _MESSAGE = struct.Struct("!cQ")
 
 
 class Guard:
-    """The process, from the side of the one that is guarded. Used by one thread. Does nothing once it is gone."""
+    """The guarded side's handle of the process. For one thread only. Does nothing once the process has ended."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -29,13 +29,13 @@ class Guard:
                 [sys.executable, "-I", "-S", str(Path(__file__)), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                # a terminal's Ctrl-Z halts whole groups
+                # A terminal's Ctrl-Z suspends whole process groups.
                 start_new_session=True,
             )
         self._socket.setblocking(False)
 
     def add(self, key: int, file: int) -> None:
-        """Cut this socket, too."""
+        """Include this socket among those to be cut."""
         with contextlib.suppress(OSError):
             socket.send_fds(self._socket, [_MESSAGE.pack(b"a", key)], [file])
 
@@ -43,12 +43,12 @@ class Guard:
         self._send(b"r", key)
 
     def beat(self) -> None:
-        """A sign of life."""
+        """Send a heartbeat."""
         self._send(b"b", 0)
 
     @property
     def has_cut(self) -> bool:
-        """Whether it has cut what it held since this was asked last; what ends because of that ends after this."""
+        """Whether it has cut streams since the last call. Attachments that end because of it do so after this call."""
         try:
             return bool(self._socket.recv(_MESSAGE.size))
         except OSError:
@@ -65,7 +65,7 @@ class Guard:
 
 
 def guard(signs: socket.socket) -> None:
-    """Until the other side ends."""
+    """Guard sockets until the other side ends."""
     held: dict[int, socket.socket] = {}
     while True:
         if not select.select([signs], [], [], PATIENCE)[0]:

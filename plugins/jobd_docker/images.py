@@ -1,4 +1,4 @@
-"""Pulling images, and telling apart why one cannot be had. Docker tells by words only."""
+"""Pulls images, and finds out why a pull failed, which only the text of Docker's message says."""
 
 import json
 import re
@@ -15,9 +15,9 @@ from jobd.executor import RegistryAuth, RunSpec
 from jobd_docker.client import readable, url
 
 SILENCE = 600
-"""Seconds that a pull may go on without a word of progress."""
+"""Seconds that a pull may go on without a message."""
 DIGEST_KEPT = 1.0
-"""Seconds that an image's id is trusted; a burst of runs asks once."""
+"""Seconds for which an image's id is cached, so that a burst of runs requests it once."""
 
 _NOT_FOUND = re.compile(r"manifest unknown|name unknown|not found|no matching manifest|does not match the specified")
 _DENIED = re.compile(r"pull access denied|requested access to the resource is denied")
@@ -28,7 +28,7 @@ _UNREACHABLE = re.compile(
 
 
 def pull(client: docker.APIClient, spec: RunSpec) -> None:
-    """Raises ImageNotFound, ImagePullFailed; requests' errors when the engine goes away."""
+    """Pull a run's image. Raises ImageNotFound, ImagePullFailed, and errors of `requests` if the engine disconnects."""
     if spec.pull_policy == "never":
         raise ImageNotFound(f"{spec.image} is not in the region, and its pull policy is `never`")
     repository, tag = parse_repository_tag(spec.image)
@@ -44,23 +44,23 @@ def pull(client: docker.APIClient, spec: RunSpec) -> None:
         if not response.ok:
             raise failure(spec.image, _message(response.text), auth)
         for line in response.iter_lines():
-            said: dict[str, Any] = json.loads(line) if line else {}
-            if "error" in said:
-                raise failure(spec.image, said["error"], auth)
+            progress: dict[str, Any] = json.loads(line) if line else {}
+            if "error" in progress:
+                raise failure(spec.image, progress["error"], auth)
 
 
 def failure(image: str, words: str, auth: RegistryAuth | None) -> ExecutorError:
-    """What Docker's words about a failed pull mean."""
+    """The error for Docker's message about a failed pull."""
     words = readable(words)
     if re.search("invalid (?:reference|tag) format", words):
-        return ImageNotFound(f"{image} is no valid image name: {words}")
+        return ImageNotFound(f"{image} is not a valid image name: {words}")
     if _UNAUTHORIZED.search(words):
         if auth is None:
             return ImagePullFailed(f"{image}: its registry wants credentials, and there are none for it: {words}")
         return ImagePullFailed(f"{image}: its registry refuses the credentials of {auth.username}: {words}")
     if _DENIED.search(words):
         return ImageNotFound(f"{image} does not exist, or its registry wants other credentials: {words}")
-    # before "not found", which a resolver says of a host, too
+    # Checked before "not found", which may also be a resolver's message about a host.
     if _UNREACHABLE.search(words):
         return ImagePullFailed(f"{image}: its registry cannot be reached: {words}")
     if _NOT_FOUND.search(words):
@@ -75,17 +75,17 @@ class Digests:
         self._known: dict[str, tuple[float, str]] = {}
 
     def of(self, client: docker.APIClient, image: str) -> str | None:
-        """The digest in the image's own name, else its id, at most `DIGEST_KEPT` old; None when it just went."""
+        """The digest in the image's name, else its id, at most `DIGEST_KEPT` old; None if it was just removed."""
         _, at, digest = image.partition("@")
         if at:
             return digest
-        asked, known = self._known.get(image, (float("-inf"), ""))
-        if time.monotonic() - asked < DIGEST_KEPT:
+        asked_at, known = self._known.get(image, (float("-inf"), ""))
+        if time.monotonic() - asked_at < DIGEST_KEPT:
             return known
         try:
             known = client.inspect_image(image)["Id"]
         except APIError:
-            # the run exists all the same
+            # The run has been created all the same.
             return None
         self._known[image] = time.monotonic(), known
         return known

@@ -1,4 +1,4 @@
-"""LogRequest a container's output as the program wrote it, out of Docker's log frames."""
+"""Reads a container's output, as the program wrote it, from Docker's log frames."""
 
 import contextlib
 import re
@@ -17,7 +17,7 @@ from jobd.executor import LogChunk, Stream
 from jobd_docker.client import url
 
 PIECE = 65536
-"""Bytes read at once, and in one chunk at most, give or take a line."""
+"""Bytes read at once; a chunk has at most about as many, give or take a line."""
 
 _HEADER: Final = struct.Struct(">BxxxL")
 _STREAMS: Final[dict[int, Stream]] = {1: "stdout", 2: "stderr"}
@@ -26,7 +26,7 @@ _TO_THE_MILLISECOND = len("2026-11-24T17:06:17.451")
 
 @dataclass(frozen=True)
 class Frame:
-    """One line, or part of one that is longer than 16 KiB; all parts of a line carry one time."""
+    """One line, or a part of a line longer than 16 KiB; all parts of a line have the same time."""
 
     stream: Stream
     time: bytes
@@ -37,7 +37,7 @@ class Frame:
 
 
 class LogRequest:
-    """One request for a container's output. `cut` ends it from another thread, whatever carries the connection."""
+    """One request for a container's output. `cut` ends it from another thread, over any kind of connection."""
 
     def __init__(self, container: str, follow: bool, since: datetime | None) -> None:
         self._container = container
@@ -50,7 +50,7 @@ class LogRequest:
         self._is_cut = False
 
     def chunks(self, client: docker.APIClient) -> Iterator[LogChunk]:
-        """Raises docker's APIError; requests' errors when the connection is lost."""
+        """The output. Raises docker's APIError, and errors of `requests` if the connection is lost."""
         response = client.get(
             url(client, f"/containers/{self._container}/logs"),
             params=self._params,
@@ -76,14 +76,14 @@ class LogRequest:
         with self._lock:
             self._is_cut = True
             if self._response is not None:
-                # closing a socket would leave a thread that reads from it asleep; one that was read to its end is gone
+                # Closing the socket would not wake a thread that reads from it. Fails if the response has ended.
                 with contextlib.suppress(OSError, RuntimeError):
                     self._response.raw.shutdown()
 
 
 def kept_frames(client: docker.APIClient, container: str, since: str | None = None) -> Iterator[Frame]:
-    """What the engine holds of a container's output, from a Unix time on. Raises docker's APIError; requests' errors
-    when the connection is lost.
+    """The container's output that the engine has kept, from a Unix time on. Raises docker's APIError, and errors of
+    `requests` if the connection is lost.
     """
     params = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": "all", **({"since": since} if since else {})}
     with client.get(url(client, f"/containers/{container}/logs"), params=params, stream=True) as response:
@@ -112,7 +112,7 @@ def frames(pieces: Iterable[bytes]) -> Iterator[Frame]:
 
 
 def chunks(frames: Iterable[Frame], at_once: bool) -> Iterator[LogChunk]:
-    """Output in order; without `at_once`, neighbouring lines of one millisecond come in one chunk."""
+    """The output in order; without `at_once`, neighbouring lines of one millisecond are joined in one chunk."""
     kept: list[Frame] = []
     size = 0
     for frame in with_newlines(frames):
@@ -129,10 +129,10 @@ def chunks(frames: Iterable[Frame], at_once: bool) -> Iterator[LogChunk]:
 
 
 def with_newlines(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """Give back the newline that the log driver drops after a line of several parts.
+    """Restore the newline that the log driver drops after a line of several parts.
 
-    What follows in the same stream at another time is a new line, so there was one. After the last line of a
-    stream nothing tells (only an empty part does), and none is made up.
+    A frame of the same stream with another time is a new line, so there was a newline before it. After the last line
+    of a stream only an empty part shows that there was one; without it, none is added.
     """
     last: dict[Stream, Frame] = {}
     for frame in frames:
@@ -157,7 +157,7 @@ def _chunk(frames: list[Frame]) -> LogChunk:
 
 
 def init_failure(client: docker.APIClient, container: str) -> str:
-    """Why the init could not execute the command, if it was the init that said so; else nothing."""
+    """Why the init could not execute the command, or an empty text if the init did not say so."""
     last = client.logs(container, stdout=False, stderr=True, tail=1)
-    said = re.match(rb"\[FATAL tini \(\d+\)\] exec (.+) failed: (.+)", last)
-    return f"{said[1].decode(errors='replace')}: {said[2].decode(errors='replace').lower()}" if said else ""
+    match = re.match(rb"\[FATAL tini \(\d+\)\] exec (.+) failed: (.+)", last)
+    return f"{match[1].decode(errors='replace')}: {match[2].decode(errors='replace').lower()}" if match else ""

@@ -1,4 +1,4 @@
-"""The network of jobd's own: a bridge whose containers reach the world but not each other."""
+"""jobd's own network: a bridge whose containers can reach the outside but not each other."""
 
 import random
 import time
@@ -11,10 +11,10 @@ ATTEMPTS = 10
 
 
 def ensure(client: docker.APIClient) -> None:
-    """Make the network unless it is there.
+    """Create the network unless it exists.
 
-    Docker lets two that ask at once make two of one name, and then starts nothing in either. So whoever sees
-    another network beside its own removes its own and looks again: of two, at least one sees the other.
+    If two clients do so at once, Docker creates two networks with the same name, and then starts nothing in either. So
+    one that sees another network besides its own removes its own and checks again: of two, at least one sees the other.
     """
     for attempt in range(ATTEMPTS):
         if _named(client):
@@ -28,10 +28,10 @@ def ensure(client: docker.APIClient) -> None:
         if _named(client) == [own]:
             return
         client.remove_network(own)
-        # not in step with the other
+        # Random, so as not to be in step with the other.
         time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311
 
 
 def _named(client: docker.APIClient) -> list[str]:
-    # Docker's filter finds parts of names, too
-    return [found["Id"] for found in client.networks(names=[JOBD_NETWORK]) if found["Name"] == JOBD_NETWORK]
+    # Docker's filter also matches parts of names.
+    return [network["Id"] for network in client.networks(names=[JOBD_NETWORK]) if network["Name"] == JOBD_NETWORK]

@@ -9,11 +9,13 @@ from jobd.executor import Options
 
 JOBD_NETWORK = "jobd"
 ROOT_SCRIPT_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "KILL")
-"""What a script needs that runs as root and changes users or files; nothing that reaches beyond its container."""
+"""What scripts need that run as root and change users or files; nothing that affects more than the container."""
 
 
 def _capabilities(value: object) -> object:
-    """`chown, kill` or its words -> `CHOWN`, `KILL`; `none` -> none at all, for an empty key means the default."""
+    """Converts `chown, kill` or a list of these to `CHOWN`, `KILL`. `none` is an empty list, since an empty key is the
+    default.
+    """
     words = re.findall(r"[^\s,]+", value) if isinstance(value, str) else value
     if not isinstance(words, list | tuple):
         return value
@@ -23,22 +25,22 @@ def _capabilities(value: object) -> object:
 
 def _unix_socket(value: str) -> str:
     if not re.fullmatch(r"unix:///\S+", value):
-        raise ValueError("is no unix:///path of a socket; Docker over TCP is not supported: use docker-ssh")
+        raise ValueError("is not the unix:///path of a socket; Docker over TCP is not supported: use docker-ssh")
     return value
 
 
 def _bytes(value: object) -> object:
-    """`20GB`, `500 MB` -> bytes; 1 GB is 2**30; `none` -> None."""
+    """Converts `20GB` or `500 MB` to bytes, 1 GB being 2**30, and `none` to None."""
     if value == "none":
         return None
     match = re.fullmatch(r"(\d{1,9})\s*(MB|GB|TB)", value, re.IGNORECASE) if isinstance(value, str) else None
     if isinstance(value, str) and not match:
-        raise ValueError(f"`{value}` is no size; right: a number with MB, GB or TB, as in 20GB, or none")
+        raise ValueError(f"`{value}` is not a size; expected a number with MB, GB or TB, as in 20GB, or none")
     return int(match[1]) * {"MB": 2**20, "GB": 2**30, "TB": 2**40}[match[2].upper()] if match else value
 
 
 def _init(value: object) -> object:
-    """`yes` and `no` as an INI file may say them; any other word stays."""
+    """Converts the INI file's words for yes and no; returns any other word unchanged."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     word = value.strip().lower() if isinstance(value, str) else value
@@ -50,11 +52,11 @@ Capability = Annotated[str, Field(pattern=r"^[A-Z_]+$")]
 
 
 class ContainerOptions(Options):
-    """What the operator decides of every container of a region."""
+    """The operator's settings for all containers of a region."""
 
     network: str = Field(JOBD_NETWORK, min_length=1)
-    """A Docker network, or `none`. The default is a bridge of jobd's own without traffic between its containers;
-    it is made when it is absent. Any other must exist."""
+    """A Docker network, or `none`. The default is jobd's own bridge, without traffic between its containers, which is
+    created if it does not exist. Any other must exist."""
     pids_limit: int = Field(512, ge=1)
     """Processes and threads that a run may have at once."""
     cap_add: Annotated[tuple[Capability, ...], BeforeValidator(_capabilities)] = ROOT_SCRIPT_CAPABILITIES
@@ -62,11 +64,11 @@ class ContainerOptions(Options):
     read_only: bool = False
     """Whether the container's own file system is read-only."""
     image_disk: Annotated[int | None, BeforeValidator(_bytes)] = None
-    """Bytes that the engine's images may take; above it, unused ones are removed. None: none is ever removed."""
+    """Bytes that the engine's images may take; above that, unused ones are removed. With None, none is removed."""
     init: Annotated[Init, BeforeValidator(_init)] = "yes"
-    """Whether an init process runs the command: with it SIGTERM ends a shell. Without it a command that cannot be
-    executed fails to start, instead of ending with 126 or 127. `group`: the init passes signals on to the command's
-    whole process group, and not to the command alone."""
+    """Whether an init process runs the command, so that SIGTERM ends a shell. Without it, a command that cannot be
+    executed fails to start instead of ending with 126 or 127. With `group`, the init passes signals to the command's
+    whole process group and not only to the command."""
 
 
 class DockerOptions(ContainerOptions):

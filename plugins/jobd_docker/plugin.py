@@ -1,4 +1,4 @@
-"""What the entry point `docker` names."""
+"""The plugin of the entry point `docker`."""
 
 from jobd.executor import Executor
 from jobd.hookspecs import hookimpl

@@ -1,7 +1,7 @@
-"""Reading on in the files in which an engine keeps a container's output, behind what was read before.
+"""Reads the files in which an engine keeps a container's output, repeatedly, each time continuing after the last frame.
 
-The files are turned: when the last is full the first is dropped. So a reading begins with what was read last, which
-tells where to go on; where that is gone, output is missing.
+The files are rotated: when the last one is full, the first is dropped. So a reading begins with the last frame of the
+reading before, to find out where to continue; if that frame is gone, output is missing.
 """
 
 from calendar import timegm
@@ -15,16 +15,16 @@ from jobd_docker.containers import LOG_FILES
 from jobd_docker.logs import Frame
 
 MAX_FRAME = 17 * 1024
-"""Bytes that one frame takes in a file, at most: the engine cuts lines at 16 KiB."""
+"""Maximum bytes of a frame in a file: the engine splits lines at 16 KiB."""
 WHOLE_LINE, PART_OF_LINE = 32, 128
-"""Bytes that a frame takes in a file beyond its data, at most."""
+"""Maximum bytes of a frame in a file besides its data."""
 LATE = 5
-"""Seconds within which a frame stands in the file that has its time."""
+"""Seconds by which frames in the files may be out of order."""
 
 
 @dataclass
 class Place:
-    """How far one stream was read: the time of its last frame, and how many frames had that time."""
+    """How far a stream was read: the time of its last frame, and the number of frames with that time."""
 
     time: bytes
     count: int
@@ -33,11 +33,11 @@ class Place:
     is_bare: bool
     """Whether the last frame was empty: the line that it belongs to has ended."""
     newest: bytes
-    """The latest of all times: a clock may have been set back."""
+    """The latest time so far, which need not be the last frame's: a clock may have been set back."""
 
 
 class Rereading:
-    """One container's output, from its files to `sink`, what comes after `passed` bytes of each stream."""
+    """Passes one container's output from its files to `sink`, leaving out the first `passed` bytes of each stream."""
 
     def __init__(self, sink: OutputSink) -> None:
         self.has_gaps = False
@@ -55,7 +55,7 @@ class Rereading:
 
     @property
     def since(self) -> str | None:
-        """The time from which on the next reading has to begin, as the engine wants it."""
+        """The time at which the next reading has to begin, in the engine's format."""
         if self._last is None:
             return None
         newest = max(_seconds(place.time) for place in self._places.values())
@@ -63,23 +63,25 @@ class Rereading:
         return str(min(newest - LATE, _seconds(self._last[1]), *open_since))
 
     def pass_over(self, passed: Mapping[Stream, int]) -> None:
-        """The first reading begins with the beginning of the output; so much of each stream is known."""
+        """Begin at the beginning of the output, of which so many bytes of each stream are known."""
         self._passed = dict(passed)
 
     def begin_after(self, time: datetime | None) -> None:
-        """The first reading begins somewhere; what is older is known."""
+        """Begin after this time; older output is known."""
         self._gap()
         self._after = b"" if time is None else time.strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
 
     def read(self, frames: Iterable[Frame], is_last: bool) -> bool:
-        """One reading, from `since` on; `is_last`: of a container that has ended. Whether there was anything new."""
+        """Process one reading, from `since` on, and return whether there was new output. `is_last` says that the
+        container has ended.
+        """
         before = self._last
         seen = 0
         was_read = False
         is_joined = self._last is None
         for frame in frames:
             place = self._places.get(frame.stream)
-            # behind the last frame all is new, whatever the time: a clock may have been set back
+            # All frames after the last one are new, whatever their time: a clock may have been set back.
             if self._last is not None and not is_joined and place is not None and frame.time <= place.newest:
                 was_read = True
                 seen += (frame.stream, frame.time) == self._last[:2]
@@ -106,7 +108,7 @@ class Rereading:
             place.is_open, place.is_bare = is_open, not frame.data
         else:
             if place is not None and place.is_open:
-                # the engine drops the newline of a line of several parts
+                # The engine drops the newline of a line of several parts.
                 self._give(frame.stream, place.time, b"\n")
             newest = frame.time if place is None else max(frame.time, place.newest)
             place = self._places[frame.stream] = Place(frame.time, 1, is_open, not frame.data, newest)
@@ -142,8 +144,8 @@ class Rereading:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the files hold: whether it is all from the beginning, and the first frame, which tells whether it still is
-    when they are read again.
+    """Whether the files have the output from its beginning, and the first frame, by which a later reading can check
+    that they still do.
     """
 
     is_whole: bool
@@ -151,7 +153,7 @@ class Survey:
 
 
 def survey(frames: Iterable[Frame], log: Mapping[str, Any]) -> Survey:
-    """Look through the files. Had the first one been dropped, all others but the last would be full. `log` is Docker's
+    """Examine the files. If the first one had been dropped, all but the last would be full. `log` is Docker's
     `HostConfig.LogConfig`.
     """
     first: Frame | None = None
@@ -167,5 +169,5 @@ def survey(frames: Iterable[Frame], log: Mapping[str, Any]) -> Survey:
 
 
 def _seconds(time: bytes) -> int:
-    """Unix time of an engine's time."""
+    """A time of the engine as Unix time."""
     return timegm(datetime.fromisoformat(time[:19].decode()).timetuple())

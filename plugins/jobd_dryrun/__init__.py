@@ -1,1 +1,1 @@
-"""Runs nothing. It says what it would have run, and is the executor to copy when you write your own."""
+"""Runs nothing, and prints what it would have run. A good executor to copy when you write your own."""

@@ -1,4 +1,4 @@
-"""The executor contract without any I/O. Runs live in memory, end by the clock, and are gone when jobd restarts."""
+"""The executor contract without I/O: runs exist in memory only, end by the clock, and are lost when jobd restarts."""
 
 import heapq
 import logging
@@ -18,16 +18,16 @@ from jobd_dryrun.play import Play, play
 log = logging.getLogger(__name__)
 
 TERMINATED = 143
-"""Exit code of a program that SIGTERM ended."""
+"""The exit code of a program that was ended by SIGTERM."""
 MAX_WAIT = 3600.0
-"""Seconds; then it is looked again."""
+"""Maximum seconds of a single wait."""
 
 
 class DryRunOptions(Options):
     duration: float = Field(0.0, ge=0, allow_inf_nan=False)
-    """Seconds that a run takes whose command does not say it."""
+    """Seconds that a run takes if its command does not say so."""
     exit_code: int = Field(0, ge=0, le=255)
-    """How such a run ends."""
+    """The exit code of such a run."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class _Run:
     play: Play
     began: datetime | None = None
     started: float = float("inf")
-    """`time.monotonic()` of the start, and below of the end that is to come or has come."""
+    """The time of the start, by `time.monotonic()`; `ends` is that of the end, past or future."""
     ends: float = float("inf")
     exit_code: int = 0
 
@@ -51,7 +51,7 @@ class _Run:
 
 
 class DryRunExecutor(Executor):
-    """No thread belongs to a run: states follow from the clock, and one thread tells the ends to who watches."""
+    """Runs have no threads: their state follows from the clock, and one thread notifies watchers of ends."""
 
     options = DryRunOptions
 
@@ -62,9 +62,9 @@ class DryRunExecutor(Executor):
         self._runs: dict[str, _Run] = {}
         self._changed = threading.Condition()
         self._ends: list[tuple[float, str]] = []
-        """A heap of the ends to come. A stopped run is in it twice."""
+        """A heap of future ends. A stopped run is in it twice."""
         self._listeners: list[Callable[[Handle], None]] = []
-        self._teller: threading.Thread | None = None
+        self._notifier: threading.Thread | None = None
         self._closed = False
 
     def identity(self) -> str:
@@ -100,7 +100,7 @@ class DryRunExecutor(Executor):
             run = self._runs.get(handle.id)
             if run is not None and run.state() is State.RUNNING:
                 if not force:
-                    raise StillRunning(f"{handle.id} is running: stop it before it is removed, or use force")
+                    raise StillRunning(f"{handle.id} is running: stop it first, or remove it by force")
                 run.ends = time.monotonic()
             self._runs.pop(handle.id, None)
             self._changed.notify_all()
@@ -112,9 +112,11 @@ class DryRunExecutor(Executor):
     def watch(self, on_change: Callable[[Handle], None]) -> Callable[[], None]:
         with self._changed:
             self._listeners.append(on_change)
-            if self._teller is None:
-                self._teller = threading.Thread(target=self._tell, name=f"jobd-{self.region.name}-ends", daemon=True)
-                self._teller.start()
+            if self._notifier is None:
+                self._notifier = threading.Thread(
+                    target=self._notify_ends, name=f"jobd-{self.region.name}-ends", daemon=True
+                )
+                self._notifier.start()
 
         def stop() -> None:
             with self._changed:
@@ -182,7 +184,7 @@ class DryRunExecutor(Executor):
         return Status(state, run.exit_code, run.began, run.at(run.ends))
 
     def _reached(self, run: _Run, due: float, wait: bool, over: threading.Event) -> bool:
-        """Whether the run was still going at `due`; with `wait`, time is given to come to that or to the run's end."""
+        """Whether the run was still in progress at `due`. With `wait`, wait until then or until the run's end."""
         with self._changed:
             while wait and run.state() is State.RUNNING and not (self._closed or over.is_set()):
                 if time.monotonic() >= due:
@@ -190,13 +192,13 @@ class DryRunExecutor(Executor):
                 self._wait_until(min(due, run.ends))
             return due <= min(run.ends, time.monotonic())
 
-    def _tell(self) -> None:
+    def _notify_ends(self) -> None:
         while (handle := self._next_end()) is not None:
             for listener in list(self._listeners):
                 try:
                     listener(handle)
                 except Exception:
-                    log.exception("region %s: what listens to ends failed", self.region.name)
+                    log.exception("region %s: a callback for an end failed", self.region.name)
 
     def _next_end(self) -> Handle | None:
         """Wait for the next run to end; None when the executor is closed."""

@@ -1,7 +1,7 @@
-"""What a run pretends to do: how long it takes, what it writes and how it ends, read from its command.
+"""What a run pretends to do, according to its command: how long it takes, what it writes and how it ends.
 
-`sleep N`, `echo WORDS`, `exit N`, `true` and `false` are played, also several of them in `sh -c "…; …"`, where
-`>&2` sends an echo to stderr. Any other command is only told of.
+`sleep N`, `echo WORDS`, `exit N`, `true` and `false` are simulated, also several of them in `sh -c "…; …"`, where `>&2`
+sends an echo to stderr. Any other command is only printed.
 """
 
 import re
@@ -28,12 +28,12 @@ class Play:
 
 
 def play(spec: RunSpec, seconds: float, exit_code: int) -> Play:
-    """`seconds` and `exit_code` are for a command that says nothing of them."""
-    return _played(_commands(spec.argv or ())) or Play(seconds, exit_code, (Line(0, "stdout", _told(spec)),))
+    """The play for a run; `seconds` and `exit_code` apply if the command does not determine them."""
+    return _played(_commands(spec.argv or ())) or Play(seconds, exit_code, (Line(0, "stdout", _description(spec)),))
 
 
 def _commands(argv: tuple[str, ...]) -> list[list[str]]:
-    """The simple commands in argv; none when it cannot be read."""
+    """The simple commands in argv; empty if it cannot be parsed."""
     if len(argv) != 3 or argv[0].rpartition("/")[2] not in ("sh", "bash") or argv[1] != "-c":
         return [list(argv)]
     try:
@@ -43,7 +43,7 @@ def _commands(argv: tuple[str, ...]) -> list[list[str]]:
 
 
 def _played(commands: list[list[str]]) -> Play | None:
-    """None unless every command is one that can be played."""
+    """The play for these commands; None unless all of them can be simulated."""
     elapsed, code = 0.0, 0
     lines: list[Line] = []
     for command in commands:
@@ -64,8 +64,8 @@ def _played(commands: list[list[str]]) -> Play | None:
     return Play(elapsed, code, tuple(lines)) if commands else None
 
 
-def _told(spec: RunSpec) -> bytes:
-    """Names of the environment only: its values may be secret."""
+def _description(spec: RunSpec) -> bytes:
+    """What would be run. Has only the names of environment variables, since values may be secret."""
     command = "its own command" if spec.argv is None else shlex.join(spec.argv)
     names = ", ".join(sorted(spec.environment)) or "nothing"
     return f"would run {command} in {spec.image} with {names} in its environment\n".encode()

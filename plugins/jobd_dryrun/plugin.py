@@ -1,4 +1,4 @@
-"""What the entry point `dry-run` names."""
+"""The plugin of the entry point `dry-run`."""
 
 from jobd.executor import Executor
 from jobd.hookspecs import hookimpl

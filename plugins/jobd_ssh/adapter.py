@@ -1,4 +1,4 @@
-"""requests over SSH channels: one pool of HTTP connections, each of them a channel."""
+"""An adapter of `requests` for SSH channels: a pool of HTTP connections, each of which is a channel."""
 
 import time
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from jobd_ssh.channels import ChannelSocket
 Open = Callable[[], ChannelSocket]
 
 KEPT = 30.0
-"""Seconds for which an unused channel is kept: on the far side it may be a program and one of ten sessions."""
+"""Seconds for which an unused channel is kept: on the remote host it may be a process and one of ten sessions."""
 SIZE = 256
-"""Unused channels at most; more than a region ever opens."""
+"""Maximum number of unused channels; more than a region ever opens."""
 
 
 class ChannelConnection(HTTPConnection):
@@ -55,14 +55,14 @@ class ChannelPool(HTTPConnectionPool):
         before = time.monotonic() - KEPT
         with stack.mutex:
             old = [conn for conn in stack.queue if conn is not None and conn.unused_since < before]
-            # the last that was put is the first that is taken, so these are the lowest
+            # The one put last is taken first, so the old ones are at the bottom.
             stack.queue[:] = [None if conn in old else conn for conn in stack.queue]
         for conn in old:
             conn.close()
 
 
 class ChannelAdapter(requests.adapters.HTTPAdapter):
-    """Sends every request to the one engine that `open` connects to."""
+    """Sends all requests to the engine that `open` connects to."""
 
     def __init__(self, open: Open) -> None:
         super().__init__()

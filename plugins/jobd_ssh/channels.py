@@ -1,4 +1,4 @@
-"""A channel of an SSH connection as the socket that http.client wants."""
+"""A channel of an SSH connection with the interface of a socket that http.client needs."""
 
 import io
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from jobd_ssh.failures import LOST, LinkFailure
 from jobd_ssh.signin import Transport
 
 BROKEN = (OSError, EOFError, paramiko.SSHException)
-"""What paramiko raises wherever it notices that the connection is gone."""
+"""What paramiko raises when the connection is lost."""
 LAST_WORDS = 2.0
-"""Seconds that a command which failed may take to say why."""
+"""Seconds to wait for the error message of a failed command."""
 
 
 class ChannelSocket:
     """Stays open, like a socket, until it and every file made from it are closed; then `released` is called, once.
 
-    `answered` is called at the first byte. A `command` that ends without one is asked why.
+    `answered` is called at the first byte. If a `command` ends without one, the error has its error message.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ChannelSocket:
 
     @property
     def usable(self) -> bool:
-        """Whether a request may be sent: nothing has come unasked, neither bytes nor an end."""
+        """Whether a request may be sent: neither bytes nor an end have arrived unexpectedly."""
         channel = self._channel
         ended = self._gone or channel.closed or channel.eof_received
         return not ended and not channel.recv_ready() and self._transport.alive
@@ -77,7 +77,7 @@ class ChannelSocket:
         return data
 
     def receive(self, size: int) -> bytes | None:
-        """What has come; None: nothing yet. Does not wait. Raises LinkFailure."""
+        """The bytes that have arrived, None if there are none yet. Does not wait. Raises LinkFailure."""
         self._channel.settimeout(0.0)
         try:
             return self.recv(size)
@@ -86,11 +86,11 @@ class ChannelSocket:
 
     @property
     def file(self) -> int:
-        """Of the connection that carries it and others."""
+        """The file descriptor of the SSH connection, which carries other channels, too."""
         return int(self._transport.sock.fileno())
 
     def when_readable(self, ring: Callable[[], None]) -> int | None:
-        """Have `ring` called, by paramiko's thread, when something has come or nothing will come any more."""
+        """Have paramiko's thread call `ring` when bytes have arrived or the channel has ended."""
         self._channel.in_buffer.set_event(_Bell(ring))  # type: ignore[arg-type]
         return None
 
@@ -99,7 +99,7 @@ class ChannelSocket:
         return io.BufferedReader(_Reader(self), buffering if buffering and buffering > 0 else io.DEFAULT_BUFFER_SIZE)
 
     def shutdown(self, how: int) -> None:
-        """Wake whoever reads; paramiko's own does not."""
+        """Wake a reader, which paramiko's own `shutdown` does not."""
         self._hang_up()
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class ChannelSocket:
             self._channel.close()
 
     def _end(self) -> LinkFailure | None:
-        """Why nothing comes any more, if that is a failure of the link or of the command."""
+        """Why the channel ended, if that was a failure of the link or of the command."""
         if not self._transport.alive:
             return LinkFailure(LOST)
         if self._command is None or not self._silent or self._hung_up:
@@ -132,26 +132,26 @@ class ChannelSocket:
     def _last_words(self, command: str) -> str:
         channel = self._channel
         channel.settimeout(LAST_WORDS)
-        said = b""
+        output = b""
         try:
             while piece := channel.recv_stderr(4096):
-                said += piece
+                output += piece
         except TimeoutError:
             pass
         code = channel.exit_status if channel.status_event.wait(LAST_WORDS) else -1
-        words = said.decode(errors="replace").strip()
+        words = output.decode(errors="replace").strip()
         ended = f"exit code {code}" if code >= 0 else "no exit code"
         return f"`{command}` on the far side ended ({ended}): {words or 'it gave no reason'}"
 
 
 class _Bell:
-    """What paramiko takes for the event that it sets when something has come; a channel's own needs two pipes."""
+    """Takes the place of the event that paramiko sets when bytes have arrived; a channel's own needs two pipes."""
 
     def __init__(self, ring: Callable[[], None]) -> None:
         self.set = ring
 
     def clear(self) -> None:
-        """Everything was read."""
+        """Called by paramiko when everything was read."""
 
 
 class _Reader(io.RawIOBase):

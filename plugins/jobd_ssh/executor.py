@@ -13,7 +13,7 @@ from jobd_ssh.options import SshOptions
 
 
 class SshExecutor(EngineExecutor):
-    """The engine behind an SSH server. Its links outlive its clients, which are made anew after a failed check."""
+    """The engine behind an SSH server. Its links outlive its clients, which are replaced after a failed check."""
 
     options = SshOptions
 
@@ -28,10 +28,10 @@ class SshExecutor(EngineExecutor):
         return f"ssh://{self._host}"
 
     def connect(self) -> docker.APIClient:
-        # docker-py connects by itself for a URL that it knows, and asks for the version while it is built
+        # For a URL scheme that it knows, docker-py would connect by itself and request the version at once.
         client = docker.APIClient("http://ssh:80", version=MINIMUM_DOCKER_API_VERSION, timeout=TIMEOUT)
         client.trust_env = False
-        # by this name it knows how to find the socket of a hijacked connection
+        # By this scheme docker-py finds the socket of a hijacked connection.
         client.base_url = "http+docker://ssh"
         client.adapters.clear()
         client.mount(client.base_url, ChannelAdapter(self._links.open))

@@ -1,4 +1,4 @@
-"""What can go wrong with a link, in words that help."""
+"""The errors of SSH connections, with helpful messages."""
 
 import errno
 import socket
@@ -8,7 +8,7 @@ from paramiko.ssh_exception import IncompatiblePeer
 
 
 class LinkFailure(ConnectionError):
-    """Carries its words where the operating system's errors carry theirs: in `strerror`."""
+    """Has its message in `strerror`, as errors of the operating system do."""
 
     def __init__(self, words: str) -> None:
         super().__init__(errno.ECONNABORTED, words)
@@ -23,7 +23,7 @@ LOST = "the SSH connection was lost"
 
 
 def of_connecting(error: Exception, host: str, port: int, seconds: float) -> LinkFailure:
-    """Of a connection that did not come to its sign-in. `seconds` is what a step may take."""
+    """The failure of a connection before its sign-in. `seconds` is the timeout of each step."""
     if isinstance(error, LinkFailure):
         return error
     if isinstance(error, socket.gaierror):
@@ -44,7 +44,7 @@ def of_connecting(error: Exception, host: str, port: int, seconds: float) -> Lin
 
 
 def of_sign_in(error: paramiko.SSHException | EOFError, user: str, shown: str) -> LinkFailure:
-    """`shown` names the keys that were tried."""
+    """The failure of a sign-in; `shown` describes the keys that were tried."""
     if isinstance(error, paramiko.BadAuthenticationType):
         allowed = ", ".join(error.allowed_types)
         return LinkFailure(f"the SSH server lets nobody sign in with a key, only with {allowed}")

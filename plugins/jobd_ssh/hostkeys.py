@@ -1,4 +1,4 @@
-"""Whether a server is the one that it should be: its host key against known_hosts, as sshd(8) describes the file."""
+"""Checks a server's host key against known_hosts, whose format is described in sshd(8)."""
 
 import binascii
 import hmac
@@ -19,21 +19,21 @@ RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 
 @dataclass(frozen=True)
 class Known:
-    """What the files say of one host."""
+    """The keys of one host in the known_hosts files."""
 
     name: str
     file: Path
-    """Where a line would be added."""
+    """The file to which a line should be added."""
     keys: tuple[paramiko.PKey, ...]
     revoked: tuple[paramiko.PKey, ...]
 
     def preferred(self, offered: Iterable[str]) -> list[str]:
-        """Algorithms in the order to ask for them: first those of which a key is known."""
+        """Algorithms in the order of preference: first those for which a key is known."""
         known = {name for key in self.keys for name in _algorithms(key)}
         return sorted(offered, key=lambda algorithm: algorithm not in known)
 
     def check(self, key: paramiko.PKey) -> None:
-        """Raises LinkFailure for a key that is not known, with the line that would make it so."""
+        """Raises LinkFailure for an unknown key, with the line to add to known_hosts."""
         if key in self.revoked:
             raise LinkFailure(f"the host key of {self.name} ({_shown(key)}) is marked {REVOKED} in {self.file}")
         if key in self.keys:
@@ -53,7 +53,7 @@ class Known:
 
 
 def look_up(host: str, port: int, file: Path | None) -> Known:
-    """Read the files anew, so that a line that is added counts for the next connection."""
+    """Read the files, each time anew, so that an added line takes effect with the next connection."""
     name = host if port == paramiko.config.SSH_PORT else f"[{host}]:{port}"
     files = [path.expanduser() for path in ((file,) if file else DEFAULT_FILES)]
     keys: list[paramiko.PKey] = []
@@ -65,7 +65,7 @@ def look_up(host: str, port: int, file: Path | None) -> Known:
 
 
 def _entries(path: Path, name: str) -> Iterator[tuple[str, paramiko.PKey]]:
-    """Marker and key of each line for a host. Certificate authorities are not understood."""
+    """Marker and key of each line for a host. Certificate authorities are not supported."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def _entries(path: Path, name: str) -> Iterator[tuple[str, paramiko.PKey]]:
         try:
             entry = HostKeyEntry.from_line(rest, number)
         except (InvalidHostKey, paramiko.SSHException, binascii.Error, ValueError) as error:
-            raise LinkFailure(f"{path}:{number} is no line of a known_hosts file: {error}") from error
+            raise LinkFailure(f"{path}:{number} is not a line of a known_hosts file: {error}") from error
         if entry is not None and _applies(entry.hostnames or (), name):
             yield marker, entry.key
 

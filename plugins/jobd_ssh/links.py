@@ -1,4 +1,4 @@
-"""Few SSH connections for many requests: where a channel finds room, and when another connection is made."""
+"""Shares a few SSH connections among many requests: chooses one for each channel, and opens more as needed."""
 
 import os
 import threading
@@ -15,18 +15,18 @@ from jobd_ssh.failures import LOST, LinkFailure, Refused
 from jobd_ssh.options import SshOptions
 
 SESSIONS = 10
-"""sshd's default MaxSessions: commands at a time on one connection. A forwarding is no session."""
+"""sshd's default MaxSessions: concurrent commands on one connection. A forwarding is not a session."""
 CHANNELS = 100
-"""Forwardings on one connection: an sshd has 1024 file descriptors for one, and one thread."""
+"""Forwardings on one connection, for which an sshd has 1024 file descriptors and one thread."""
 FULL_FOR = 5.0
-"""Seconds for which a connection that refused a session is left alone."""
+"""Seconds for which a connection that refused a session gets no further ones."""
 DELAYS = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds after which a failed connection is tried again; the last one for all further tries."""
+"""Seconds before each further attempt to connect; the last one is repeated."""
 PROBE = "test -e {0} || echo absent; test -r {0} -a -w {0} || echo denied"
 
 
 class Link:
-    """One connection, and how many channels are open on it."""
+    """One connection and the number of its open channels."""
 
     def __init__(self, transport: signin.Transport) -> None:
         self.transport = transport
@@ -35,7 +35,7 @@ class Link:
 
 
 class Links:
-    """The connections of one region. Safe for threads; a process that is forked off begins with none."""
+    """The connections of one region. Thread-safe; a forked process begins without any."""
 
     def __init__(self, options: SshOptions) -> None:
         self._options = options
@@ -72,7 +72,7 @@ class Links:
                     self._release(link)
 
     def close(self) -> None:
-        """Hang up. What is under way fails."""
+        """Close all connections. Requests in progress fail."""
         with self._lock:
             self._closed = True
             links, self._links = self._links, []
@@ -84,7 +84,7 @@ class Links:
         link = self._free()
         if link is None:
             with self._connecting:
-                # whoever was before may have made room
+                # Another thread may have connected meanwhile.
                 link = self._free() or self._connect()
         return link
 
@@ -92,7 +92,7 @@ class Links:
         with self._lock:
             self._links = [link for link in self._links if link.transport.alive]
             if not self._links:
-                # the server may be another one next time
+                # The server may be replaced by another one before the next connection.
                 self._way = None
             limit = CHANNELS if self._way == "streamlocal" else SESSIONS
             now = time.monotonic()
@@ -133,8 +133,8 @@ class Links:
             link.transport.close()
 
     def _channel(self, link: Link) -> ChannelSocket:
-        wanted = self._options.transport
-        if wanted == "dial-stdio" or (wanted == "auto" and self._way == "dial-stdio"):
+        transport = self._options.transport
+        if transport == "dial-stdio" or (transport == "auto" and self._way == "dial-stdio"):
             return self._dial(link)
         try:
             channel = link.transport.open_streamlocal(self._options.socket, self._options.connect_timeout)
@@ -142,7 +142,7 @@ class Links:
             refused = self._refusal(link, error)
             if not isinstance(refused, Refused):
                 raise refused from error
-            if wanted == "auto":
+            if transport == "auto":
                 return self._dial(link)
             raise LinkFailure(self._why_not_forwarded(link)) from error
         return self._socket(link, channel, "streamlocal")
@@ -156,7 +156,7 @@ class Links:
         return ChannelSocket(channel, link.transport, lambda: self._release(link), lambda: self._worked(way), command)
 
     def _session(self, link: Link, command: str) -> paramiko.Channel:
-        """A command's channel. Raises Refused when the server has no session to give, LinkFailure."""
+        """A channel that runs a command. Raises LinkFailure, and Refused if the server allows no more sessions."""
         try:
             channel = link.transport.open_session(timeout=self._options.connect_timeout)
             channel.settimeout(self._options.connect_timeout)
@@ -177,15 +177,15 @@ class Links:
             self._way = self._way or way
 
     def _why_not_forwarded(self, link: Link) -> str:
-        """The protocol gives no reason, so a command has a look, if one may be run."""
+        """Why a forwarding was refused. The protocol gives no reason, so a command tries to find out."""
         socket, user = self._options.socket, self._options.user
-        said = b""
+        output = b""
         with suppress(*BROKEN):
             channel = self._session(link, PROBE.format(quote(socket)))
             while piece := channel.recv(4096):
-                said += piece
+                output += piece
             channel.close()
-        words = said.split()
+        words = output.split()
         if b"absent" in words:
             return f"there is no {socket} on the far side"
         if b"denied" in words:
@@ -200,7 +200,7 @@ _all: weakref.WeakSet[Links] = weakref.WeakSet()
 
 
 def _forget_after_fork() -> None:
-    """The parent goes on with its connections: this process must not write a byte to them."""
+    """The parent continues to use its connections, so the child must not write to them."""
     for links in _all:
         for link in links._links:
             link.transport.active = False  # type: ignore[attr-defined]

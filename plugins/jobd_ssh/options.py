@@ -18,37 +18,37 @@ _ADDRESS = re.compile(
 
 
 def _host(value: str) -> str:
-    found = _ADDRESS.fullmatch(value)
-    if not found or not 0 < int(found["port"] or SSH_PORT) < 65536:
-        raise ValueError("is no USER@HOST or USER@HOST:PORT, with an IPv6 address in brackets")
+    match = _ADDRESS.fullmatch(value)
+    if not match or not 0 < int(match["port"] or SSH_PORT) < 65536:
+        raise ValueError("is not USER@HOST or USER@HOST:PORT, with an IPv6 address in brackets")
     return value
 
 
 class SshOptions(ContainerOptions):
     host: Annotated[str, AfterValidator(_host)]
-    """`user@host:port`; without a port it is 22, without a user the one that jobd runs as."""
+    """`user@host:port`; the default port is 22, the default user the one that jobd runs as."""
     identity_file: Path | None = None
-    """A private key without a passphrase; a certificate beside it (`…-cert.pub`) is shown, too."""
+    """A private key without a passphrase; a certificate beside it (`…-cert.pub`) is used, too."""
     agent: bool = False
     """Whether the keys of the ssh-agent at `SSH_AUTH_SOCK` are tried (after `identity_file`)."""
     known_hosts: Path | None = None
-    """Where the host's key is looked up; by default `~/.ssh/known_hosts`, then `/etc/ssh/ssh_known_hosts`."""
+    """The file with the host's key; by default `~/.ssh/known_hosts`, then `/etc/ssh/ssh_known_hosts`."""
     socket: str = Field("/var/run/docker.sock", pattern=r"^/\S+$")
-    """Docker's socket on the far side."""
+    """Docker's socket on the remote host."""
     transport: Transport = "auto"
-    """`streamlocal`: the server forwards to the socket. `dial-stdio`: the server runs the `docker` program, as a key
-    restricted to that wants it. `auto`: the first, and the second where the server refuses the first."""
+    """With `streamlocal`, the server forwards to the socket. With `dial-stdio`, it runs the `docker` program, which is
+    what a key restricted to that command needs. `auto` is the first, or the second if the server refuses the first."""
     docker: str = Field("docker", pattern=r"^[\w./+-]+$")
-    """The program that `dial-stdio` runs there; with its path, where the server's PATH lacks it."""
+    """The program for `dial-stdio`; with its path, if it is not in the server's PATH."""
     connect_timeout: float = Field(10, ge=1, le=120)
     """Seconds for each step of connecting: TCP, key exchange, sign-in, a channel."""
     keepalive: float = Field(5, ge=1, le=300)
-    """Seconds between signs of life. A link that does not acknowledge one for three times as long is given up."""
+    """Seconds between keep-alive messages. A link that acknowledges none for three times as long is closed."""
 
     @model_validator(mode="after")
     def _signs_in_somehow(self) -> "SshOptions":
         if self.identity_file is None and not self.agent:
-            raise ValueError("`identity_file` is missing, the private key to sign in with; or say `agent = yes`")
+            raise ValueError("`identity_file` is missing, the private key to sign in with; or set `agent = yes`")
         return self
 
     @property
@@ -63,6 +63,6 @@ class SshOptions(ContainerOptions):
 
     @property
     def _parts(self) -> re.Match[str]:
-        found = _ADDRESS.fullmatch(self.host)
-        assert found is not None  # noqa: S101
-        return found
+        match = _ADDRESS.fullmatch(self.host)
+        assert match is not None  # noqa: S101
+        return match

@@ -1,4 +1,4 @@
-"""What the entry point `docker-ssh` names."""
+"""The plugin of the entry point `docker-ssh`."""
 
 from jobd.executor import Executor
 from jobd.hookspecs import hookimpl

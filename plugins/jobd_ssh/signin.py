@@ -1,4 +1,4 @@
-"""One authenticated SSH connection: TCP, the host's key, the user's."""
+"""Opens an authenticated SSH connection: TCP, the check of the host's key, and sign-in with the user's key."""
 
 import logging
 import socket
@@ -16,14 +16,14 @@ from jobd_ssh.options import SshOptions
 
 STREAMLOCAL = "direct-streamlocal@openssh.com"
 UNACKNOWLEDGED = 3
-"""Signs of life without an acknowledgement, after which the system gives the connection up."""
+"""Keep-alive messages without an acknowledgement after which the operating system closes the connection."""
 
-# paramiko reports as errors what is translated here
+# paramiko logs errors that are translated and reported here.
 logging.getLogger("jobd_ssh.wire").setLevel(logging.CRITICAL)
 
 
 class Transport(paramiko.Transport):
-    """paramiko's, which also asks for a forwarding to a Unix socket (OpenSSH's PROTOCOL, section 2.4)."""
+    """A paramiko transport that also supports forwarding to a Unix socket (OpenSSH's PROTOCOL, section 2.4)."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -31,7 +31,7 @@ class Transport(paramiko.Transport):
         self._opening = threading.local()
 
     def open_streamlocal(self, path: str, timeout: float) -> paramiko.Channel:
-        """A channel to a socket on the far side. Raises paramiko's SSHException."""
+        """A channel to a socket on the remote host. Raises paramiko's SSHException."""
         self._opening.path = path
         try:
             return self.open_channel(STREAMLOCAL, timeout=timeout)
@@ -39,7 +39,7 @@ class Transport(paramiko.Transport):
             self._opening.path = None
 
     def _send_user_message(self, data: paramiko.Message) -> None:
-        # `open_channel` has no other place for what this kind of channel says beyond the common fields
+        # `open_channel` offers no other place to add the fields of this kind of channel.
         path = getattr(self._opening, "path", None)
         if path is not None:
             data.add_string(path)
@@ -49,12 +49,12 @@ class Transport(paramiko.Transport):
 
     @property
     def alive(self) -> bool:
-        """False also in a process that was forked off, which has the object but not the thread."""
+        """Whether the connection can be used; not in a forked process, which has the object but not its thread."""
         return self.is_active() and self.is_alive()
 
 
 def connect(options: SshOptions) -> Transport:
-    """Raises LinkFailure."""
+    """An authenticated connection. Raises LinkFailure."""
     host, port = options.address
     known = hostkeys.look_up(host, port, options.known_hosts)
     try:
@@ -72,20 +72,20 @@ def connect(options: SshOptions) -> Transport:
 
 
 class PromptSocket(socket.socket):
-    """Acknowledges at once: sshd sends what is small only after that, and the system would wait for 40 ms."""
+    """Acknowledges data at once: sshd delays small packets until then, and the system would wait for 40 ms."""
 
     def recv(self, *args: Any) -> bytes:
         data = super().recv(*args)
-        # lasts for a few segments only
+        # The option only lasts for a few segments.
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return data
 
 
 def _tcp(options: SshOptions) -> socket.socket:
-    made = socket.create_connection(options.address, options.connect_timeout)
-    sock = PromptSocket(fileno=made.detach())
+    connection = socket.create_connection(options.address, options.connect_timeout)
+    sock = PromptSocket(fileno=connection.detach())
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # keepalive alone does not notice a half-open link while something waits to be sent
+    # Keep-alive alone does not detect a half-open link while data wait to be sent.
     patience = round(UNACKNOWLEDGED * options.keepalive * 1000)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
     return sock
@@ -97,7 +97,7 @@ def _shake_hands(transport: Transport, options: SshOptions, known: hostkeys.Know
     algorithms = transport.get_security_options()
     algorithms.key_types = known.preferred(algorithms.key_types)
     try:
-        # longer than the steps have, which tell more when they run out of time
+        # Longer than the timeouts of the steps, whose errors are more specific.
         transport.start_client(timeout=2 * options.connect_timeout)
         key = transport.get_remote_server_key()
     except (OSError, EOFError, paramiko.SSHException) as error:
@@ -120,7 +120,7 @@ def _sign_in(transport: Transport, options: SshOptions) -> None:
 
 
 def _keys(options: SshOptions) -> Iterator[tuple[str, Any]]:
-    """Keys to try, with what to call them."""
+    """The keys to try, each with a description."""
     if options.identity_file is not None:
         key = _read_key(options.identity_file)
         yield f"{options.identity_file} ({key.fingerprint})", key
@@ -141,4 +141,4 @@ def _read_key(path: Path) -> paramiko.PKey:
     except (TypeError, paramiko.PasswordRequiredException) as error:
         raise LinkFailure(f"the private key {path} has a passphrase: let an ssh-agent hold it") from error
     except (ValueError, paramiko.SSHException, UnknownKeyType) as error:
-        raise LinkFailure(f"{path} is no private key that can be used: {error}") from error
+        raise LinkFailure(f"{path} is not a usable private key: {error}") from error

@@ -87,12 +87,12 @@ def jobd_executors():
             "def remove(self, handle, force): super().remove(handle, True)",
             "test_a_running_one_is_removed_by_force_only",
         ),
-        ("ListsNothing", "def list(self): return []", "test_list_holds_every_run_in_any_state_with_its_exec"),
-        ("SaysNeverStarted", "def was_started(self, handle): return False", "test_whether_it_was_started_is_never"),
+        ("ListsNothing", "def list(self): return []", "test_list_has_every_run_in_any_state_with_its_exec"),
+        ("SaysNeverStarted", "def was_started(self, handle): return False", "test_was_started_is_never_wrong"),
         (
             "TellsNoEnd",
             "def watch(self, on_change): return lambda: None",
-            "test_a_watch_tells_an_end",
+            "test_a_watch_reports_an_end",
         ),
     ],
 )

@@ -62,5 +62,5 @@ def test_without_a_limit_nothing_is_removed(own_engine: OwnEngine) -> None:
 
 @pytest.mark.parametrize("text", ["", "20", "GB", "20 GiB", "-1GB"])
 def test_a_limit_that_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size"):
+    with pytest.raises(ValueError, match="is not a size"):
         DockerOptions(image_disk=text)

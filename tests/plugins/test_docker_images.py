@@ -109,7 +109,7 @@ def test_never_means_never(bench: Bench, pushed: str):
 
 @pytest.mark.parametrize("image", ["Team/App:v1", "team/app:-v1", "team//app:v1"])
 def test_a_name_that_is_none_is_told(bench: Bench, image: str):
-    with pytest.raises(ImageNotFound, match="is no valid image name"):
+    with pytest.raises(ImageNotFound, match="is not a valid image name"):
         bench.executor.pull(bench.spec("true", image=image))
 
 

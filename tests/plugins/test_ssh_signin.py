@@ -118,7 +118,7 @@ def test_a_key_that_cannot_be_used_is_told_before_it_is_shown(make_sshd: MakeSsh
     for file, words in (
         (tmp_path / "absent", "absent cannot be read: No such file or directory"),
         (locked, "locked has a passphrase: let an ssh-agent hold it"),
-        (none, "none is no private key that can be used"),
+        (none, "none is not a usable private key"),
     ):
         assert words in refusal(server.executor(identity_file=file))
 
