@@ -1,4 +1,4 @@
-"""`jobd check-config`: would jobd start with this file?"""
+"""`jobd check-config`: checks the configuration."""
 
 import sys
 from pathlib import Path
@@ -14,9 +14,9 @@ from jobd.schedule import zone_rules
 @click.command("check-config")
 @configured
 def check_config(config_path: Path) -> None:
-    """Read the configuration, variables included, and tell every fault. Nothing is started or connected to.
+    """Check the configuration, including environment variables, and print all faults. Connects to nothing.
 
-    Exit code 0 when jobd would start with it, 1 when not.
+    Exit code 0 if jobd would start with it, else 1.
     """
     try:
         settings = config.load(config_path, plugins.executor_kinds(plugins.build()))

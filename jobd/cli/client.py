@@ -1,4 +1,4 @@
-"""The HTTP API as the commands see it: where it is, who asks, and what its answers mean."""
+"""A client of the HTTP API for the commands: its address and token, requests, and errors as exit codes."""
 
 import configparser
 import ipaddress
@@ -22,44 +22,44 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 60.0
 """Seconds."""
 PAGE_SIZE = 100
-"""The most that the API gives at once."""
+"""The largest page that the API allows."""
 
 Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the API is and the token to show there."""
+    """The API's address, and the token for it."""
 
     url: str
     token: str | None
 
 
 def place(url: str | None, token_file: Path | None, environ: Mapping[str, str], ini: Path) -> Place:
-    """Each of address and token from the first that says it: flag, environment, `cli.ini`. Raises Failure."""
-    said = _read_ini(ini)
-    url = url or environ.get("JOBD_URL") or said.get("url") or DEFAULT_URL
+    """Address and token, each from the first of flag, environment and `cli.ini` that has it. Raises Failure."""
+    settings = _read_ini(ini)
+    url = url or environ.get("JOBD_URL") or settings.get("url") or DEFAULT_URL
     if token_file is not None:
         return Place(url, _read_token(token_file))
     if environ.get("JOBD_TOKEN"):
         return Place(url, environ["JOBD_TOKEN"].strip())
-    if said.get("token_file"):
-        return Place(url, _read_token(ini.parent / Path(said["token_file"]).expanduser()))
+    if settings.get("token_file"):
+        return Place(url, _read_token(ini.parent / Path(settings["token_file"]).expanduser()))
     return Place(url, None)
 
 
 class Client:
-    """Calls the API. Every method raises Failure: TryLater where the same call may work later."""
+    """Calls the API. Every method raises Failure, or TryLater if the same call may succeed later."""
 
     def __init__(self, where: Place) -> None:
         self.url = where.url.rstrip("/")
         if not re.match(r"https?://[^/]", self.url, re.IGNORECASE):
-            raise Failure(f"{where.url!r} is no address of a server; expected http://HOST:PORT or https://HOST", USAGE)
+            raise Failure(f"{where.url!r} is not a server's address; expected http://HOST:PORT or https://HOST", USAGE)
         self._has_token = where.token is not None
         self._session = requests.Session()
         self._session.auth = _Token(where.token)
         self._session.headers["User-Agent"] = f"jobd/{__version__}"
-        # A proxy of the environment must not be asked for this machine's own daemon.
+        # Requests to a daemon on this machine must not go through a proxy that the environment sets.
         self._session.trust_env = not _is_loopback(self.url)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -75,8 +75,8 @@ class Client:
         self._send("DELETE", path)
 
     def items(self, path: str, limit: int, **query: Any) -> tuple[list[Item], int]:
-        """The newest `limit` items of a list (0: all), each once although others come and go meanwhile; and how many
-        there were in all when the first was read.
+        """The newest `limit` items of a list, or all with 0, and how many there were in all when the first page was
+        read. Items that are added or deleted meanwhile do not cause repetitions.
         """
         items: list[Item] = []
         size = min(limit, PAGE_SIZE) if limit else PAGE_SIZE
@@ -89,9 +89,9 @@ class Client:
                 following = page["next"]
                 after = "" if following is None else parse_qs(urlsplit(following).query)["after"][0]
             except (LookupError, TypeError):
-                raise self._stranger() from None
+                raise self._not_jobd() from None
             if following is None:
-                # Others may have gone since they were counted: now all there are have been read.
+                # Items may have been deleted since they were counted; now all of them have been read.
                 total = len(items)
             if following is None or 0 < limit <= len(items):
                 return (items[:limit] if limit else items), total
@@ -101,7 +101,7 @@ class Client:
     def stream(
         self, path: str, accept: str, headers: Mapping[str, str] = {}, **query: Any
     ) -> Iterator[requests.Response]:
-        """The open answer, to be read as it comes."""
+        """A response to be read as it arrives; open within the context."""
         answer = self._send("GET", path, params=query, headers={"Accept": accept, **headers}, stream=True)
         with answer, self._translated():
             yield answer
@@ -113,7 +113,7 @@ class Client:
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             raise TryLater(f"no jobd can be reached at {self.url}: {_innermost(error)}", AWAY) from error
         except (requests.RequestException, UnicodeError) as error:
-            raise Failure(f"cannot ask {self.url}: {error}", USAGE) from error
+            raise Failure(f"cannot send a request to {self.url}: {error}", USAGE) from error
 
     def _send(self, method: str, path: str, **request: Any) -> requests.Response:
         with self._translated():
@@ -121,7 +121,7 @@ class Client:
                 method, self.url + path, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), allow_redirects=False, **request
             )
             if answer.status_code == 401 and not self._has_token:
-                raise Failure("no token: set JOBD_TOKEN, or name its file with --token-file", NOT_ALLOWED)
+                raise Failure("no token: set JOBD_TOKEN, or give its file with --token-file", NOT_ALLOWED)
             if answer.status_code >= 300:
                 raise _refusal(answer, self.url)
         return answer
@@ -130,14 +130,14 @@ class Client:
         try:
             return answer.json() if answer.content else None
         except requests.JSONDecodeError:
-            raise self._stranger() from None
+            raise self._not_jobd() from None
 
-    def _stranger(self) -> Failure:
-        return Failure(f"what answers at {self.url} is no jobd")
+    def _not_jobd(self) -> Failure:
+        return Failure(f"the server at {self.url} is not jobd")
 
 
 class _Token(AuthBase):
-    """Set even without a token: requests would else send what ~/.netrc says."""
+    """Adds the token, if any, to requests. Needed even without one, or `requests` would send what is in ~/.netrc."""
 
     def __init__(self, token: str | None) -> None:
         self.token = token
@@ -157,12 +157,12 @@ def _refusal(answer: requests.Response, url: str) -> Failure:
             message += f" (request {answer.headers['X-Request-Id']})"
         return failure(error["code"], message, fields)
     except (requests.JSONDecodeError, LookupError, TypeError, AttributeError):
-        said = f"{url} answers {answer.status_code} {answer.reason}"
+        status_line = f"{url} responds with {answer.status_code} {answer.reason}"
     if answer.status_code in (502, 503, 504):
-        return TryLater(said, AWAY)
+        return TryLater(status_line, AWAY)
     if answer.status_code in (401, 403):
-        return Failure(said, NOT_ALLOWED)
-    return Failure(f"{said}, which no jobd would")
+        return Failure(status_line, NOT_ALLOWED)
+    return Failure(f"{status_line}: the server is not jobd")
 
 
 def _read_ini(path: Path) -> Mapping[str, str]:
@@ -175,11 +175,11 @@ def _read_ini(path: Path) -> Mapping[str, str]:
     except (OSError, ValueError, configparser.Error) as error:
         raise Failure(f"{path}: {error}", USAGE) from None
     unknown = [f"[{name}]" for name in parser.sections() if name != "cli"]
-    said = dict(parser["cli"]) if parser.has_section("cli") else {}
-    unknown += sorted(said.keys() - {"url", "token_file"})
+    settings = dict(parser["cli"]) if parser.has_section("cli") else {}
+    unknown += sorted(settings.keys() - {"url", "token_file"})
     if unknown:
-        raise Failure(f"{path}: {', '.join(unknown)}: unknown; right: url and token_file in [cli]", USAGE)
-    return said
+        raise Failure(f"{path}: {', '.join(unknown)}: unknown; expected url and token_file in [cli]", USAGE)
+    return settings
 
 
 def _read_token(path: Path) -> str:
@@ -198,7 +198,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def _innermost(error: BaseException) -> str:
-    """The words of the operating system, without the layers around them."""
+    """The operating system's message, without those of the layers around it."""
     while True:
         reason = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, Exception)), None)
         if not isinstance(reason, BaseException):

@@ -1,4 +1,4 @@
-"""`jobd completion`: the shell completes commands and options."""
+"""`jobd completion`: shell completion of commands and options."""
 
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
@@ -10,5 +10,5 @@ SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of a shell, as in: eval "$(jobd completion bash)"."""
+    """Print a shell's completion script, for use as in: eval "$(jobd completion bash)"."""
     click.echo(SHELLS[shell](ctx.find_root().command, {}, "jobd", "_JOBD_COMPLETE").source())

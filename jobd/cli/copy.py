@@ -1,4 +1,4 @@
-"""`jobd database copy`: all records of the configuration's database into another one."""
+"""`jobd database copy`: copies all records of the configuration's database into another one."""
 
 import time
 from collections.abc import Iterator
@@ -21,20 +21,20 @@ from jobd.store.db import copying
 from jobd.store.db.copy_ends import End, Postgresql, Sqlite
 from jobd.store.db.database import MIGRATION_LOCK, Database
 
-TELL_EVERY = 2.0
-"""Seconds between two lines of progress."""
+PROGRESS_EVERY = 2.0
+"""Seconds between two progress lines."""
 
 
 @click.group()
 def database() -> None:
-    """The database as a whole."""
+    """Manage the database as a whole."""
 
 
 def _settings_of(context: click.Context, option: click.Parameter, value: str) -> DatabaseSettings:
     try:
         return DatabaseSettings.model_validate({"url": value}, context={"base": Path.cwd()})
     except ValueError:
-        raise click.BadParameter("right: sqlite:///PATH or postgresql://USER@HOST/DATABASE") from None
+        raise click.BadParameter("expected sqlite:///PATH or postgresql://USER@HOST/DATABASE") from None
 
 
 @database.command()
@@ -50,7 +50,7 @@ def _settings_of(context: click.Context, option: click.Parameter, value: str) ->
 def copy(config_path: Path, target: DatabaseSettings) -> None:
     """Copy all records into an empty database, SQLite or PostgreSQL, with their ids.
 
-    No daemon may run meanwhile. May be interrupted and run again: it goes on where it was cut.
+    No daemon may run meanwhile. If interrupted, run it again: it continues where it stopped.
     """
     settings = config.load(config_path, plugins.executor_kinds(plugins.build()))
     if target.url == settings.database.url:
@@ -69,11 +69,11 @@ def copy(config_path: Path, target: DatabaseSettings) -> None:
         goes_on = copying.begin(source, there)
         _migrate(target.url)
         if goes_on:
-            say("going on with a copy that was cut")
+            say("continuing an interrupted copy")
         counts = copying.copy(source, there, _Progress())
     rows, took = sum(counts.values()), time.monotonic() - began
-    say(f"{rows:,} rows of {len(counts)} tables are copied and compared, in {took:.0f} s")
-    say(f"right: set `[database] url` to {target.url_without_password}, and start no jobd on the old one any more")
+    say(f"{rows:,} rows of {len(counts)} tables were copied and compared in {took:.0f} s")
+    say(f"next: set `[database] url` to {target.url_without_password}, and do not start jobd on the old one again")
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def _end(settings: DatabaseSettings) -> Iterator[End]:
 
 
 def _keep_daemons_out(stack: ExitStack, settings: Settings, config_path: Path) -> None:
-    """Of the source, for as long as the copy lasts. Raises ConfigError, Failure when one runs."""
+    """Keep daemons from using the source during the copy. Raises ConfigError, and Failure if one is running."""
     with opened(config_path) as database:
         file = settings.database.sqlite_path
         if file is not None:
@@ -99,20 +99,22 @@ def _keep_daemons_out(stack: ExitStack, settings: Settings, config_path: Path) -
         alive = database.read_sync(daemons.alive, settings.scheduler.lease)
     if alive:
         raise Failure(
-            f"{len(alive)} daemons run on this database ({', '.join(alive)}); right: stop them; one that was killed "
-            f"counts for {settings.scheduler.lease:.0f} s more"
+            f"{len(alive)} daemons are running on this database ({', '.join(alive)}); stop them. A killed daemon is "
+            f"counted for {settings.scheduler.lease:.0f} s"
         )
 
 
 def _lock(stack: ExitStack, url: str) -> None:
-    """What a daemon's start waits for, on PostgreSQL."""
+    """Take the lock that a starting daemon takes on PostgreSQL. Raises Failure if somebody else has it."""
     connection = psycopg2.connect(url, connect_timeout=5)
     stack.callback(connection.close)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", (MIGRATION_LOCK,))
         if not cursor.fetchone()[0]:
-            raise Failure("a daemon that starts, a migration or another copy holds one of the databases; right: wait")
+            raise Failure(
+                "one of the databases is in use by a starting daemon, a migration or another copy; wait for its end"
+            )
 
 
 def _lock_path(file: Path) -> Path:
@@ -128,13 +130,13 @@ def _migrate(url: str) -> None:
 
 
 class _Progress:
-    """A line now and then, and one when a table is done."""
+    """Prints a line every PROGRESS_EVERY seconds and at the end of each table."""
 
     def __init__(self) -> None:
-        self._told_at = time.monotonic()
+        self._shown_at = time.monotonic()
 
     def __call__(self, table: str, done: int, total: int) -> None:
         at = time.monotonic()
-        if total and (done == total or at - self._told_at > TELL_EVERY):
-            self._told_at = at
+        if total and (done == total or at - self._shown_at > PROGRESS_EVERY):
+            self._shown_at = at
             say(f"{table}: {done:,} of {total:,}")

@@ -1,4 +1,6 @@
-"""`jobd migrate`, `jobd user` and `jobd token`: on the configuration's database itself, beside a daemon or without."""
+"""`jobd migrate`, `jobd user` and `jobd token`: they use the configuration's database directly, without a daemon or
+beside one.
+"""
 
 import getpass
 import os
@@ -42,17 +44,20 @@ TOKEN_COLUMNS: Columns = {
 
 @contextmanager
 def opened(config_path: Path, migrated: bool = True) -> Iterator[Database]:
-    """The configuration's database; with `migrated` it must be there with its schema. Raises ConfigError, Failure."""
+    """The configuration's database, which has to exist and to have this version's schema unless `migrated` is False.
+
+    Raises ConfigError, Failure.
+    """
     settings = config.load(config_path, plugins.executor_kinds(plugins.build()))
     path = settings.database.sqlite_path
     if migrated and path is not None and not path.exists():
-        raise Failure(f"there is no database at {path} yet; right: `jobd migrate` or a first `jobd serve`")
+        raise Failure(f"there is no database at {path} yet; `jobd migrate` or the first `jobd serve` creates it")
     data_dir.refuse_emptied(settings)
     with data_dir.private_files():
         database = Database(settings.database.url, connections=1)
         try:
             if migrated and database.pending():
-                raise Failure("the database's schema is older than this jobd; right: `jobd migrate`")
+                raise Failure("the database's schema is older than this jobd; run `jobd migrate`")
             yield database
         finally:
             database.close()
@@ -61,7 +66,7 @@ def opened(config_path: Path, migrated: bool = True) -> Iterator[Database]:
 @click.command()
 @configured
 def migrate(config_path: Path) -> None:
-    """Bring the database's schema up to date; makes the database file if there is none."""
+    """Bring the database's schema up to date; creates the database file if there is none."""
     with opened(config_path, migrated=False) as database:
         applied = database.migrate()
     for name in applied:
@@ -71,18 +76,18 @@ def migrate(config_path: Path) -> None:
 
 @click.group()
 def user() -> None:
-    """The users of this installation."""
+    """Manage the users of this installation."""
 
 
 @user.command()
 @click.argument("username")
-@click.option("--admin", is_flag=True, help="May use every namespace.")
-@click.option("--no-password", is_flag=True, help="Signs in with tokens alone.")
+@click.option("--admin", is_flag=True, help="May use all namespaces.")
+@click.option("--no-password", is_flag=True, help="The user can only use tokens.")
 @configured
 def add(config_path: Path, username: str, admin: bool, no_password: bool) -> None:
     """Add a user and the namespace of the same name.
 
-    The password is asked for twice on a terminal, else read from the first line of stdin.
+    On a terminal it prompts for the password twice; else the password is the first line of stdin.
     """
     with opened(config_path) as database:
         password = None if no_password else _password()
@@ -96,8 +101,8 @@ def add(config_path: Path, username: str, admin: bool, no_password: bool) -> Non
 def list_(config_path: Path, output: str) -> None:
     """List the users by name."""
     with opened(config_path) as database:
-        found = [_shown(row) for row in database.read_sync(accounts.users)]
-    print_items(found, output, COLUMNS, "username")
+        rows = [_shown(row) for row in database.read_sync(accounts.users)]
+    print_items(rows, output, COLUMNS, "username")
 
 
 @user.command()
@@ -114,7 +119,7 @@ def passwd(config_path: Path, username: str) -> None:
 @click.argument("username")
 @configured
 def disable(config_path: Path, username: str) -> None:
-    """Refuse a user's password and tokens from now on. What the user scheduled goes on."""
+    """Refuse a user's password and tokens from now on. The user's schedules stay active."""
     with opened(config_path) as database:
         database.write_sync(users.update, operator(), username, {"is_active": False})
     say(f"user {username} disabled")
@@ -142,7 +147,7 @@ def delete(config_path: Path, username: str) -> None:
 
 @click.group()
 def token() -> None:
-    """The tokens that the API asks for."""
+    """Manage the tokens for the API."""
 
 
 def _seconds(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
@@ -151,23 +156,23 @@ def _seconds(context: click.Context, option: click.Parameter, value: str | None)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     if seconds is not None and not 0 < seconds <= MAX_DURATION:
-        raise click.BadParameter("more than nothing, and at most a century")
+        raise click.BadParameter("must be more than 0, and at most a century")
     return seconds
 
 
 @token.command("create")
 @click.argument("username")
-@click.option("--name", default="cli", show_default=True, help="What it is for, to tell it from others.")
-@click.option("--namespace", help="The only namespace that it opens; else all that its user may use.")
-@click.option("--read-only", is_flag=True, help="It changes nothing.")
+@click.option("--name", default="cli", show_default=True, help="What it is for.")
+@click.option("--namespace", help="The only namespace that it gives access to; else all namespaces of its user.")
+@click.option("--read-only", is_flag=True, help="It cannot change anything.")
 @click.option(
-    "--expires-in", callback=_seconds, metavar="DURATION", help="How long it works, as in 90d; else for ever."
+    "--expires-in", callback=_seconds, metavar="DURATION", help="How long it is valid, as in 90d; else for ever."
 )
 @configured
 def create_token(
     config_path: Path, username: str, name: str, namespace: str | None, read_only: bool, expires_in: float | None
 ) -> None:
-    """Make a token of a user and print it, this once: only its digest is kept."""
+    """Create a token for a user and print it. It cannot be shown again: only its digest is stored."""
     until = None if expires_in is None else datetime.now(UTC) + timedelta(seconds=expires_in)
     access = "read" if read_only else "write"
     with opened(config_path) as database:
@@ -182,22 +187,22 @@ def create_token(
 def list_tokens(config_path: Path, username: str | None, output: str) -> None:
     """List the tokens of a user, or all, oldest first."""
     with opened(config_path) as database:
-        found = [_shown_token(owned) for owned in database.read_sync(tokens.of, username)]
-    print_items(found, output, TOKEN_COLUMNS, "id")
+        rows = [_shown_token(owned) for owned in database.read_sync(tokens.of, username)]
+    print_items(rows, output, TOKEN_COLUMNS, "id")
 
 
 @token.command()
 @click.argument("token_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 @configured
 def revoke(config_path: Path, token_id: int) -> None:
-    """Make a token and all that were made with it stop working at once; `token list` tells its id."""
+    """Revoke a token, by its id in `token list`, and all tokens that were created with it."""
     with opened(config_path) as database:
         database.write_sync(tokens.revoke, operator(), token_id)
     say(f"token {token_id} revoked")
 
 
 def operator() -> Caller:
-    """Who sits at this machine, as the audit shall call them."""
+    """The caller for the audit log: the user of the operating system who runs the command."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name

@@ -1,4 +1,4 @@
-"""What a command's exit code says, and the one exception that carries it."""
+"""The exit codes of commands, and the exception that carries one."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,11 +22,11 @@ EXIT_CODES = {
     "permission_denied": NOT_ALLOWED,
     "service_unavailable": AWAY,
 }
-"""By the code of a `JobdError`, whether it came over HTTP or from the store; any other code is FAILED."""
+"""Exit codes by the code of a `JobdError`, from the API or from the store; any other code is FAILED."""
 
 
 class Failure(click.ClickException):
-    """The command ends with this message on stderr and this exit code."""
+    """Ends the command with this message on stderr and this exit code."""
 
     exit_code: int  # type: ignore[misc]  # click declares it for the class, and reads it from the instance
 
@@ -36,18 +36,18 @@ class Failure(click.ClickException):
 
 
 class TryLater(Failure):
-    """The server is away or asks for patience: the same call may work later."""
+    """The server cannot be reached or is busy: the same call may succeed later."""
 
 
 def failure(code: str, message: str, fields: Mapping[str, Sequence[str]] | None = None) -> Failure:
-    """The failure for an error of this code; each fault of a field gets a line."""
-    faults = [f"  {name}: {fault}" for name, found in (fields or {}).items() for fault in found if fault != message]
+    """The failure for an error with this code; each fault of a field has a line."""
+    faults = [f"  {name}: {fault}" for name, texts in (fields or {}).items() for fault in texts if fault != message]
     kind = TryLater if code in ("service_unavailable", "too_many_requests") else Failure
     return kind("\n".join([message, *faults]), EXIT_CODES.get(code, FAILED))
 
 
 def of_error(error: JobdError) -> Failure:
-    """The failure for an error raised on this machine."""
+    """The failure for an error raised in this process."""
     if isinstance(error, ConfigError):
         return Failure(error.message)
     return failure(error.code, error.message, error.fields if isinstance(error, InvalidArgs) else None)

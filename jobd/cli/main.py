@@ -1,4 +1,4 @@
-"""The program `jobd`. Each command's module is imported when it is called for: a client needs no Docker library."""
+"""The program `jobd`. A command's module is imported only when it is used: clients need no Docker library."""
 
 import gc
 import importlib
@@ -26,11 +26,11 @@ COMMANDS = {
     "schedule": "schedule:schedule",
     "completion": "completion:completion",
 }
-"""Command -> module of this package and the command's name in it."""
+"""Commands, each with its module in this package and its name there."""
 
 
 class Program(click.Group):
-    """Finds its commands in `COMMANDS` and turns the errors of jobd into messages and exit codes."""
+    """Finds its commands in `COMMANDS` and turns jobd's errors into messages and exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -39,7 +39,7 @@ class Program(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, name = COMMANDS[cmd_name].split(":")
-        # What is imported stays: to look through it for garbage took a fifteenth of a start.
+        # Imported modules stay in memory: searching them for garbage took a fifteenth of the start.
         gc.disable()
         try:
             command: click.Command = getattr(importlib.import_module(f"jobd.cli.{module}"), name)
@@ -60,7 +60,7 @@ class Program(click.Group):
 @click.group(
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not allowed, 5 the server is away.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not allowed, 5 the server cannot be reached.",
 )
 @click.version_option(__version__, "-V", "--version", prog_name="jobd", message="%(prog)s %(version)s")
 def jobd() -> None:

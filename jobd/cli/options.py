@@ -1,4 +1,4 @@
-"""The options that several commands share, as decorators; each hands over what was asked for, ready to use."""
+"""Options that several commands share, as decorators; each passes a ready-to-use value to the command."""
 
 import os
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from jobd.cli.output import FORMATS
 Command = Callable[..., Any]
 
 CONFIGS = (Path("jobd.ini"), Path("/etc/jobd/jobd.ini"))
-"""Where the configuration is looked for, in this order, without `--config`."""
+"""Where the configuration is searched for, in this order, without `--config`."""
 
 
 def connects(command: Command) -> Command:
-    """Give the command a `client` of the HTTP API."""
+    """Pass the command a `client` of the HTTP API."""
 
-    @click.option("--url", metavar="URL", help="Where jobd is; else $JOBD_URL, else ~/.config/jobd/cli.ini.")
+    @click.option("--url", metavar="URL", help="jobd's address; else $JOBD_URL, else ~/.config/jobd/cli.ini.")
     @click.option(
         "--token-file",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="File that holds the token; else $JOBD_TOKEN, else ~/.config/jobd/cli.ini.",
+        help="File with the token; else $JOBD_TOKEN, else ~/.config/jobd/cli.ini.",
     )
     @wraps(command)
     def connected(*args: Any, url: str | None, token_file: Path | None, **kwargs: Any) -> Any:
@@ -35,14 +35,14 @@ def connects(command: Command) -> Command:
 
 
 def prints(command: Command) -> Command:
-    """Give the command the `output` format that was chosen."""
+    """Pass the command the chosen `output` format."""
     return click.option(
         "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print data."
     )(command)
 
 
 def configured(command: Command) -> Command:
-    """Give the command the path of the configuration, `config_path`."""
+    """Pass the command the path of the configuration, `config_path`."""
 
     @click.option(
         "-c",
@@ -52,12 +52,12 @@ def configured(command: Command) -> Command:
         help="The configuration; else ./jobd.ini, else /etc/jobd/jobd.ini.",
     )
     @wraps(command)
-    def found(*args: Any, config_path: Path | None, **kwargs: Any) -> Any:
+    def with_config(*args: Any, config_path: Path | None, **kwargs: Any) -> Any:
         return command(*args, config_path=config_path or default_config(), **kwargs)
 
-    return found
+    return with_config
 
 
 def default_config() -> Path:
-    """The first of `CONFIGS` that exists; the first of all when none does, for its absence to be told."""
+    """The first of `CONFIGS` that exists; if none does, the first, which error messages then name."""
     return next((path for path in CONFIGS if path.exists()), CONFIGS[0])

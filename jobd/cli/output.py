@@ -1,4 +1,4 @@
-"""Data on stdout, as a table for people, as JSON or as names for programs; everything else goes to stderr."""
+"""Prints data on stdout, as a table for people, as JSON or as names for programs; everything else goes to stderr."""
 
 import json
 import re
@@ -15,16 +15,16 @@ from rich.text import Text
 FORMATS = ("table", "json", "name")
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*", re.ASCII)
 UNBOUNDED = 100_000
-"""Columns of a table that no terminal bounds: nothing is folded in a pipe."""
+"""Width of tables that are not printed on a terminal, in characters: nothing is folded there."""
 
 Item = dict[str, Any]
 Part = str | Callable[[Item], Any]
-"""What a column or a name shows of an item: a field, or what a function makes of it."""
+"""What a column or a name shows of an item: a field, or the result of a function."""
 Columns = Mapping[str, Part]
 
 
 def print_items(items: Sequence[Item], output: str, columns: Columns, name: Part) -> None:
-    """A list: a row, an object or a name each."""
+    """Print a list, with a row, an object or a name for each item."""
     if output == "json":
         print_json(items)
     elif output == "name":
@@ -38,7 +38,7 @@ def print_items(items: Sequence[Item], output: str, columns: Columns, name: Part
 
 
 def print_item(item: Item, output: str, name: Part) -> None:
-    """One thing with all its fields: a line each, an object, or its name."""
+    """Print one item: a line for each field, an object, or its name."""
     if output == "json":
         print_json(item)
     elif output == "name":
@@ -52,22 +52,22 @@ def print_item(item: Item, output: str, name: Part) -> None:
 
 
 def print_json(data: Any) -> None:
-    """Whatever the API sent, readable, and in the script that it is written in."""
+    """Print JSON, indented, without escaping characters outside ASCII."""
     click.echo(json.dumps(data, ensure_ascii=False, indent=2))
 
 
 def say(message: str) -> None:
-    """Talk, which is no data: to stderr."""
+    """Print a message, which is not data, on stderr."""
     click.echo(message, err=True)
 
 
 def plain(value: Any) -> str:
-    """Text in which nothing commands the terminal: a job's name may hold an escape sequence."""
+    """Text without control characters: a job's name, for instance, may contain escape sequences for the terminal."""
     return "".join("\ufffd" if unicodedata.category(c) == "Cc" else c for c in str(value))
 
 
 def cell(value: Any) -> str:
-    """A value for people: an instant in the local zone, nothing for null, and no control character."""
+    """A value for people: times in the local zone, nothing for null, and no control characters."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -89,7 +89,7 @@ def elapsed(began: str | None, ended: str | None) -> str:
 
 
 def local_time(text: str) -> str:
-    """An RFC 3339 time at this machine's wall clock, to the second."""
+    """An RFC 3339 time in this machine's zone, to the second."""
     try:
         return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError):
@@ -103,7 +103,7 @@ def _part(item: Item, part: Part) -> Any:
 def _table(*titles: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, title in enumerate(titles):
-        # the first column is what one copies
+        # The first column is often copied, so it must not be wrapped.
         table.add_column(title, overflow="fold", no_wrap=number == 0)
     return table
 

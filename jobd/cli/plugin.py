@@ -1,4 +1,4 @@
-"""`jobd plugin`: what is installed here."""
+"""`jobd plugin`: the plugins that are installed here."""
 
 from importlib.metadata import version
 from typing import Any, cast
@@ -20,26 +20,26 @@ COLUMNS: Columns = {
 
 @click.group()
 def plugin() -> None:
-    """See the plugins of this installation."""
+    """Show the plugins of this installation."""
 
 
 @plugin.command("list")
 @prints
 def list_(output: str) -> None:
-    """List the installed plugins and what each brings."""
+    """List the installed plugins with their hooks and executors."""
     print_items(installed(), output, COLUMNS, "name")
 
 
 def installed() -> list[Item]:
-    """Each plugin: `name` (`distribution:entry point`), version, hooks, executor kinds. Raises ConfigError."""
+    """Each plugin's name (`distribution:entry point`), version, hooks and executor kinds. Raises ConfigError."""
     manager = plugins.build()
     plugins.executor_kinds(manager)
     executors = manager.hook.jobd_executors.get_hookimpls()
-    found = []
+    rows = []
     for name, each in manager.list_name_plugin():
         hooks = sorted(caller.name for caller in manager.get_hookcallers(each) or [])
         kinds = sorted(
             kind for hook in executors if hook.plugin_name == name for kind in cast(dict[str, Any], hook.function())
         )
-        found.append({"name": name, "version": version(name.partition(":")[0]), "hooks": hooks, "executors": kinds})
-    return found
+        rows.append({"name": name, "version": version(name.partition(":")[0]), "hooks": hooks, "executors": kinds})
+    return rows

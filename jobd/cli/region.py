@@ -1,4 +1,4 @@
-"""`jobd region`: where jobs can run, and whether they could now."""
+"""`jobd region`: the regions where jobs can run, and their health."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +24,7 @@ COLUMNS: Columns = {
 
 @click.group()
 def region() -> None:
-    """See where jobs can run."""
+    """Show where jobs can run."""
 
 
 @region.command("list")
@@ -36,13 +36,13 @@ def list_(client: Client, output: str) -> None:
 
 
 @region.command()
-@click.option("--local", is_flag=True, help="Ask no server: try the regions of the configuration from here.")
+@click.option("--local", is_flag=True, help="Check the regions of the configuration from here, without a server.")
 @prints
 @configured
 @connects
 @click.pass_context
 def check(ctx: click.Context, client: Client, config_path: Path, output: str, local: bool) -> None:
-    """Tell whether every region can run something now; exit code 1 when one cannot."""
+    """Check whether every region can run jobs now; exit code 1 if one cannot."""
     regions = checked(config_path) if local else client.get("/v1/regions")["results"]
     print_items(regions, output, COLUMNS, "name")
     if not all(region["ok"] for region in regions):
@@ -54,7 +54,7 @@ def checked(config_path: Path) -> list[Item]:
     kinds = plugins.executor_kinds(plugins.build())
     settings = config.load(config_path, kinds)
     executors = plugins.build_executors(kinds, settings, installation="region-check")
-    # all at once: a region that is down takes its time to say so
+    # In parallel, since the check of an unreachable region takes long.
     with ThreadPoolExecutor(len(executors) or 1) as threads:
         healths = dict(zip(executors, threads.map(_health, executors.values()), strict=True))
     return [

@@ -1,4 +1,4 @@
-"""`jobd schedule`: what a schedule's text means, without a server."""
+"""`jobd schedule`: explains schedules, without a server."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from jobd.cli.output import Columns, print_items, print_json
 
 MICROSECOND = timedelta(microseconds=1)
 COLUMNS: Columns = {
-    # as the schedule's zone has it, which need not be this machine's
+    # In the schedule's time zone, which need not be this machine's.
     "LOCAL": lambda slot: slot["local"].replace("T", " "),
     "UTC": lambda slot: slot["utc"].replace("T", " "),
     "NOTES": lambda slot: "; ".join(slot["notes"]),
@@ -22,7 +22,7 @@ COLUMNS: Columns = {
 
 @click.group()
 def schedule() -> None:
-    """Understand schedules."""
+    """Explain schedules."""
 
 
 @schedule.command()
@@ -31,24 +31,24 @@ def schedule() -> None:
 @click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many slots to show.")
 @prints
 def explain(output: str, text: str, tz: str | None, count: int) -> None:
-    """Say what TEXT means as a schedule, and when it fires next.
+    """Explain what TEXT means as a schedule, and show its next slots.
 
-    TEXT is an ISO 8601 repeating interval or a cron expression. One without a start is set now.
+    TEXT is an ISO 8601 repeating interval or a cron expression. A schedule without a start begins now.
     """
-    found = explained(text, tz, datetime.now(UTC).replace(microsecond=0), count)
+    explanation = explained(text, tz, datetime.now(UTC).replace(microsecond=0), count)
     if output == "json":
-        print_json(found)
+        print_json(explanation)
         return
     if output == "table":
-        click.echo(found["words"][_language(os.environ.get("LC_ALL") or os.environ.get("LANG", ""))])
-        if found["remaining"] is not None:
-            click.echo(f"{found['remaining']} left")
-    if found["slots"] or output == "name":
-        print_items(found["slots"], output, COLUMNS, "utc")
+        click.echo(explanation["words"][_language(os.environ.get("LC_ALL") or os.environ.get("LANG", ""))])
+        if explanation["remaining"] is not None:
+            click.echo(f"{explanation['remaining']} left")
+    if explanation["slots"] or output == "name":
+        print_items(explanation["slots"], output, COLUMNS, "utc")
 
 
 def explained(text: str, zone: str | None, at: datetime, count: int) -> Item:
-    """What the API's schedule preview answers: the slots after `at`, and `at` itself for a form that is set then.
+    """What the API's schedule preview returns: the slots after `at`, and `at` itself for a schedule without a start.
 
     Raises ScheduleError.
     """

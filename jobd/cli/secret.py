@@ -1,4 +1,4 @@
-"""`jobd secret`: the key with which `secret_vars` are encrypted, on the configuration's database and key file."""
+"""`jobd secret`: changes the key that encrypts `secret_vars`, in the configuration's database and key file."""
 
 from pathlib import Path
 
@@ -16,22 +16,22 @@ from jobd.store.db.database import Database
 from jobd.store.secrets import Standing
 
 AT_ONCE = 100
-"""Values in one transaction."""
+"""Values that are encrypted in one transaction."""
 
 
 @click.group()
 def secret() -> None:
-    """The encryption of the jobs' secret variables."""
+    """Manage the encryption of jobs' secret variables."""
 
 
 @secret.command("rotate-key")
 @click.option("--prepare", is_flag=True, help="Only add a new key to the file, to be copied to all daemons first.")
-@click.option("--drop-unreadable", is_flag=True, help="Delete the values that no key in the file opens.")
+@click.option("--drop-unreadable", is_flag=True, help="Delete the values that no key in the file can decrypt.")
 @configured
 def rotate_key(config_path: Path, prepare: bool, drop_unreadable: bool) -> None:
-    """Encrypt all secrets with a new key, beside running daemons or without.
+    """Encrypt all secrets with a new key. Daemons may be running meanwhile.
 
-    May be interrupted and run again: the old key stays in the file until nothing needs it any more.
+    If interrupted, run it again: the old key stays in the file until nothing needs it any more.
     """
     settings = config.load(config_path, plugins.executor_kinds(plugins.build()))
     keyring = Keyring(settings.jobd.key_file)
@@ -45,13 +45,13 @@ def rotate_key(config_path: Path, prepare: bool, drop_unreadable: bool) -> None:
             key, is_new = _next(keyring, standing)
             if prepare:
                 if key.id == standing.current:
-                    raise Failure("the last rotation is not finished; right: run this without --prepare first")
+                    raise Failure("the last rotation is not finished; run this without --prepare first")
                 say(f"key {key.id} is ready; copy {keyring.path} to all daemons, then run this without --prepare")
                 return
             if is_new and shared and standing.sealed:
                 raise Failure(
-                    "several daemons share this database, and they must know the new key before it is used; "
-                    f"right: copy {keyring.path} to all of them, then run this again"
+                    "several daemons share this database, and need the new key before it is used; "
+                    f"copy {keyring.path} to all of them, then run this again"
                 )
             _rotate(database, keyring, key, drop_unreadable)
     finally:
@@ -64,15 +64,13 @@ def _require_readable(keyring: Keyring, standing: Standing, drop_unreadable: boo
     if lost and not drop_unreadable:
         counts = ", ".join(f"{count} with key {id}" for id, count in lost.items())
         raise Failure(
-            f"{keyring.path} does not open all secrets: {counts}; right: the file that does, or --drop-unreadable, "
+            f"{keyring.path} cannot decrypt all secrets: {counts}; restore the right file, or use --drop-unreadable, "
             "which deletes those values"
         )
 
 
 def _next(keyring: Keyring, standing: Standing) -> tuple[Key, bool]:
-    """The key to use from now on, and whether it was made just now. An earlier rotation that was prepared, or not
-    finished, is gone on with.
-    """
+    """The key to use from now on, and whether it is new. A rotation that was prepared or interrupted is continued."""
     if not keyring.exists:
         return keyring.make(), True
     keys = keyring.read()
@@ -80,9 +78,9 @@ def _next(keyring: Keyring, standing: Standing) -> tuple[Key, bool]:
     is_unfinished = len(keys) > 1 or newest.id != standing.current or standing.sealed.keys() - {newest.id}
     if is_unfinished:
         return newest, False
-    made = Key.new()
-    keyring.replace([*keys, made])
-    return made, True
+    new = Key.new()
+    keyring.replace([*keys, new])
+    return new, True
 
 
 def _rotate(database: Database, keyring: Keyring, key: Key, drop_unreadable: bool) -> None:
@@ -93,4 +91,4 @@ def _rotate(database: Database, keyring: Keyring, key: Key, drop_unreadable: boo
     old = [other for other in keyring.read() if other.id != key.id]
     if old:
         keyring.replace([key])
-    say(f"{count} secrets are encrypted anew; all are with key {key.id}, and {keyring.path} holds no other")
+    say(f"{count} secrets were encrypted again; all now use key {key.id}, the only one in {keyring.path}")

@@ -10,7 +10,7 @@ from jobd.cli.options import configured
 
 @click.command()
 @configured
-@click.option("--listen", metavar="HOST:PORT", help="Where to serve; goes before the configuration's.")
+@click.option("--listen", metavar="HOST:PORT", help="The address to serve on; overrides the configuration's.")
 @click.pass_context
 def serve(ctx: click.Context, config_path: Path, listen: str | None) -> None:
     """Serve the API and run jobs, until SIGTERM or SIGINT."""

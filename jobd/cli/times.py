@@ -1,4 +1,4 @@
-"""Times as people type them: `5m` for a length, `2026-11-27`, `1h` or `yesterday` for an instant."""
+"""Times as people type them: `5m` for a duration, `2026-11-27`, `1h` or `yesterday` for an instant."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from jobd.config.settings import parse_duration
 
 
 class Length(click.ParamType):
-    """`90`, `5m`, `24h`, `7d` -> whole seconds, as the configuration takes them."""
+    """Converts `90`, `5m`, `24h` or `7d` to whole seconds, with the rules of the configuration."""
 
     name = "DURATION"
 
@@ -20,16 +20,16 @@ class Length(click.ParamType):
             seconds = float(parse_duration(value))
         except ValueError:
             self.fail(
-                f"{value!r} is no duration; expected seconds, or a number with s, m, h or d, as in 5m", param, ctx
+                f"{value!r} is not a duration; expected seconds, or a number with s, m, h or d, as in 5m", param, ctx
             )
         if seconds != int(seconds):
-            self.fail(f"{value!r} is no whole number of seconds", param, ctx)
+            self.fail(f"{value!r} is not a whole number of seconds", param, ctx)
         return int(seconds)
 
 
 class Instant(click.ParamType):
-    """RFC 3339, a date or a time without an offset (this machine's zone), `today`, `yesterday`, or how long ago, as in
-    `1h` -> RFC 3339.
+    """Converts to RFC 3339: a time of RFC 3339, a date or time without an offset (in this machine's zone), `today`,
+    `yesterday`, or how long ago, as in `1h`.
     """
 
     name = "TIME"
@@ -43,7 +43,7 @@ class Instant(click.ParamType):
             return self._instant(text)
         except (ValueError, OverflowError):
             expected = "a time such as 2026-11-27, 2026-11-27T08:00:00Z, today, yesterday, or 1h for an hour ago"
-            self.fail(f"{text!r} is no time; expected {expected}", param, ctx)
+            self.fail(f"{text!r} is not a time; expected {expected}", param, ctx)
 
     def _instant(self, text: str) -> str:
         if text in ("today", "yesterday"):

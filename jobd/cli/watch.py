@@ -1,4 +1,4 @@
-"""Seeing an exec through: its states, its log, and the exit code that tells how it ended."""
+"""Waiting for the end of an exec: prints its states and its log, and determines the exit code."""
 
 import base64
 import json
@@ -18,11 +18,11 @@ from jobd.cli.output import plain, say
 from jobd.statuses import LIVE, ExecStatus
 
 FIRST_PAUSE, MAX_PAUSE, PAUSE_GROWTH = 0.1, 1.0, 1.5
-"""Seconds between two questions for an exec's state."""
+"""Seconds between two requests for an exec's state."""
 PATIENCE = 60.0
-"""Seconds for which a server may be away while one waits: long enough for its restart."""
+"""Seconds for which the server may be unreachable meanwhile: long enough for a restart."""
 RETRY_SEARCH = 100
-"""The newest execs of a job among which a retry is looked for: it was made when the exec before it ended."""
+"""The newest execs of a job among which a retry is searched: it was created when the exec before it ended."""
 ENDED = tuple(status for status in ExecStatus if status not in LIVE)
 WORDS = {
     ExecStatus.WAITING: "waiting",
@@ -37,20 +37,19 @@ Result = TypeVar("Result")
 
 
 def path_of(exec: Item) -> str:
-    """The exec's URL path. `job` is an id, but in an exec's detail the job itself."""
+    """The exec's URL path. `job` is an id or, in the detail of an exec, the job itself."""
     job = exec["job"]
     return f"/v1/jobs/{job['id'] if isinstance(job, dict) else job}/execs/{exec['id']}"
 
 
 def name_of(exec: Item) -> str:
-    """What the commands call it: JOB/EXEC."""
+    """The exec's name on the command line: JOB/EXEC."""
     return path_of(exec).removeprefix("/v1/jobs/").replace("/execs/", "/")
 
 
 def see_through(client: Client, exec: Item, follow: bool) -> int:
-    """Wait for the end of the exec and of the retries that follow it, states on stderr and logs on stdout (with
-    `follow` as they are written, else at the end); the command's exit code is the last attempt's. An interrupt leaves
-    the exec alone.
+    """Wait for the end of an exec and of its retries, and return the last attempt's exit code. Prints states on stderr
+    and logs on stdout, with `follow` as they are written, else at the end. An interrupt does not stop the exec.
     """
     attempt: Item | None = exec
     try:
@@ -67,14 +66,14 @@ def see_through(client: Client, exec: Item, follow: bool) -> int:
 
 
 def await_end(client: Client, path: str) -> None:
-    """Return when the exec has ended, having said how."""
+    """Return when the exec has ended, and print how."""
     for last in readings(client, path):
         if last["status"] in ENDED:
             say(describe(last))
 
 
 def _attend(client: Client, exec: Item, follow: bool) -> Item:
-    """One exec to its end, as it was last read. Each change of its status or of what it waits for is one line."""
+    """Wait for the end of one exec and return it. Prints a line for each change of its status or message."""
     path = path_of(exec)
     log = FollowedLog(client, path)
     last, shown = exec, ""
@@ -90,14 +89,14 @@ def _attend(client: Client, exec: Item, follow: bool) -> Item:
 
 
 def _retry_of(client: Client, exec: Item) -> Item | None:
-    """The attempt that follows a failed one; it exists as soon as the failure can be read."""
+    """The retry of a failed exec, if any: it is created together with the end of the failed one."""
     path = path_of(exec).rpartition("/")[0]
     newest, _ = patiently(lambda: client.items(path, RETRY_SEARCH))
     return next((item for item in newest if item.get("retry_of") == exec["id"]), None)
 
 
 def follow_log(client: Client, path: str, tail: int | None, stream: str | None, timestamps: bool) -> None:
-    """Print the log as it is written, from its last `tail` lines on, until the exec ends."""
+    """Print the log as it is written, beginning with its last `tail` lines, until the exec ends."""
     FollowedLog(client, path, tail, stream, timestamps).print_to_end()
 
 
@@ -110,7 +109,7 @@ def print_log(client: Client, path: str, **query: Any) -> None:
 
 
 class FollowedLog:
-    """A log that is printed as it is written, each byte once however often the server has to be asked."""
+    """Prints a log as it is written, each byte once, even if the connection breaks in between."""
 
     def __init__(
         self, client: Client, path: str, tail: int | None = None, stream: str | None = None, timestamps: bool = False
@@ -118,18 +117,20 @@ class FollowedLog:
         self._stamped = StampedLines() if timestamps else None
         self._client = client
         self._path = path
-        self._wanted = {"tail": tail, "stream": stream}
+        self._query = {"tail": tail, "stream": stream}
         self._last_id: str | None = None
         self._last = b"\n"
         self._ended = False
 
     def print_to_end(self) -> None:
-        """Return when the exec has ended, and at once when called again. Raises TryLater when the server stays away."""
+        """Print until the exec has ended; does nothing when called again. Raises TryLater if the server cannot be
+        reached for too long.
+        """
         while not self._ended:
             answered = False
             try:
                 with ExitStack() as stack:
-                    answer = patiently(lambda: stack.enter_context(self._ask()))
+                    answer = patiently(lambda: stack.enter_context(self._request()))
                     answered = True
                     self._print(answer)
             except TryLater:
@@ -138,12 +139,12 @@ class FollowedLog:
             if not self._ended:
                 time.sleep(FIRST_PAUSE)
 
-    def _ask(self) -> AbstractContextManager[requests.Response]:
+    def _request(self) -> AbstractContextManager[requests.Response]:
         headers = {} if self._last_id is None else {"Last-Event-ID": self._last_id}
-        return self._client.stream(f"{self._path}/logs", "text/event-stream", headers, follow=1, **self._wanted)
+        return self._client.stream(f"{self._path}/logs", "text/event-stream", headers, follow=1, **self._query)
 
     def _print(self, answer: requests.Response) -> None:
-        """Print what comes, until the exec or the stream ends."""
+        """Print events until the exec or the stream ends."""
         for event in events(answer.iter_lines(chunk_size=None)):
             if event.name == "end":
                 self._ended = True
@@ -167,13 +168,13 @@ class FollowedLog:
 
 
 class StampedLines:
-    """Each line of each stream whole, with the time of its beginning in front."""
+    """Puts the time of its beginning in front of each line. Lines of the two streams are not mixed."""
 
     def __init__(self) -> None:
         self._begun: dict[str, bytes] = {}
 
     def lines(self, stream: str, time: str, data: bytes) -> bytes:
-        """The lines that this piece ends."""
+        """The lines that are complete with this piece."""
         whole = b""
         for part in re.findall(rb"[^\n]*\n|[^\n]+", data):
             line = self._begun.pop(stream, f"{time} ".encode()) + part
@@ -184,7 +185,7 @@ class StampedLines:
         return whole
 
     def rest(self) -> bytes:
-        """What has no end, at the end of all."""
+        """The incomplete lines, at the end of the log."""
         rest = b"".join(line + b"\n" for line in self._begun.values())
         self._begun = {}
         return rest
@@ -200,6 +201,7 @@ class Event:
 
 
 def events(lines: Iterable[bytes]) -> Iterator[Event]:
+    """The events in the lines of a stream."""
     fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.decode().partition(":")
@@ -221,7 +223,7 @@ def _write(data: bytes) -> None:
 
 
 def readings(client: Client, path: str) -> Iterator[Item]:
-    """The exec, again and again until it ended; often after its status changed, then seldom."""
+    """The exec, read repeatedly until it has ended: often after a change of its status, then less often."""
     seen, pause = None, FIRST_PAUSE
     while True:
         exec = patiently(lambda: client.get(path))
@@ -235,17 +237,17 @@ def readings(client: Client, path: str) -> Iterator[Item]:
 
 
 def patiently(call: Callable[[], Result]) -> Result:
-    """The call's result, tried again for `PATIENCE` seconds while the server is away. Raises TryLater after that."""
-    began, told = time.monotonic(), False
+    """The call's result; retries for `PATIENCE` seconds while the server cannot be reached, then raises TryLater."""
+    began, is_announced = time.monotonic(), False
     while True:
         try:
             return call()
         except TryLater as error:
             if time.monotonic() - began > PATIENCE:
                 raise
-            if not told:
-                say(f"{error.message}; trying for {PATIENCE:.0f} s")
-                told = True
+            if not is_announced:
+                say(f"{error.message}; retrying for {PATIENCE:.0f} s")
+                is_announced = True
             time.sleep(MAX_PAUSE)
 
 
@@ -256,7 +258,7 @@ def describe(exec: Item) -> str:
 
 
 def exit_code(exec: Item) -> int:
-    """0 for success; the container's own code, or 1 when it has none to tell of a failure; 130 for a cancel."""
+    """0 for success, the container's code or else 1 for a failure, and 130 if it was cancelled."""
     if exec["status"] == ExecStatus.SUCCEEDED:
         return 0
     if exec["status"] == ExecStatus.CANCELLED:

@@ -62,7 +62,7 @@ def test_a_site_that_is_no_jobd_is_told_apart(server, run):
     server.refusals = [(200, "<html>hello</html>"), (404, "<html>not found</html>"), (200, '{"hello": "world"}')]
     for result in (run("job", "list"), run("job", "list"), run("job", "list")):
         assert result.exit_code == 1
-        assert "no jobd" in result.stderr
+        assert "is not jobd" in result.stderr
 
 
 def test_a_redirect_does_not_carry_the_token_elsewhere(server, run):
@@ -82,7 +82,7 @@ def test_without_a_token_the_way_to_give_one_is_told(server, run, monkeypatch):
     monkeypatch.delenv("JOBD_TOKEN")
     result = run("job", "list")
     assert result.exit_code == 4
-    assert "set JOBD_TOKEN, or name its file with --token-file" in result.stderr
+    assert "set JOBD_TOKEN, or give its file with --token-file" in result.stderr
 
 
 def test_a_wrong_token_is_not_allowed(run, monkeypatch):

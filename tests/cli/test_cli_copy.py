@@ -36,8 +36,8 @@ def test_a_copy_says_what_it_copied_and_what_to_do_next(source, run, tmp_path):
     result = run("database", "copy", "--to", f"sqlite:///{tmp_path}/copy/new.db")
     assert (result.exit_code, result.stdout) == (0, ""), result.stderr
     assert "users: 1 of 1" in result.stderr
-    assert "rows of 17 tables are copied and compared" in result.stderr
-    assert f"right: set `[database] url` to sqlite:///{tmp_path}/copy/new.db" in result.stderr
+    assert "rows of 17 tables were copied and compared" in result.stderr
+    assert f"next: set `[database] url` to sqlite:///{tmp_path}/copy/new.db" in result.stderr
     assert (tmp_path / "copy/new.db").stat().st_mode & 0o077 == 0
     again = run("database", "copy", "--to", f"sqlite:///{tmp_path}/copy/new.db")
     assert again.exit_code == 1
@@ -55,7 +55,7 @@ def test_a_password_in_the_url_is_not_repeated(source, run, postgres):
 def test_a_target_that_is_no_database_is_wrong_usage(source, run, url):
     result = run("database", "copy", "--to", url)
     assert result.exit_code == 2
-    assert "right: sqlite:///PATH" in result.stderr
+    assert "expected sqlite:///PATH" in result.stderr
 
 
 def test_a_target_that_is_away_is_told(source, run):
@@ -77,7 +77,7 @@ def test_a_database_on_which_a_daemon_lives_is_refused(source, run, postgres, tm
     asked(postgres, daemons.register, "daemon-a", "host", 1, [])
     result = run("database", "copy", "--to", f"sqlite:///{tmp_path}/new.db")
     assert result.exit_code == 1
-    assert "1 daemons run on this database (daemon-a)" in result.stderr
+    assert "1 daemons are running on this database (daemon-a)" in result.stderr
     asked(postgres, daemons.leave, "daemon-a", 1)
     assert run("database", "copy", "--to", f"sqlite:///{tmp_path}/new.db").exit_code == 0
 

@@ -56,7 +56,7 @@ def test_a_new_key_takes_the_place_of_the_old_one(run, ask, value, keyring):
     (old,) = ids(keyring)
     result = run("secret", "rotate-key")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "1 secrets are encrypted anew" in result.stderr
+    assert "1 secrets were encrypted again" in result.stderr
     (new,) = ids(keyring)
     assert new != old
     assert ask(secrets.standing) == secrets.Standing(new, {new: 1})
@@ -137,7 +137,7 @@ def test_with_the_wrong_file_nothing_is_changed_and_the_lost_can_be_dropped(run,
     for _ in range(2):
         refused = run("secret", "rotate-key")
         assert refused.exit_code == 1
-        assert "does not open all secrets: 1 with key" in refused.stderr
+        assert "cannot decrypt all secrets: 1 with key" in refused.stderr
         Keyring(keyring.path).make()
     keyring.path.write_text(right)
     assert value() == VALUE

@@ -148,7 +148,7 @@ def test_that_a_log_is_not_all_that_was_written_is_told_on_stderr(server, run, f
     server.log, server.streams = b"x", [log(1, "x") + END]
     result = run("exec", "logs", *follow, f"146/{exec['id']}")
     assert result.stdout == "x"
-    assert result.stderr == f"the middle of the 5000 bytes that it wrote is left out of its log\n{words}\n"
+    assert result.stderr == f"the log lacks the middle of the 5000 bytes that were written\n{words}\n"
 
 
 def test_of_a_whole_log_nothing_is_told(server, run):
@@ -169,7 +169,7 @@ def test_a_server_that_restarts_is_waited_for(server, program):
     process = program("job", "run", "146", "--wait")
     assert "running" in process.stderr.readline()
     server.stop()
-    assert "trying for 60 s" in process.stderr.readline()
+    assert "retrying for 60 s" in process.stderr.readline()
     server.states, server.log = [ended()], b"done\n"
     server.start()
     stdout, stderr = process.communicate(timeout=30)
