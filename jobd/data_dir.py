@@ -66,7 +66,7 @@ def refuse_emptied(settings: Settings) -> None:
         if _size(sign):
             raise ConfigError(
                 f"{file} is empty, but {sign} shows that jobd has had a database: the file was emptied, or another was "
-                "put in its place; right: put back a copy of the database (docs/operations.md, Restore SQLite), or "
+                "put in its place; put back a copy of the database (docs/operations.md, Restore SQLite), or "
                 f"remove {file} to begin anew without any job, record or user"
             )
 

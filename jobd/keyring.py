@@ -147,7 +147,7 @@ def _parsed(path: Path) -> list[Key]:
         raise ConfigError(f"{path}: the key file cannot be read: {error.strerror}") from error
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        raise ConfigError(f"{path}: others may read or change the key file (mode {mode}); right: chmod 600")
+        raise ConfigError(f"{path}: others may read or change the key file (mode {mode}); run chmod 600 on it")
     keys = []
     for number, line in enumerate(data.decode("latin-1").splitlines(), 1):
         id, _, text = line.strip().partition(" ")
@@ -156,12 +156,10 @@ def _parsed(path: Path) -> list[Key]:
         except binascii.Error:
             key = Key(b"")
         if len(key.secret) != KEY or key.id != id:
-            raise ConfigError(
-                f"{path}, line {number}: the key is damaged; right: the file as it was, from a copy of it"
-            )
+            raise ConfigError(f"{path}, line {number}: the key is damaged; restore the file from a copy")
         keys.append(key)
     if not keys:
-        raise ConfigError(f"{path}: the key file is empty; right: the file as it was, from a copy of it")
+        raise ConfigError(f"{path}: the key file is empty; restore it from a copy")
     return keys
 
 

@@ -49,11 +49,11 @@ def executor_kinds(manager: pluggy.PluginManager) -> dict[str, type[Executor]]:
         except Exception as error:
             raise ConfigError(f"plugin {name}: jobd_executors: {type(error).__name__}: {error}") from error
         if not isinstance(answer, Mapping):
-            raise ConfigError(f"plugin {name}: jobd_executors answered {answer!r}; right: a dict of kind to class")
+            raise ConfigError(f"plugin {name}: jobd_executors returned {answer!r}; expected a dict of kind to class")
         for kind, executor in answer.items():
             if kind in owners:
                 both = " and ".join(sorted([owners[kind], name]))
-                raise ConfigError(f"plugins {both} both offer the executor `{kind}`; right: uninstall one of them")
+                raise ConfigError(f"plugins {both} both offer the executor `{kind}`; uninstall one of them")
             fault = _fault(executor)
             if fault:
                 raise ConfigError(f"plugin {name}: executor `{kind}`: {fault}")

@@ -100,7 +100,7 @@ def test_the_production_example_is_right():
 
 def test_the_faults_in_the_manual_are_told_like_that(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shown = re.findall(r"^jobd\.ini:\d+: .*; right: .*$", MANUAL, re.M)
+    shown = re.findall(r"^jobd\.ini:\d+: .*; expected .*$", MANUAL, re.M)
     lines = {12: "timout = 5", 15: "max_age = 90x"}
     Path("jobd.ini").write_text("[execs]\n" + "\n".join(lines.get(number, "") for number in range(2, 16)))
     with pytest.raises(ConfigError) as caught:

@@ -122,8 +122,8 @@ def test_a_wrong_option_of_it_stops_check_config_with_its_line(python):
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == (
         "jobd.ini:7: [region:SHANGHAI1] priority: should be a valid integer, unable to parse string as an integer;"
-        " right: for example 50\n"
-        "jobd.ini:8: [region:SHANGHAI1] adress: no such key; right: address\n"
+        " expected a value such as 50\n"
+        "jobd.ini:8: [region:SHANGHAI1] adress: no such key; expected address\n"
     )
 
 
@@ -239,7 +239,7 @@ def offering(answer):
 @pytest.mark.parametrize(
     ("answer", "fault"),
     [
-        (None, "jobd_executors answered None"),
+        (None, "jobd_executors returned None"),
         (KeyError("x"), "jobd_executors: KeyError: 'x'"),
         ({"acme": object}, "executor `acme`: not a subclass of jobd.executor.Executor"),
         ({"acme": WithoutModel}, "executor `acme`: its options are no pydantic model"),

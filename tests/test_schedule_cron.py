@@ -225,7 +225,7 @@ def test_a_run_at_changed_clocks_has_a_note(text, after, note):
 def test_a_field_at_fault_is_named_with_its_place():
     with pytest.raises(ScheduleError) as caught:
         parse("0 0 * * FUNDAY")
-    why = "is not made of numbers from 0 to 7 or names from SUN to SAT; right: 30 2 * * MON-FRI"
+    why = "is not made of numbers from 0 to 7 or names from SUN to SAT; expected 30 2 * * MON-FRI"
     assert caught.value.message == f"day-of-week 'FUNDAY' at character 9: {why}"
 
 

@@ -70,10 +70,10 @@ ANCHOR = datetime(2026, 5, 4, tzinfo=UTC)
         ("R5/0001-01-01T00:00+08:00/P1D", 3, "years 1 to 9999"),
         ("R5/9999-12-31T23:00-08:00/P1D", 3, "years 1 to 9999"),
         ("R5/9999-12-31T24:00Z/P1D", 3, "years 1 to 9999"),
-        ("R5/P1Y/0001-06-01", 0, "before year 1; right: R1/P1Y/0001-06-01"),
-        ("R1000000000000/P1D/2026-01-01T00:00:00Z", 0, "before year 1; right: R739617/P1D/2026-01-01T00:00:00Z"),
+        ("R5/P1Y/0001-06-01", 0, "before year 1; expected R1/P1Y/0001-06-01"),
+        ("R1000000000000/P1D/2026-01-01T00:00:00Z", 0, "before year 1; expected R739617/P1D/2026-01-01T00:00:00Z"),
         ("R/P1D/2026-12-24T00:00:00Z", 0, "number of runs 'R'"),
-        ("R/P1D/2026-12-24T00:00:00Z", 0, "R/2026-12-24T00:00:00Z/P1D; right: R10/P1D/2026-12-24T00:00:00Z"),
+        ("R/P1D/2026-12-24T00:00:00Z", 0, "R/2026-12-24T00:00:00Z/P1D; expected R10/P1D/2026-12-24T00:00:00Z"),
         ("R5/2026-01-02/2026-01-01", 14, "a second or more after the start"),
         ("R5/2026-01-01/2026-01-01", 14, "a second or more after the start"),
         ("R5/2026-01-01T00:00Z/2026-01-01T00:00:00.5Z", 21, "a second or more after the start"),
@@ -105,7 +105,7 @@ def test_a_text_that_says_nothing_is_refused_with_its_part_its_place_and_a_right
     assert part in error.message
     assert error.position == position
     assert f"at character {position + 1}:" in error.message
-    assert error.message.endswith(f"right: {error.example}")
+    assert error.message.endswith(f"expected {error.example}")
     assert error.fields == {"schedule_mode": [error.message]}
     assert parse(error.example, anchor=ANCHOR).next_after(datetime.min.replace(tzinfo=UTC))
 
@@ -137,20 +137,20 @@ def test_a_zone_that_is_none_is_refused_under_its_own_field(name):
 @pytest.mark.parametrize(
     ("name", "right"),
     [
-        ("Asia/Peking", "right: Asia/Shanghai"),
-        ("Asia/Beijing", "right: Asia/Shanghai"),
-        ("China Standard Time", "right: Asia/Shanghai"),
-        ("Europe/Munich", "right: Europe/Berlin"),
-        ("europe/berlin", "right: Europe/Berlin"),
-        ("Berlin", "right: Europe/Berlin"),
-        ("new york", "right: America/New_York"),
-        ("CST", "an abbreviation does not name one; right: America/Chicago or Asia/Shanghai"),
-        ("JST", "an abbreviation does not name one; right: Asia/Tokyo"),
-        ("UTC+8", "the zone of an offset has the other sign; right: Etc/GMT-8"),
-        ("-03:00", "the zone of an offset has the other sign; right: Etc/GMT+3"),
-        ("+05:30", "right: a name such as Asia/Shanghai"),
-        ("Mars", "right: a name such as Asia/Shanghai"),
-        ("Asia/Atlantis", "right: a name such as Asia/Shanghai"),
+        ("Asia/Peking", "expected Asia/Shanghai"),
+        ("Asia/Beijing", "expected Asia/Shanghai"),
+        ("China Standard Time", "expected Asia/Shanghai"),
+        ("Europe/Munich", "expected Europe/Berlin"),
+        ("europe/berlin", "expected Europe/Berlin"),
+        ("Berlin", "expected Europe/Berlin"),
+        ("new york", "expected America/New_York"),
+        ("CST", "an abbreviation does not name one; expected America/Chicago or Asia/Shanghai"),
+        ("JST", "an abbreviation does not name one; expected Asia/Tokyo"),
+        ("UTC+8", "the zone of an offset has the other sign; expected Etc/GMT-8"),
+        ("-03:00", "the zone of an offset has the other sign; expected Etc/GMT+3"),
+        ("+05:30", "expected a name such as Asia/Shanghai"),
+        ("Mars", "expected a name such as Asia/Shanghai"),
+        ("Asia/Atlantis", "expected a name such as Asia/Shanghai"),
     ],
 )
 def test_a_zone_is_told_what_was_meant_and_nothing_that_misleads(name, right):
@@ -171,7 +171,7 @@ def test_no_name_that_is_a_zone_is_told_to_mean_another(name):
 
 
 def test_a_misspelt_zone_is_told_the_one_that_was_meant():
-    with pytest.raises(ScheduleError, match="right: Europe/Berlin"):
+    with pytest.raises(ScheduleError, match="expected Europe/Berlin"):
         parse("@daily", "Europe/Berlim")
 
 
@@ -279,7 +279,7 @@ def test_a_form_of_another_program_is_told_what_to_write_here(text, position, wh
     error = caught.value
     assert why in error.message
     assert (error.position, error.example) == (position, right)
-    assert error.message.endswith(f"; right: {right}")
+    assert error.message.endswith(f"; expected {right}")
     assert parse(right)
 
 

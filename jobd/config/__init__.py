@@ -1,4 +1,4 @@
-"""jobd.ini and the environment -> `Settings`, checked as a whole."""
+"""The configuration: jobd.ini and the environment, read into `Settings` and checked as a whole."""
 
 from jobd.config.loader import load, read_password
 from jobd.config.settings import Listen, MountSettings, RegionSettings, Registry, Settings, Size

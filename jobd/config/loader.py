@@ -1,4 +1,4 @@
-"""jobd.ini -> Settings. Every fault is told at once, each with its line (or variable) and what would be right."""
+"""Loads jobd.ini into Settings. Reports all faults at once, each with its line or variable and what was expected."""
 
 import os
 import re
@@ -38,12 +38,12 @@ from jobd.executor import Executor
 M = TypeVar("M", bound=BaseModel)
 
 NAME = re.compile(r"[\w.-]{1,64}")
-"""Of a region or a size: any script, no blanks, as it stands in URLs and in tables."""
+"""A region's, size's or mount's name: letters of any script, no blanks, since it is part of URLs and tables."""
 
 HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:\d{1,5})?")
 
 PASSWORD_LENGTH = 4096
-"""Characters. What is longer is some other file."""
+"""Characters. A longer file is not a password file."""
 
 FIXED: dict[str, type[BaseModel]] = {
     "jobd": Jobd,
@@ -69,9 +69,9 @@ def load(
     *,
     listen: str | None = None,
 ) -> Settings:
-    """Read the INI file; `kinds` are the executors there are, `listen` (of `--listen`) goes before the file's.
+    """Read the INI file. `kinds` are the installed executors by name; `listen`, from `--listen`, overrides the file.
 
-    Raises ConfigError with all faults at once, one a line.
+    Raises ConfigError with all faults at once, one per line.
     """
     faults = Faults()
     sections = read(path, faults)
@@ -97,7 +97,7 @@ def load(
 
 
 class _Reading:
-    """One reading of one file: what it says becomes models, what is wrong becomes faults."""
+    """Turns the sections of one file into models, and what is wrong with them into faults."""
 
     def __init__(
         self, path: Path, sections: dict[str, Section], kinds: Mapping[str, type[Executor]], faults: Faults
@@ -109,7 +109,7 @@ class _Reading:
         self._faults = faults
 
     def add_built_in(self) -> None:
-        """What the file leaves out: empty sections for their defaults, the built-in sizes and regions."""
+        """Add what the file leaves out: empty sections, for their defaults, and the built-in sizes and regions."""
         built_in: dict[str, dict[str, str]] = {name: {} for name in FIXED}
         built_in["sizes"] = BUILT_IN_SIZES
         if not self._named("region"):
@@ -119,7 +119,7 @@ class _Reading:
             self._sections.setdefault(name, Section(name, self._nowhere, entries))
 
     def keys(self) -> dict[str, list[str]]:
-        """The keys that each section may have; a region's hold the options of every kind."""
+        """The keys that each section may have; those of regions include the options of all executors."""
         keys = {name: list(_fields(model)) for name, model in FIXED.items()}
         keys["sizes"] = list(self._sections["sizes"].entries)
         options = {key for kind in self._kinds.values() for key in _fields(kind.options)}
@@ -136,19 +136,19 @@ class _Reading:
             head, colon, _ = section.name.partition(":")
             if section.name in known or (colon and head in named):
                 continue
-            right = nearest(head, known | named)
-            self._faults.add(section.place, f"[{section.name}] is no section", (known | named).get(right, right))
+            name = nearest(head, known | named)
+            self._faults.add(section.place, f"[{section.name}] is not a section", (known | named).get(name, name))
 
     def sizes(self) -> dict[str, Size]:
         section = self._sections["sizes"]
         if not section.entries:
-            self._faults.add(section.place, "[sizes] names no size", "a line like XS = 0.25 cpu, 128 MB")
+            self._faults.add(section.place, "[sizes] has no size", "a line like XS = 0.25 cpu, 128 MB")
         sizes = {}
         for name, (value, place) in section.entries.items():
             try:
                 sizes[name] = parse_size(value)
                 if not NAME.fullmatch(name):
-                    raise ValueError("this name cannot be; right: up to 64 letters, digits and . _ -")
+                    raise ValueError("is not a valid name; expected up to 64 letters, digits and . _ -")
             except ValueError as error:
                 self._faults.add(place, f"[sizes] {name}: {error}")
         return sizes
@@ -157,7 +157,7 @@ class _Reading:
         registries = {}
         for host, section in self._named("registry").items():
             if not HOST.fullmatch(host):
-                self._faults.add(section.place, f"[{section.name}] `{host}` is no host", "HOST or HOST:PORT alone")
+                self._faults.add(section.place, f"[{section.name}] `{host}` is not a host", "HOST or HOST:PORT alone")
             keys = self.model(section, RegistryKeys)
             if keys is None:
                 continue
@@ -166,7 +166,7 @@ class _Reading:
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
                 text = f"[{section.name}] password_file: {keys.password_file}: {reason}"
-                self._faults.add(section.entries["password_file"].place, text, "a file that holds the password alone")
+                self._faults.add(section.entries["password_file"].place, text, "a file with nothing but the password")
             else:
                 registries[host] = Registry(username=keys.username, password=password, namespaces=keys.namespaces)
         return registries
@@ -175,8 +175,8 @@ class _Reading:
         mounts = {}
         for name, section in self._named("mount").items():
             if not NAME.fullmatch(name):
-                right = "[mount:NAME] with up to 64 letters, digits and . _ -"
-                self._faults.add(section.place, f"[{section.name}] is no name for a mount", right)
+                expected = "[mount:NAME] with up to 64 letters, digits and . _ -"
+                self._faults.add(section.place, f"[{section.name}] is not a valid name for a mount", expected)
             mount = self.model(section, MountSettings)
             if mount is None:
                 continue
@@ -192,11 +192,11 @@ class _Reading:
         regions = {}
         for name, section in self._named("region").items():
             if not NAME.fullmatch(name):
-                right = "[region:NAME] with up to 64 letters, digits and . _ -"
-                self._faults.add(section.place, f"[{section.name}] is no name for a region", right)
+                expected = "[region:NAME] with up to 64 letters, digits and . _ -"
+                self._faults.add(section.place, f"[{section.name}] is not a valid name for a region", expected)
             kind, place = section.entries.get("executor", Entry("", section.place))
             if kind not in self._kinds:
-                text = f"`{kind}` is no executor that is installed" if kind else "is missing"
+                text = f"`{kind}` is not an installed executor" if kind else "is missing"
                 self._faults.add(place, f"[{section.name}] executor: {text}", nearest(kind, self._kinds))
                 continue
             own = _fields(RegionKeys)
@@ -210,7 +210,7 @@ class _Reading:
         return regions
 
     def check_rules(self, jobd: Jobd | None, auth: Auth | None) -> None:
-        """The rules that hold between sections."""
+        """Check the rules that concern several sections."""
         regions = self._named("region")
         if jobd and jobd.default_region not in regions:
             place = self._sections["jobd"].entries.get("default_region", Entry("", self._nowhere)).place
@@ -218,11 +218,11 @@ class _Reading:
             self._faults.add(place, text, nearest(jobd.default_region, regions))
         if jobd and auth and auth.mode == "none" and not jobd.listen.loopback:
             place = self._sections["auth"].entries["mode"].place
-            text = f"[auth] mode: without tokens, {jobd.listen} would serve anybody"
+            text = f"[auth] mode: without tokens, anyone who reaches {jobd.listen} could use jobd"
             self._faults.add(place, text, "mode = token, or [jobd] listen on 127.0.0.1")
 
     def check_mail(self, mail: Mail | None) -> None:
-        """What the keys of `[mail]` need of each other."""
+        """Check the rules between the keys of `[mail]`."""
         if mail is None or mail.smtp is None:
             return
         section = self._sections["mail"]
@@ -240,12 +240,14 @@ class _Reading:
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
                 text = f"[mail] password_file: {mail.password_file}: {reason}"
-                self._faults.add(section.entries["password_file"].place, text, "a file that holds the password alone")
+                self._faults.add(section.entries["password_file"].place, text, "a file with nothing but the password")
 
     def model(
         self, section: Section, model: type[M], entries: Mapping[str, Entry] | None = None, also: Mapping[str, Any] = {}
     ) -> M | None:
-        """The section as `model`; `also` are keys that a misspelt one may have meant besides the model's own."""
+        """The section as this model, or None after adding its faults. A misspelt key is compared with the model's keys
+        and with those in `also`.
+        """
         entries = section.entries if entries is None else entries
         fields = _fields(model)
         values: dict[str, Any] = {}
@@ -271,14 +273,14 @@ class _Reading:
         key = str(fault["loc"][0]) if fault["loc"] else ""
         place = section.entries[key].place if key in section.entries else section.place
         if fault["type"] == "missing":
-            text, right = "is missing", f"a line {key} = …"
+            text, expected = "is missing", f"a line {key} = …"
         elif fault["type"] == "value_error":
-            text, right = str(fault["ctx"]["error"]), ""
+            text, expected = str(fault["ctx"]["error"]), ""
         else:
             default = fields[key].default if key in fields else None
             text = fault["msg"].replace("Input should", "should")
-            right = f"for example {default}" if isinstance(default, str | int | float) else ""
-        self._faults.add(place, f"[{section.name}] {key}: {text}" if key else f"[{section.name}] {text}", right)
+            expected = f"a value such as {default}" if isinstance(default, str | int | float) else ""
+        self._faults.add(place, f"[{section.name}] {key}: {text}" if key else f"[{section.name}] {text}", expected)
 
     def _named(self, head: str) -> dict[str, Section]:
         """The sections `[head:NAME]` by NAME."""
@@ -287,12 +289,12 @@ class _Reading:
 
 
 def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """A model's INI keys."""
+    """A model's fields by their INI keys."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _types(annotation: Any) -> set[Any]:
-    """The classes that a value of this annotation may have."""
+    """The types that a value of this annotation may have."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _types(get_args(annotation)[0])
@@ -302,7 +304,9 @@ def _types(annotation: Any) -> set[Any]:
 
 
 def _value(field: FieldInfo, key: str, text: str) -> dict[str, Any]:
-    """The text as pydantic takes it: words for a list, and nothing said for an empty text."""
+    """The value to validate: a list of words for a field that is a list; none for an empty text, which means the
+    default.
+    """
     parses_itself = any(isinstance(step, BeforeValidator) for step in field.metadata)
     if _types(field.annotation) & {list, tuple, set, frozenset} and not parses_itself:
         return {key: [word for word in re.split(r"[,\s]+", text) if word]}
@@ -310,7 +314,7 @@ def _value(field: FieldInfo, key: str, text: str) -> dict[str, Any]:
 
 
 def read_password(path: Path) -> SecretStr:
-    """The password that stands alone in a file. Raises OSError, ValueError."""
+    """The password in a file that contains nothing else. Raises OSError, ValueError."""
     if not path.exists():
         raise ValueError("no such file")
     if not path.is_file():

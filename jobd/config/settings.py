@@ -1,6 +1,6 @@
-"""The settings: what jobd.ini may say, as frozen models. A field is a key, its default the default.
+"""The settings in jobd.ini, as frozen models: each field is a key with its default.
 
-docs/configuration.md and jobd.ini name each of them; a test compares.
+Every key is described in docs/configuration.md and in jobd.ini; a test compares them.
 """
 
 import ipaddress
@@ -16,26 +16,28 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 DURATION_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTE_UNITS = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
 MAX_DURATION = 36500 * 86400
-"""Seconds. A century fits every date that a duration is added to."""
+"""Seconds. A century can be added to any date that occurs."""
 
 
 def parse_duration(value: Any) -> Any:
-    """`10`, `10s`, `5m`, `24h`, `90d` -> seconds. What is no text is left as it is."""
+    """Seconds from `10`, `10s`, `5m`, `24h` or `90d`. Returns anything but a string unchanged."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value, re.ASCII)
     if not match:
-        raise ValueError(f"`{value}` is no duration; right: seconds, or a number with s, m, h or d, as in 90d")
+        raise ValueError(f"`{value}` is not a duration; expected seconds, or a number with s, m, h or d, as in 90d")
     return float(match[1]) * DURATION_UNITS[match[2]]
 
 
 def parse_bytes(value: Any) -> Any:
-    """`1048576`, `10MB`, `64 KB` -> bytes; 1 KB is 1024 bytes. What is no text is left as it is."""
+    """Bytes from `1048576`, `10MB` or `64 KB`; 1 KB is 1024 bytes. Returns anything but a string unchanged."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"(\d{1,15})\s*([KMG]?B|)", value, re.ASCII | re.IGNORECASE)
     if not match:
-        raise ValueError(f"`{value}` is no number of bytes; right: bytes, or a number with KB, MB or GB, as in 10MB")
+        raise ValueError(
+            f"`{value}` is not a number of bytes; expected bytes, or a number with KB, MB or GB, as in 10MB"
+        )
     return int(match[1]) * BYTE_UNITS[match[2].upper()]
 
 
@@ -65,7 +67,7 @@ class Listen(_Frozen):
 
 
 def parse_listen(value: Any) -> Any:
-    """`127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` -> Listen. What is no text is left as it is."""
+    """A Listen from `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. Returns anything but a string unchanged."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[\w.-]+)):(?P<port>\d{1,5})", value, re.ASCII)
@@ -75,7 +77,9 @@ def parse_listen(value: Any) -> Any:
         if match["six"]:
             ipaddress.IPv6Address(match["six"])
     except ValueError:
-        raise ValueError(f"`{value}` is no address; right: HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080") from None
+        raise ValueError(
+            f"`{value}` is not an address; expected HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080"
+        ) from None
     return Listen(host=match["six"] or match["host"], port=int(match["port"]))
 
 
@@ -84,38 +88,41 @@ def _base(info: ValidationInfo) -> Path:
 
 
 def parse_url(value: Any, info: ValidationInfo) -> Any:
-    """A database URL, with SQLite's path made absolute. Never repeats the URL: it may hold a password."""
+    """A database URL, with SQLite's path made absolute. Messages do not repeat the URL, which may have a password."""
     if not isinstance(value, str):
         return value
-    scheme, found, rest = value.partition("://")
-    if scheme == "sqlite" and found:
+    scheme, separator, rest = value.partition("://")
+    if scheme == "sqlite" and separator:
         path = rest.removeprefix("/")
         if not rest.startswith("/") or not path or path == ":memory:" or set(path) & set("?#"):
-            raise ValueError("no path of a SQLite file; right: sqlite:///var/jobd.db")
+            raise ValueError("is not the path of a SQLite file; expected a URL such as sqlite:///var/jobd.db")
         return f"sqlite:///{absolute(_base(info), path)}"
     try:
         parts = urlsplit(value)
-        right = parts.scheme == "postgresql" and len(parts.path) > 1 and parts.port != 0
+        is_valid = parts.scheme == "postgresql" and len(parts.path) > 1 and parts.port != 0
     except ValueError:
-        right = False
-    if not right:
-        raise ValueError("no database URL; right: sqlite:///var/jobd.db or postgresql://user:password@host/dbname")
+        is_valid = False
+    if not is_valid:
+        raise ValueError(
+            "is not a database URL; expected one such as sqlite:///var/jobd.db or "
+            "postgresql://user:password@host/dbname"
+        )
     return value
 
 
 def absolute(base: Path, path: str | Path) -> Path:
-    """`path` seen from the INI file's folder; `~` is the home folder."""
+    """`path` relative to `base`, the INI file's folder; `~` is the home folder."""
     return base / os.path.expanduser(path)
 
 
 def parse_network(value: Any) -> Any:
-    """`10.0.0.0/8`, `fd00::/8`, one address. What is no text is left as it is."""
+    """A network from `10.0.0.0/8`, `fd00::/8` or a single address. Returns anything but a string unchanged."""
     if not isinstance(value, str):
         return value
     try:
         return ipaddress.ip_network(value)
     except ValueError as error:
-        raise ValueError(f"`{value}` is no network ({error}); right: 10.0.0.0/8 or fd00::/8") from None
+        raise ValueError(f"`{value}` is not a network ({error}); expected one such as 10.0.0.0/8 or fd00::/8") from None
 
 
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(parse_network)]
@@ -155,13 +162,15 @@ class Auth(_Frozen):
 
 
 def parse_origins(value: Any) -> Any:
-    """Origins as browsers send them (RFC 6454, 6.2), apart by blanks or commas. What is no text is left as it is."""
+    """Origins as browsers send them (RFC 6454, 6.2), separated by blanks or commas. Returns anything but a string
+    unchanged.
+    """
     if not isinstance(value, str):
         return value
     origins = re.split(r"[,\s]+", value.strip()) if value.strip() else []
     for origin in origins:
         if not re.fullmatch(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", origin, re.ASCII):
-            raise ValueError(f"`{origin}` is no origin; right: SCHEME://HOST or SCHEME://HOST:PORT in lower case")
+            raise ValueError(f"`{origin}` is not an origin; expected SCHEME://HOST or SCHEME://HOST:PORT in lower case")
     return tuple(origins)
 
 
@@ -197,7 +206,7 @@ class Size(_Frozen):
 
 
 def parse_size(text: str) -> Size:
-    """`0.15 cpu, 64 MB` -> Size."""
+    """A Size from text such as `0.15 cpu, 64 MB`. Raises ValueError."""
     cpus, _, memory = text.partition(",")
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*cpus?", cpus.strip(), re.ASCII | re.IGNORECASE)
     try:
@@ -205,7 +214,9 @@ def parse_size(text: str) -> Size:
             raise ValueError
         return Size(cpus=float(match[1]), memory=parse_bytes(memory.strip()))
     except ValueError:
-        raise ValueError(f"`{text}` is no size; right: at least 0.01 cpu and 6 MB, as in 0.25 cpu, 128 MB") from None
+        raise ValueError(
+            f"`{text}` is not a size; expected at least 0.01 cpu and 6 MB, as in 0.25 cpu, 128 MB"
+        ) from None
 
 
 class Limits(_Frozen):
@@ -234,12 +245,12 @@ def is_mail_address(text: str) -> bool:
 
 def _check_sender(text: str) -> str:
     if not is_mail_address(text):
-        raise ValueError(f"`{text}` is no address; right: jobd@example.com")
+        raise ValueError(f"`{text}` is not an address; expected one such as jobd@example.com")
     return text
 
 
 class Mail(_Frozen):
-    """`smtp` None: no mail is sent. `security` none is for a server on this machine or a network that is trusted."""
+    """With `smtp` None, no mail is sent. `security` none is for a server on this machine or in a trusted network."""
 
     smtp: Annotated[Listen | None, BeforeValidator(parse_listen)] = None
     security: Literal["starttls", "tls", "none"] = "starttls"
@@ -253,7 +264,7 @@ class Audit(_Frozen):
 
 
 class Registry(_Frozen):
-    """Credentials for a registry, and the namespaces that may pull from it (None: all)."""
+    """Credentials for a registry, and the namespaces that may pull from it; None is all."""
 
     username: str
     password: SecretStr
@@ -261,7 +272,7 @@ class Registry(_Frozen):
 
 
 class RegistryKeys(_Frozen):
-    """The keys of `[registry:HOST]`: the password stands in a file of its own."""
+    """The keys of `[registry:HOST]`; the password is in a file of its own."""
 
     username: str
     password_file: Path
@@ -269,7 +280,9 @@ class RegistryKeys(_Frozen):
 
 
 class MountSettings(_Frozen):
-    """`[mount:NAME]`: a folder on the regions' hosts that jobs may ask for by name; None: every namespace, region."""
+    """The keys of `[mount:NAME]`, a folder on the regions' hosts that jobs may mount by name; for `namespaces` and
+    `regions`, None is all.
+    """
 
     source: str = Field(pattern=r"^/[^\x00]*$")
     read_only: bool = True
@@ -277,14 +290,14 @@ class MountSettings(_Frozen):
     regions: tuple[str, ...] | None = None
 
     def is_for(self, namespace: str, region: str) -> bool:
-        """Whether a run of this namespace in this region may have it."""
+        """Whether a run of this namespace in this region may have the mount."""
         return (self.namespaces is None or namespace in self.namespaces) and (
             self.regions is None or region in self.regions
         )
 
 
 class RegionKeys(_Frozen):
-    """The keys of every `[region:NAME]`; the executor's options add their own."""
+    """The keys of every `[region:NAME]`; an executor's options add others."""
 
     executor: str
     max_running: int = Field(default=32, ge=1)
@@ -296,7 +309,7 @@ class RegionSettings(RegionKeys):
     options: BaseModel
 
     def allows(self, image: str) -> bool:
-        """Whether `image`, written as in the run (`repo:tag`), matches one of the region's globs."""
+        """Whether `image` (`repo:tag` or `repo@digest`) matches one of the region's globs."""
         return any(fnmatchcase(image, glob) for glob in self.images)
 
 

@@ -41,13 +41,13 @@ class Part:
     def fault(self, why: str, example: str = EXAMPLE) -> ScheduleError:
         """A ScheduleError that names this part, its place and a right example."""
         shown = f" {self.text[:40]!r}" if self.text else ""
-        message = f"{self.name}{shown} at character {self.position + 1}: {why}; right: {example}"
+        message = f"{self.name}{shown} at character {self.position + 1}: {why}; expected {example}"
         return ScheduleError(message, position=self.position, example=example)
 
 
 def with_example(error: ScheduleError, example: str) -> ScheduleError:
     """The same fault with another right example."""
-    message = f"{error.message.removesuffix(f'; right: {error.example}')}; right: {example}"
+    message = f"{error.message.removesuffix(f'; expected {error.example}')}; expected {example}"
     return ScheduleError(message, position=error.position, example=example)
 
 

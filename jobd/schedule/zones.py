@@ -28,7 +28,7 @@ def find_zone(name: str) -> ZoneInfo:
     if name in _names():
         return ZoneInfo(name)
     meant = meant_by(name, _names())
-    message = f"schedule_timezone {name[:64]!a} is no IANA time zone{meant.why}; right: {meant.advice}"
+    message = f"schedule_timezone {name[:64]!a} is no IANA time zone{meant.why}; expected {meant.advice}"
     raise ScheduleError(message, field="schedule_timezone", example=meant.right)
 
 

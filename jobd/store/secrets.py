@@ -36,7 +36,7 @@ def begin(keyring: Keyring) -> None:
         return
     if not keyring.read():
         message = f"{keyring.path}: the key file is missing; it held the key {installation.secret_key}"
-        right = "right: a copy of the file from where jobd last ran, or from another daemon of this database"
+        right = "expected a copy of the file from where jobd last ran, or from another daemon of this database"
         count = Secret.select().count()
         if count:
             raise ConfigError(f"{message} for the {count} secrets in the database; {right}")
@@ -80,7 +80,7 @@ def is_kept(value: SecretStr) -> bool:
 def unkept(values: Mapping[str, SecretStr], before: Mapping[str, str]) -> list[str]:
     """What is wrong with the values that are `******`."""
     missing = [name for name, value in values.items() if is_kept(value) and name not in before]
-    return [f"{name}: {MASK} keeps a stored value, and there is none; right: the value itself" for name in missing]
+    return [f"{name}: {MASK} keeps a stored value, and there is none; expected the value itself" for name in missing]
 
 
 def shared(job: Job) -> list[str]:

@@ -91,7 +91,7 @@ async def test_without_tokens_other_sites_stay_out_even_if_they_are_configured(m
     "text", ["*", "https://a.example/", "a.example", "https://A.example", "https://*.example", "null"]
 )
 def test_what_is_no_origin_stops_the_start(text: str) -> None:
-    with pytest.raises(ValueError, match="is no origin"):
+    with pytest.raises(ValueError, match="is not an origin"):
         parse_origins(text)
 
 

@@ -151,7 +151,7 @@ def sqlite(url: str, connections: int) -> Sqlite:
     """Raises ConfigError."""
     path = url.removeprefix("sqlite:///")
     if path in ("", ":memory:"):
-        raise ConfigError(f"[database] url: {url!r} names no file; right: sqlite:///var/jobd.db")
+        raise ConfigError(f"[database] url: {url!r} names no file; expected sqlite:///var/jobd.db")
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     pragmas = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": BUSY_WAIT}
     return Sqlite(path, max_connections=connections, pragmas=pragmas, autoconnect=False, check_same_thread=False)

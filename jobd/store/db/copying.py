@@ -47,9 +47,7 @@ class Sum:
 def refuse_unfinished(names: set[str]) -> None:
     """Raises ConfigError if a database with these tables is an unfinished copy."""
     if MARK in names:
-        raise ConfigError(
-            "this database is an unfinished copy; right: run `jobd database copy` again, which goes on with it"
-        )
+        raise ConfigError("this database is an unfinished copy; run `jobd database copy` again to continue it")
 
 
 def check_source(source: End) -> None:
@@ -59,7 +57,8 @@ def check_source(source: End) -> None:
     for shape in SHAPES:
         if source.columns(shape.table) != set(shape.columns):
             raise ConfigError(
-                f"the source's table {shape.table} is not this jobd's; right: the jobd that wrote it, or `jobd migrate`"
+                f"the source's table {shape.table} does not fit this jobd; "
+                "use the jobd that wrote it, or run `jobd migrate`"
             )
 
 
@@ -71,11 +70,11 @@ def begin(source: End, target: End) -> bool:
     if MARK in names:
         of = target.value(f"SELECT installation FROM {MARK}")  # noqa: S608
         if of not in (None, installation):
-            raise ConfigError(f"the target is an unfinished copy of another database, {of}; right: an empty one")
+            raise ConfigError(f"the target is an unfinished copy of another database, {of}; expected an empty one")
         if of == installation:
             return True
     elif foreign := sorted(names - OWN_TABLES):
-        raise ConfigError(f"the target has tables that are not jobd's: {', '.join(foreign[:5])}; right: an empty one")
+        raise ConfigError(f"the target has tables that are not jobd's: {', '.join(foreign[:5])}; expected an empty one")
     else:
         _refuse_data(source, target, names)
         target.execute(f"CREATE TABLE {MARK} (installation VARCHAR(36))")
@@ -93,7 +92,7 @@ def copy(source: End, target: End, report: Report) -> dict[str, int]:
     for shape in SHAPES:
         whole = _copy_table(source, target, shape, report)
         if _sum(target, shape) != whole:
-            raise ConfigError(f"the copy of {shape.table} is not what the source has; right: run this again")
+            raise ConfigError(f"the copy of {shape.table} differs from the source; run this again")
         counts[shape.table] = whole.count
         if shape.counts:
             target.move_to(shape, source.position(shape))
@@ -168,7 +167,7 @@ def _refuse_data(source: End, target: End, names: set[str]) -> None:
         if target.value(f'SELECT 1 FROM "{shape.table}" LIMIT 1') is not None:  # noqa: S608
             is_same = _installation(target) == _installation(source)
             what = "a finished copy of this database, or what became of one" if is_same else "data of its own"
-            raise ConfigError(f"the target has {what} (in {shape.table}); right: an empty one")
+            raise ConfigError(f"the target has {what} (in {shape.table}); expected an empty one")
 
 
 def _installation(end: End) -> Any:
