@@ -152,11 +152,11 @@ def _changes_state(function: ast.AST) -> bool:
     for node in ast.walk(function):
         if not isinstance(node, ast.Call):
             continue
-        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        called = ast.unparse(node.func).removeprefix("transitions.").removeprefix("execs.")
         values = {keyword.arg for keyword in node.keywords}
-        if called in PRIMITIVES or (ast.unparse(node.func) == "Exec.update" and values & {"status", "owner", "handle"}):
+        if called in PRIMITIVES or (called == "Exec.update" and values & {"status", "owner", "handle"}):
             return True
-        if ast.unparse(node.func) == "sql.take" and ast.unparse(node.args[0]) == "Exec":
+        if called == "sql.take" and ast.unparse(node.args[0]) == "Exec":
             return True
     return False
 
