@@ -113,7 +113,7 @@ def test_runs_that_end_with_their_process_do_not_pass_for_runs_that_survive(site
 def test_a_kind_that_nobody_offers_is_told(site: Path):
     ran = conform(site, "--executor", "nomad")
     assert ran.returncode == 4
-    assert "--executor nomad: no installed plugin offers it; there are" in ran.stdout + ran.stderr
+    assert "--executor nomad: no installed plugin offers it; expected one of" in ran.stdout + ran.stderr
     assert "ours-docker" in ran.stdout + ran.stderr
 
 
