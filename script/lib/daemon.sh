@@ -1,10 +1,10 @@
-# A jobd of our own in $RUN_DIR, and calls to it. Sourced after machine.sh and engine.sh.
+# A jobd of this run's own in $RUN_DIR, and calls to it. Source it after machine.sh and engine.sh.
 
 JOBD_PID=
 URL=
 TOKEN_FILE=
 
-# Start it on a free loopback port, on SQLite, with the engine of $ENGINE_SOCKET or, when that is empty, without one.
+# Start it on a free loopback port, with SQLite and the engine at $ENGINE_SOCKET, or without an engine if that is empty.
 # Its containers use the network $NETWORK.
 start_jobd() {
     local try
@@ -50,7 +50,7 @@ stop_jobd() {
     kill -9 "$JOBD_PID"
 }
 
-# api METHOD PATH [JSON]: the answer's body. An error is told on stderr, and fails.
+# api METHOD PATH [JSON]: print the response's body. Prints errors on stderr, and fails.
 api() {
     local body
     body=$(curl -sS --noproxy '*' --fail-with-body --max-time 30 -X "$1" -H "@$RUN_DIR/authorization" \
@@ -61,12 +61,12 @@ api() {
     printf '%s\n' "$body"
 }
 
-# field NAME: that field of the JSON object on stdin.
+# field NAME: print a field of the JSON object on stdin.
 field() {
     "$VENV/bin/python" -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"
 }
 
-# The ids of the scheduled runs in the list on stdin that have a record, oldest first.
+# Print the ids of the scheduled runs in the list on stdin, oldest first.
 scheduled() {
     "$VENV/bin/python" -c '
 import json, sys

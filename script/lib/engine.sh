@@ -1,4 +1,4 @@
-# A Docker engine: the one that answers, or one of our own for the length of the run. Sourced after machine.sh.
+# A Docker engine: a running one, or one of this run's own. Source it after machine.sh.
 
 ENGINE_SOCKET=${JOBD_DOCKER_SOCKET:-/var/run/docker.sock}
 ENGINE_DIR=
@@ -9,7 +9,7 @@ engine_answers() {
     [[ -S $ENGINE_SOCKET ]] && curl -fsS -o /dev/null --max-time 10 --unix-socket "$ENGINE_SOCKET" http://docker/_ping 2>/dev/null
 }
 
-# Run the script again with the socket's group, when that is all that keeps us from the engine.
+# Run the script again with the group of the socket, if only that is needed to use the engine.
 join_engine_group() {
     local group
     [[ $EUID -ne 0 && -S $ENGINE_SOCKET && ! -w $ENGINE_SOCKET ]] || return 0
@@ -18,7 +18,7 @@ join_engine_group() {
     exec sudo -n -E -u "$(id -un)" -g "$group" -- "$BASH" "$0" "$@"
 }
 
-# Start an engine; stop_engine undoes it. Takes a folder of our own for its data, log, pid file and socket.
+# Start an engine; stop_engine stops it. The argument is a new folder for its data, log, pid file and socket.
 start_engine() {
     if systemd_runs && [[ $EUID -eq 0 && $ENGINE_SOCKET == /var/run/docker.sock ]] && systemctl cat docker.service >/dev/null 2>&1; then
         ENGINE_UNIT=docker.service
@@ -33,7 +33,7 @@ start_private_engine() {
     local pid
     ENGINE_DIR=$1
     ENGINE_SOCKET=${ENGINE_AT:-$ENGINE_DIR/docker.sock}
-    # A bridge of its own: docker0 may be another engine's.
+    # With a bridge of its own, since docker0 may belong to another engine.
     ENGINE_BRIDGE=jobd$$
     mkdir -p "$ENGINE_DIR"
     as_root busybox ip link add "$ENGINE_BRIDGE" type bridge &&
@@ -59,14 +59,14 @@ stop_engine() {
         systemctl stop docker.socket "$ENGINE_UNIT" 2>/dev/null
     fi
     [[ -n $ENGINE_DIR ]] || return 0
-    # The bridges of its networks would outlive it.
+    # The bridges of its networks would remain.
     docker --host "unix://$ENGINE_SOCKET" network prune -f >/dev/null 2>&1
     if pid=$(cat "$ENGINE_DIR/docker.pid" 2>/dev/null); then
         as_root kill "$pid" 2>/dev/null
         while as_root kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
     fi
     as_root busybox ip link del "$ENGINE_BRIDGE" 2>/dev/null
-    # Where mounts are private, dockerd leaves its data mounted upon itself.
+    # Where mounts are private, dockerd leaves its data folder as a mount on itself.
     awk -v dir="$ENGINE_DIR/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mounted; do
         as_root umount "$mounted"
     done

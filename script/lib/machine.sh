@@ -1,5 +1,4 @@
-# What the machine gives: root, packages, a virtual environment. Sourced by script/demo and script/test.
-# Expects $ROOT, the top of the clone.
+# The machine: root, packages and virtual environments. Sourced by the scripts. Expects $ROOT, the top of the clone.
 
 export DEBIAN_FRONTEND=noninteractive
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -16,7 +15,7 @@ systemd_runs() {
     [[ -d /run/systemd/system ]]
 }
 
-# The Debian packages that are missing for the given needs, one a line.
+# Print the Debian packages that are missing for the given needs, one per line.
 missing_packages() {
     local need
     for need in "$@"; do
@@ -35,7 +34,7 @@ missing_packages() {
     done | sort -u
 }
 
-# Debian 13 has Docker's command line in a package of its own, Debian 12 and Ubuntu have it in the engine's.
+# Debian 13 has Docker's command line in a separate package, Debian 12 and Ubuntu in that of the engine.
 docker_cli_package() {
     (
         . /etc/os-release
@@ -48,15 +47,15 @@ busybox_is_static() {
     program=$(command -v busybox) && ! ldd "$program" >/dev/null 2>&1
 }
 
-# The folder of the newest PostgreSQL server's programs.
+# Print the folder of the newest PostgreSQL server's programs.
 postgres_bin() {
     local found
     found=$(printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1)
     [[ -x $found ]] && dirname "$found"
 }
 
-# Install Debian packages, having said which. Fails without root or apt. Their services are not started; those that
-# would listen on a port from the next boot on are switched off.
+# Print and install Debian packages. Fails without root or apt. Their services are not started, and those that would
+# listen on a port after the next boot are disabled.
 install_packages() {
     local log status=0
     [[ $# -gt 0 ]] || return 0
@@ -88,13 +87,13 @@ switch_off_services() {
 
 apt_install() {
     local command=(as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=300)
-    # Lists that are absent or stale make the first try fail; an update also fails for a repository that is not needed.
+    # The first attempt fails if package lists are missing or stale. An update may fail for a repository not needed here.
     "${command[@]}" install --no-install-recommends "$@" && return
     "${command[@]}" update || true
     "${command[@]}" install --no-install-recommends "$@"
 }
 
-# Run a command while Debian's packages may not start services (invoke-rc.d asks policy-rc.d, systemd or not).
+# Run a command without letting Debian's packages start services (invoke-rc.d calls policy-rc.d, also under systemd).
 without_service_starts() {
     local policy=/usr/sbin/policy-rc.d status=0
     if [[ -e $policy ]]; then
@@ -108,15 +107,15 @@ without_service_starts() {
     return "$status"
 }
 
-# make_venv KIND: set VENV to $ROOT/.venv-KIND and make it, with jobd in it, editable. Does nothing when that is what
-# stands there, and refuses a folder that it did not make itself.
+# make_venv KIND: set VENV to $ROOT/.venv-KIND and create it, with jobd installed as editable. Does nothing if it is up
+# to date, and refuses a folder that it did not create itself.
 #   demo    what jobd needs
-#   test    what the tests need besides
-#   lowest  the same, at the lowest versions that pyproject.toml takes
+#   test    also what the tests need
+#   lowest  the same, at the lowest versions that pyproject.toml allows
 make_venv() {
     VENV=$ROOT/.venv-$1
     (
-        # Two runs at once in one clone make it once.
+        # Locked, so that two concurrent runs in one clone create it once.
         flock 9
         local stamp
         stamp=$(venv_stamp)
@@ -125,7 +124,7 @@ make_venv() {
             return
         fi
         if [[ -e $VENV && ! -e $VENV/.jobd ]]; then
-            echo "$VENV was not made by jobd's scripts: move it out of their way" >&2
+            echo "$VENV was not created by jobd's scripts: move it away" >&2
             return 1
         fi
         echo "Making $VENV: jobd and what it needs"
@@ -145,7 +144,7 @@ install_jobd() {
     esac
 }
 
-# The lower bound of each dependency, as the one version to be installed.
+# Print the lower bound of each dependency as the version to install.
 lowest_versions() {
     python3 - "$ROOT/pyproject.toml" <<'PYTHON'
 import re, sys, tomllib
@@ -158,7 +157,7 @@ for requirement in project["dependencies"] + project["optional-dependencies"]["t
 PYTHON
 }
 
-# Changes with whatever an installed virtual environment depends on; the names of the packages are part of that.
+# A hash of all that an installed virtual environment depends on, which includes the names of the packages.
 venv_stamp() {
     { cat "$ROOT/pyproject.toml" "$ROOT/setup.py" && python3 -VV && ls -I "*.egg-info" "$ROOT/plugins" && echo "$ROOT"; } | sha256sum
 }

@@ -1,10 +1,10 @@
-# A private PostgreSQL cluster for the length of the run, away from the system's. Sourced after machine.sh.
+# A PostgreSQL cluster of this run's own, apart from the system's. Source it after machine.sh.
 
 POSTGRES_DIR=
 POSTGRES_URL=
 POSTGRES_FSYNC=off
 
-# Start it on a free loopback port and set POSTGRES_URL; stop_postgres undoes it.
+# Start it on a free loopback port and set POSTGRES_URL; stop_postgres stops it.
 start_postgres() {
     local bin port password
     bin=$(postgres_bin) || return
@@ -12,7 +12,7 @@ start_postgres() {
     port=$(free_port)
     password=$(python3 -c 'import secrets; print(secrets.token_hex(16))')
     as_postgres sh -c 'umask 077; cat >"$1"' sh "$POSTGRES_DIR/password" <<<"$password"
-    # Nothing here outlives the run, so unless a caller says otherwise nothing has to survive a crash.
+    # Nothing here outlives the run, so unless the caller says otherwise, data need not survive a crash.
     if as_postgres "$bin/initdb" -D "$POSTGRES_DIR/data" -U postgres -E UTF8 --locale=C.UTF-8 -A scram-sha-256 \
         --pwfile "$POSTGRES_DIR/password" --no-sync >/dev/null &&
         as_postgres "$bin/pg_ctl" -D "$POSTGRES_DIR/data" -l "$POSTGRES_DIR/log" -w -t 60 start -o \

@@ -1,10 +1,10 @@
-# The services of a run of tests or benches. Sourced after machine.sh, engine.sh and postgres.sh.
+# The services for tests and benchmarks. Source it after machine.sh, engine.sh and postgres.sh.
 
 RUN_DIR=
-# Where an engine of the run's own listens: where Docker is expected, since none answers there.
+# An engine of this run's own listens where Docker is expected, since none is running there.
 ENGINE_AT=/var/run/docker.sock
 
-# Start what does not run yet; tests/services.py knows the variables.
+# Start the services that are not running yet; tests/services.py reads the variables.
 provide_services() {
     trap stop_services EXIT
     trap 'exit 130' INT
@@ -18,7 +18,7 @@ provide_services() {
     fi
 }
 
-# Silent: the last line is the run's own.
+# Prints nothing, so that the last line of the output is the run's own.
 stop_services() {
     trap '' INT TERM
     stop_postgres
