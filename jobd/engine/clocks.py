@@ -1,8 +1,8 @@
-"""Whether the clock by which things come due goes evenly, and what is done when somebody sets it.
+"""Whether the clock that decides what is due goes evenly, and what is done when somebody sets it.
 
-It is the database's, held against a clock of this machine's that nobody can set. One that goes back leaves instants in
-the future behind it; what waits for them is worked out anew. One that jumps far is not believed for one lease: most
-that are wrong are put right within seconds.
+It is the database's clock, compared with a clock of this machine that nobody can set. A clock that is set back leaves
+instants in the future behind; what waits for them is worked out anew. A clock that jumps far is not believed for one
+lease: most wrong clocks are put right within seconds.
 """
 
 import asyncio
@@ -26,22 +26,22 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 2.0
 MAX_UNARMED = 30.0
-"""Seconds after which schedules are armed anew for a clock that went back, however long the lease is."""
+"""Seconds after which schedules are armed anew for a clock that was set back, however long the lease is."""
 EVEN_AFTER = 3600.0
 """Seconds for which the clock has to go evenly before anything is deleted for its age: that cannot be undone."""
 MAX_OFFSET = timedelta(seconds=5)
-"""A machine whose own clock is off by more than this is told of."""
+"""An error is logged if this machine's own clock differs from the database's by more than this."""
 MAX_JOBS_LOGGED = 20
-"""Lines of one repair that name a job."""
+"""The maximum number of log lines in one repair that name a job."""
 DRIFT = 0.001
-"""Seconds in a second by which the clocks of two machines may drift apart."""
+"""By how many seconds per second the clocks of two machines may drift apart."""
 DELIVERY_DELAYS = [seconds * (1 + JITTER) for seconds in RETRIES]
 
 
 @dataclass
 class _Hold:
-    """A jump that is not believed before `until` by the steady clock. `seen`: the clock as it stands since; `was`: what
-    it would show without the jump, or with `is_floor` the least of that.
+    """A jump that is not believed before `until`, by the steady clock. `seen`: the clock as it has gone since the jump.
+    `was`: what it would show without the jump; with `is_floor`, the least that it would show.
     """
 
     was: Reading
@@ -52,8 +52,8 @@ class _Hold:
 
 @dataclass(frozen=True)
 class _Wrong:
-    """Schedules are to be armed anew at `due` by the steady clock; `since`: from when on nothing was fired, if anything
-    is to be made up for; `back`: by how much the clock was ahead, as far as it is known.
+    """Schedules are to be armed anew at `due`, by the steady clock. `since`: when firing stopped, None if nothing has
+    to be made up for. `back`: by how much the clock was ahead, as far as that is known.
     """
 
     since: datetime | None
@@ -62,14 +62,14 @@ class _Wrong:
 
 
 class Clocks:
-    """`on_settled` is called when a jump is believed, or is no more, and when schedules were armed anew."""
+    """`on_settled` is called when a jump is believed or has been undone, and when schedules were armed anew."""
 
     def __init__(self, database: Database, lease: Lease, on_settled: Callable[[], None]) -> None:
         self._database = database
         self._lease = lease
         self._on_settled = on_settled
         self.believed: Reading | None = None
-        """The clock when it was last seen to go evenly."""
+        """The clock when it was last known to go evenly."""
         self._hold: _Hold | None = None
         self._wrong: _Wrong | None = None
         self._even_since = float("inf")
@@ -80,7 +80,7 @@ class Clocks:
 
     @property
     def is_held(self) -> bool:
-        """Whether the clock is not believed now: nothing is decided by it that could not be undone."""
+        """Whether the clock is not believed now: then nothing is decided by it that could not be undone."""
         return self._hold is not None
 
     @property
@@ -89,15 +89,15 @@ class Clocks:
         return not self.is_held and clock.steady() - self._even_since >= EVEN_AFTER
 
     async def now(self) -> datetime:
-        """The database's time; while a jump is not believed, what it would be without. Raises ServiceUnavailable."""
+        """The database's time; while a jump is not believed, the time without it. Raises ServiceUnavailable."""
         reading = await self._database.read(clock.read)
         return reading.at if self._hold is None else self._hold.was.reckoned(reading.after)
 
     async def begin(self, seen: Seen) -> None:
-        """This daemon starts: hold the clock against what daemons saw last. Raises ServiceUnavailable."""
+        """This daemon starts: compare the clock with what daemons saw last. Raises ServiceUnavailable."""
         reading = await self._look()
         own, self.believed, self._even_since = seen.own, reading, reading.after
-        # Who knows what the clock was while nobody looked.
+        # Nobody knows what the clock was while no daemon looked.
         self._wrong = _Wrong(None, clock.NO_JUMP, reading.after)
         if own is not None and own.after <= reading.before:
             away = reading.after - own.after
@@ -112,7 +112,7 @@ class Clocks:
         self._periodic.stop()
 
     async def look(self) -> None:
-        """Hold the clock against the steady one. Raises ServiceUnavailable."""
+        """Compare the clock with the steady one. Raises ServiceUnavailable."""
         async with self._lock:
             if self.believed is not None:
                 self._compare(self.believed, await self._look())
@@ -160,11 +160,13 @@ class Clocks:
             hold.seen = reading
 
     def _jumped(self, jump: timedelta, was: Reading, reading: Reading, away: float, is_floor: bool = False) -> None:
-        """The clock was set. `was`: it without the jump; `away`: seconds for which this daemon did not run."""
+        """The clock was set. `was`: what it would show without the jump; `away`: seconds for which this daemon did not
+        run.
+        """
         direction = "ahead" if jump > clock.NO_JUMP else "back"
         self._database.metrics.clock_jumps.labels(direction).inc()
         self._even_since, length = reading.after, self._lease.length
-        # The other daemons' last heartbeats are as old now as the jump is wide.
+        # By the new time the other daemons' heartbeats are as old as the jump is wide.
         self._lease.take_nobody_for_dead()
         is_far = abs(jump) > HELD_OVER or self._hold is not None
         log.error(
@@ -178,7 +180,8 @@ class Clocks:
         )
         back = was.at - reading.at
         if back > clock.NO_JUMP:
-            # Before anything fires again; where nothing is held back, what is past by the new time has fired already.
+            # This comes before anything fires again. If nothing is held back, what is past by the new time has fired
+            # already.
             wait = max(min(length, MAX_UNARMED) - LOOK_EVERY, 0.0) if is_far else 0.0
             since = reading.at - timedelta(seconds=away) if is_far else None
             self._wrong = _Wrong(since, back, reading.after + wait)
@@ -192,7 +195,7 @@ class Clocks:
         self._on_settled()
 
     async def _repair(self, wrong: _Wrong) -> None:
-        """Bring back what waits for instants that are to come only by a clock that was ahead."""
+        """Bring back what waits for an instant that is in the future only by a clock that was ahead."""
         brought = await self._database.write(left_ahead.bring_back, wrong.since, DELIVERY_DELAYS, MAX_RETRY_AFTER)
         if brought:
             log.warning(
@@ -207,7 +210,7 @@ class Clocks:
             if late.schedules:
                 rearmed = await self._database.write(rearming.rearm, late.schedules)
                 jobs, ahead = jobs + rearmed.jobs, ahead + rearmed.ahead
-            # Half of the time is for others.
+            # Half of the time is left to others.
             await asyncio.sleep(clock.steady() - began)
         if self._wrong is wrong:
             self._wrong = None

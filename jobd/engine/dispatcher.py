@@ -1,7 +1,7 @@
 """Waiting execs become running ones: claim, pull if need be, create, commit the handle, start.
 
-One task an exec, from its claim until it runs; from then on the exec costs no task and no thread, and its end comes
-as an event (`ending`).
+Each exec has one task, from its claim until it runs; from then on it costs no task and no thread, and its end comes as
+an event (`endings`).
 """
 
 import asyncio
@@ -38,32 +38,32 @@ from jobd.task_set import TaskSet
 log = logging.getLogger(__name__)
 
 LAUNCHED_AT_ONCE = 32
-"""Execs of a region that are between their claim and their start, at the most: more would not start sooner, but hold up
-everything else in the loop. Those that wait for a pull are not among them.
+"""The maximum number of a region's execs between claim and start: more would not start sooner, but hold up everything
+else in the loop. Execs that wait for a pull do not count.
 """
 LAUNCHES_LEFT = CALL_THREADS
-"""So many of them keep the region's threads busy: more are claimed when no more are left."""
+"""More execs are claimed when at most this many launches are in progress: so many keep the region's threads busy."""
 LAUNCHED_WHILE_LATE = 4
 LEFT_WHILE_LATE = 1
-"""The same while slots fire late: that they fire goes before starting what has come due."""
+"""The same two limits while slots fire late: firing comes before starting what has fired."""
 YOUNG = 1.0
 """Seconds after which a launch, which may hang, does not count among those."""
 RETRY_AFTER_OUTAGE = 1.0
-"""Seconds until an exec is tried again whose region went away before it had a handle."""
+"""Seconds until an exec is tried again if its region went away before it had a handle."""
 
 
 @dataclass
 class RegionDispatch:
-    """What the dispatcher knows of a region."""
+    """What the dispatcher knows about a region."""
 
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when something may wait there, or capacity may have come free."""
     last_namespace: str = ""
-    """The namespace of which an exec was claimed last: its neighbour is next."""
+    """The namespace of the exec that was claimed last: the one after it is next."""
     launching: set[LiveExec] = field(default_factory=set)
     """The execs between their claim and their start."""
     is_held_back: bool = False
-    """Whether more may wait than were claimed, because of those."""
+    """Whether more execs may be waiting than were claimed, because too many are launching."""
 
 
 class Dispatcher:
@@ -112,7 +112,9 @@ class Dispatcher:
         return len(self._dispatch[region].launching)
 
     async def stop(self, patience: float) -> None:
-        """Claim nothing more; finish within `patience` seconds what is between claim and start, give back the rest."""
+        """Claim nothing more. Finish within `patience` seconds what is between claim and start, and
+        give up the rest.
+        """
         for server in self._servers:
             server.cancel()
         await asyncio.gather(*self._servers, return_exceptions=True)
@@ -122,7 +124,7 @@ class Dispatcher:
         self._launches.cancel()
 
     def abandon(self) -> None:
-        """End at once."""
+        """End at once, without waiting for anything."""
         for server in self._servers:
             server.cancel()
         self._launches.cancel()
@@ -137,7 +139,7 @@ class Dispatcher:
                     await self._claim(region)
                 except ServiceUnavailable as error:
                     log.warning("region %s: nothing claimed: %s", region.name, error)
-                except Exception:  # the next tick tries again; a server that died would claim nothing any more
+                except Exception:  # the next tick tries again; if the task ended, nothing would be claimed any more
                     log.exception("region %s: nothing claimed", region.name)
 
     async def _claim(self, region: ServedRegion) -> None:
@@ -211,7 +213,7 @@ class Dispatcher:
         except Exception as error:
             if live.row.handle is not None:
                 raise
-            # Tried again it would fail again: a command that cannot be split, a handle that cannot be stored.
+            # Another try would fail as well: a command that cannot be split, a handle that cannot be stored.
             log.exception("exec %s cannot be made", live.row.id)
             failed = StartFailed(f"{type(error).__name__}: {error}")
             await self._endings.conclude(live, outcome.refused(live.row, failed))
@@ -235,7 +237,7 @@ class Dispatcher:
         await self._start(live, handle)
 
     async def _start(self, live: LiveExec, handle: Handle) -> None:
-        """Start it, at most once for this handle, and only under a lease that still holds."""
+        """Start the run, at most once for this handle, and only under a lease that still holds."""
         if not self._lease.held:
             self._reconciler.in_doubt.add(live)
             return
@@ -243,13 +245,14 @@ class Dispatcher:
             live.recording = recordings.new(live, self._settings)
             await live.region.make(recordings.start, live.region.executor, handle, live.recording)
         except HandleGone:
-            # Somebody removed it before it ran: whoever took it over, or a stranger. The record tells which.
+            # Somebody removed it before it ran: the daemon that took it over, or a stranger. The record tells which.
             self._reconciler.in_doubt.add(live)
             return
         except RegionUnavailable:
             raise
         except ExecutorError:
-            # A fault after it took effect must not make a failure, and then a retry, of what runs or has run.
+            # An error after the start took effect must not turn a run that goes on, or has ended, into a failure and
+            # then a retry.
             if await self._has_run(live.region, handle):
                 self._reconciler.in_doubt.add(live)
                 return
@@ -272,7 +275,9 @@ class Dispatcher:
         return await self._plugin_events.prepare_run(spec)
 
     async def _pull(self, live: LiveExec) -> None:
-        """Have the image pulled without holding a running slot, then queue again; a stop does not wait for it."""
+        """Have the image pulled without using the region's capacity, then queue the exec again; a stop does not wait
+        for the pull.
+        """
         row, region = live.row, live.region
         if row.pulled:
             gone = ImageNotFound(f"{row.docker_image_repo}:{row.docker_image_tag} is gone again right after its pull")
@@ -300,7 +305,7 @@ class Dispatcher:
         self.wake(region.name)
 
     async def _postpone(self, live: LiveExec, error: RegionUnavailable) -> None:
-        """The region went away. Without a handle the exec waits again; with one it may have been started."""
+        """The region went away. An exec without a handle waits again; one with a handle may have been started."""
         self._endings.region_failed(live.region, error.message)
         live.cut_off = error.message
         if live.row.handle is not None:
@@ -314,7 +319,7 @@ class Dispatcher:
         self._live.drop(live)
 
     async def _discard(self, region: ServedRegion, handle: Handle) -> None:
-        """A created run whose handle could not be committed was never started: remove it."""
+        """Remove a run whose handle could not be committed: it was never started."""
         try:
             await region.call(region.executor.remove, handle, False)
         except ExecutorError as error:

@@ -1,4 +1,4 @@
-"""Running execs become ended ones: by the executor's events, by asking now and then, by stop and by timeout.
+"""Running execs become ended ones: by the executor's events, by regular checks of their state, by stop and by timeout.
 
 Result and log are committed together; only then is the container removed.
 """
@@ -27,11 +27,13 @@ from jobd.task_set import TaskSet
 log = logging.getLogger(__name__)
 
 LOG_TRIES = 3
-"""A log that cannot be read although its region answers must not keep its exec from ending."""
+"""After so many failures to read its log an exec ends without it, although its region answers."""
 
 
 class Endings:
-    """`on_capacity_free` is called with a region when an exec of it ended, `on_region_failed` when it went away."""
+    """`on_capacity_free` is called with a region's name when an exec of it has ended, `on_region_failed` when a region
+    went away.
+    """
 
     def __init__(
         self,
@@ -55,25 +57,27 @@ class Endings:
         self._tasks = TaskSet()
 
     def running(self, live: LiveExec, elapsed: float = 0.0) -> None:
-        """The exec has been running for `elapsed` seconds: its timeout counts."""
+        """The exec has been running for `elapsed` seconds: from now on its timeout is watched."""
         timeout = self._settings.execs.timeout if live.row.timeout is None else live.row.timeout
         live.deadline = clock.steady() + timeout - elapsed
 
     def changed(self, region: str, handle: Handle) -> None:
-        """The executor says that a run ended."""
+        """The executor reports that a run has ended."""
         live = self._live.with_handle(region, handle)
         if live is not None:
             self._spawn(self.finish(live), live)
 
     def started_elsewhere(self, region: str, handle: Handle) -> bool:
-        """Somebody else started a run: whether it is one of an exec that this daemon is at work on."""
+        """Somebody else started a run; returns whether it is the run of an exec that this daemon owns."""
         live = self._live.with_handle(region, handle)
         if live is not None and live.is_running:
             self._spawn(self.finish(live), live)
         return live is not None
 
     def stop(self, live: LiveExec) -> None:
-        """Stop what runs. Before it runs, whoever holds the exec sees `stopping` and ends it; safe to call again."""
+        """Stop a running exec. Before it runs, whoever holds its lock sees `stopping` and ends it. Safe
+        to call again.
+        """
         live.stopping.set()
         if live.is_running and live in self._live and not live.stop_under_way and live.region.outage is None:
             live.stop_under_way = True
@@ -87,7 +91,7 @@ class Endings:
                 self._spawn(self._time_out(live), live)
 
     async def ask(self, region: ServedRegion) -> None:
-        """Ask for the state of all that runs in a region, and finish what has ended: what the events missed."""
+        """Ask for the state of all that runs in a region, and finish what has ended without an event."""
         running = [live for live in self._live if live.region is region and live.is_running]
         handles = {live.handle: live for live in running if live.handle is not None}
         if not handles:
@@ -101,7 +105,7 @@ class Endings:
                 self.stop(live)
 
     async def finish(self, live: LiveExec, status: Status | None = None) -> None:
-        """Read how a run ended and its log, and end its record."""
+        """Read how a run ended, and its log, and end its record."""
         async with live.lock:
             if live not in self._live or not live.is_running or live.handle is None:
                 return
@@ -134,7 +138,9 @@ class Endings:
         await self.conclude(live, result, kept)
 
     async def _finish_seen(self, live: LiveExec, handle: Handle) -> None:
-        """`finish_locked`, with one look at how the run ended and at its log, unless that has something to hide."""
+        """`finish_locked` with one call to the executor for both state and log, unless the log has
+        something to hide.
+        """
         limit = None if live.row.secret_vars else self._settings.execs.max_log
         recording = recordings.of(live)
         status, kept = await live.region.read(recordings.read_end, live.region.executor, handle, limit, recording)
@@ -163,12 +169,12 @@ class Endings:
             self._spawn(self._purge(row.seq), live)
 
     async def drain(self, patience: float) -> None:
-        """Wait for what is being ended, at most `patience` seconds."""
+        """Wait for the execs that are being ended, at most `patience` seconds."""
         # What ends makes more to do: its container is to be removed.
         await self._tasks.wait(patience)
 
     def abandon(self) -> None:
-        """End at once."""
+        """End at once, without waiting for anything."""
         self._tasks.cancel()
 
     async def _store(self, row: Exec, result: Result, kept: StoredLog | None) -> bool:
@@ -177,7 +183,7 @@ class Endings:
         except JobdError:
             raise
         except Exception as error:
-            # An exit code or a text that no column holds: tried again it would fail again, for ever.
+            # An exit code or a text that no column can hold: another try would fail again, for ever.
             log.exception("exec %s: its result cannot be stored", row.id)
             return await self._transitions.end(row, outcome.unstorable(error), None)
 
@@ -198,7 +204,11 @@ class Endings:
             if live.log_failures < LOG_TRIES:
                 raise
             if recording is not None and recordings.of(live) is not None:
-                log.error("exec %s ends with what there is of its log: %s", live.row.id, error)
+                log.error(
+                    "exec %s ends with what there is of its log: %s",
+                    live.row.id,
+                    error,
+                )
                 return await live.region.read(recording.complete, f"the rest could not be read: {error.message}")
             log.error("exec %s ends without its log: %s", live.row.id, error)
         return None
@@ -232,7 +242,7 @@ class Endings:
 
     async def _remove(self, region: ServedRegion, handle: Handle) -> None:
         try:
-            # By force: whoever started it again meanwhile, the exec has ended.
+            # By force: even if somebody has started it again meanwhile, the exec has ended.
             await region.call(region.executor.remove, handle, True)
         except ExecutorError as error:
             log.warning("region %s: %s stays until the next sweep: %s", region.name, handle.id, error)

@@ -1,4 +1,4 @@
-"""The engine as a whole: what is started in which order, what happens now and then, and how it stops."""
+"""The engine as a whole: the order in which its parts start and stop, and what it does at regular intervals."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 ASK_WITH_PUSH = 5.0
 ASK_WITHOUT_PUSH = 0.5
-"""Seconds between two `statuses` of a region, with and without an executor that tells of ends by itself."""
+"""Seconds between two `statuses` of a region, with and without an executor that reports ends by itself."""
 SWEEP_EVERY = 60.0
 STOP_PATIENCE = 20.0
 
@@ -130,7 +130,7 @@ class Engine:
             )
 
     async def start(self) -> None:
-        """Begin to serve; each region is opened as soon as it answers, and none waits for another."""
+        """Begin to serve. Each region is opened as soon as it answers, and none waits for another."""
         seen = await self._database.read(daemons.last_seen, self._lease.daemon)
         await self._lease.begin(socket.gethostname(), os.getpid(), sorted(self.regions))
         await self._clocks.begin(seen)
@@ -144,7 +144,7 @@ class Engine:
         self._sweeper.start()
 
     async def stop(self) -> None:
-        """Take no more work, finish what is half done, leave running containers alone."""
+        """Take no more work, finish what is in progress, and leave running containers alone."""
         for periodic in (self._ticker, self._sweeper, self._clocks):
             periodic.stop()
         await self._followers.close()
@@ -171,12 +171,12 @@ class Engine:
 
     @property
     def scanned_at(self) -> float:
-        """By the monotonic clock, when the scheduler last looked for due slots."""
+        """When the scheduler last looked for due slots, by the monotonic clock."""
         return self._scheduler.scanned_at
 
     @property
     def owned(self) -> int:
-        """Live execs that this daemon is at work on or watches."""
+        """How many live execs this daemon is working on or watching."""
         return len(self._live)
 
     def owns(self, exec_id: str) -> bool:
@@ -188,7 +188,7 @@ class Engine:
         self._dispatcher.wake(region)
 
     def exec_created(self, rows: Iterable[Exec]) -> None:
-        """These execs were committed: tell plugins, and run them."""
+        """These execs were committed: emit their events to plugins, and run them."""
         for row in rows:
             self._plugin_events.emit("jobd_exec_created", row)
             self.wake(row.region_name)
@@ -197,12 +197,12 @@ class Engine:
         return self._scheduler.is_late
 
     def stop_requested(self) -> None:
-        """Somebody asked for the end of an exec: look now, not at the next tick."""
+        """Somebody requested the end of an exec: look for it now, not at the next tick."""
         self._tasks.spawn(self._look_for_stops())
 
     async def running_log(self, row: Exec) -> bytes | None:
-        """What a running exec has written so far, whichever daemon runs it, as `jobd.output.run_log` frames; None when
-        it has not started, has just ended, or its region is not served here. Raises ExecutorError, ServiceUnavailable.
+        """What a running exec has written so far, whichever daemon runs it, as `jobd.output.run_log` frames. None if it
+        has not started, has just ended, or its region is not served here. Raises ExecutorError, ServiceUnavailable.
         """
         region = self.regions.get(row.region_name)
         if row.status != ExecStatus.RUNNING or row.handle is None or region is None:
@@ -223,16 +223,16 @@ class Engine:
         return kept.frames
 
     def _recording(self, exec_id: str) -> Recording | None:
-        """Of an exec that this daemon runs and whose output comes while it runs."""
+        """The recording of an exec that this daemon runs and whose output comes while it runs."""
         live = self._live.named(exec_id)
         return None if live is None else recordings.of(live)
 
     def follow(self, row: Exec, offset: int) -> Follower:
-        """Follow an exec's output from an offset in bytes on. Raises TooManyRequests, ServiceUnavailable."""
+        """Follow an exec's output from an offset in bytes. Raises TooManyRequests, ServiceUnavailable."""
         return self._followers.follow(row.id, offset)
 
     def dismiss_followers(self) -> None:
-        """End what follows execs, and take no more of it: the daemon is about to stop."""
+        """End all following, and accept no more followers: the daemon is about to stop."""
         self._followers.dismiss()
 
     def _region_failed(self, region: ServedRegion, message: str) -> None:
@@ -243,7 +243,7 @@ class Engine:
 
     async def _probe(self, region: ServedRegion) -> None:
         """Ask a region that is down until it answers, then go on where it was left."""
-        # Started by whoever found it down, it has nothing to do with that one's exec or request.
+        # Whoever found the region down started this task; it has nothing to do with that exec or request.
         daemon_log.clear_log_context()
         attempt = 0
         while not await self._open(region):
@@ -256,7 +256,9 @@ class Engine:
         await self._guarded(region, self._sweep.sweep(region))
 
     async def _open(self, region: ServedRegion) -> bool:
-        """Check a region, bind it to its engine, listen to it, and adopt what it runs. False: not yet."""
+        """Check a region, bind it to its engine, listen to it, and adopt what it runs. Returns False if it cannot be
+        used yet.
+        """
         try:
             health = await region.call(region.executor.check)
             if not health.ok:
@@ -269,7 +271,7 @@ class Engine:
                 raise RegionUnavailable(f"it is bound to the engine {bound}, but {identity} answers")
             await region.watch(partial(self._endings.changed, region.name), partial(self._started_elsewhere, region))
             await self._take_over(region)
-            # Before anything is started beside it.
+            # This comes before anything new is started in the region.
             await self._sweep.stop_running(region)
             region.outage = None
             await self._reconciler.resolve(region)
@@ -278,20 +280,20 @@ class Engine:
         except JobdError as error:
             region.outage = error.message
             return False
-        except Exception as error:  # a plugin's fault: an answer that is none
+        except Exception as error:  # a plugin's error: an answer that breaks the contract
             log.exception("region %s cannot be opened", region.name)
             region.outage = region.host_paths.hidden(f"{type(error).__name__}: {error}")
             return False
         return True
 
     def _started_elsewhere(self, region: ServedRegion, handle: Handle) -> None:
-        """What runs for no exec is stopped now, not at the next sweep."""
+        """Stop a run that belongs to no exec now, not at the next sweep."""
         if not self._endings.started_elsewhere(region.name, handle) and region.outage is None:
             self._tasks.spawn(self._guarded(region, self._sweep.sweep(region, lambda run: run.handle == handle)))
 
     async def _take_over(self, region: ServedRegion) -> None:
-        """Adopt what daemons own that do not live any more. Before a region was ever open nothing in it can be of
-        this start: what carries this daemon's id then is an earlier start's.
+        """Adopt execs whose daemons are dead. Until a region has been opened for the first time, nothing in it can be
+        from this start of the daemon: what carries its id is from an earlier start.
         """
         if region.was_open and not self._lease.may_take_over:
             return
@@ -309,8 +311,8 @@ class Engine:
             self.wake(region.name)
 
     async def _adopt_forgotten(self, region: ServedRegion) -> None:
-        """Execs that this daemon owns by the record, but does not know of since the last sweep or longer: their claim
-        was committed, and its answer never arrived.
+        """Adopt execs that this daemon owns according to their records, but has not known of since the last sweep or
+        longer: their claim was committed, and its answer never arrived.
         """
         owned = await self._database.read(claims.owned, self._lease.daemon, region.name)
         unknown = {row.seq for row in owned if self._live.named(row.id) is None}
@@ -326,19 +328,19 @@ class Engine:
             if not await self._lease.renew():
                 self._on_lost_place()
                 return
-            await self._clocks.look()  # by a clock that was set, those who live look dead
+            await self._clocks.look()  # after a clock was set, living daemons look dead
         except ServiceUnavailable as error:
             log.warning("no heartbeat: %s", error)
             return
         for region in self.regions.values():
             under_way = region.taking_over is not None and not region.taking_over.done()
             if region.outage is None and self._lease.may_take_over and not under_way:
-                # Not waited for: a region that is slow to answer must not cost the next heartbeat. Nor piled up: one
-                # that waits for a lock holds a thread of the database's, which is needed for everything else.
+                # Not awaited: a region that is slow to answer must not delay the next heartbeat. And not twice at a
+                # time: one that waits for a lock occupies a thread of the database, which everything else needs.
                 region.taking_over = self._tasks.spawn(self._guarded(region, self._take_over(region)))
 
     async def _tick(self) -> None:
-        """What is looked for now and then, whether or not somebody told of it."""
+        """What has to be checked regularly, whether or not an event reported it."""
         self._endings.check_deadlines()
         try:
             for name in await self._database.read(waiting.regions_waiting):
@@ -370,7 +372,7 @@ class Engine:
                 self._endings.stop(live)
 
     async def clear(self) -> None:
-        """What is done every minute: left-overs swept, forgotten execs found, records purged."""
+        """What is done every minute: leftovers are swept, forgotten execs adopted, old records purged."""
         await asyncio.gather(self._purge(), *(self._clear(region) for region in self.regions.values()))
 
     async def _clear(self, region: ServedRegion) -> None:
@@ -397,7 +399,7 @@ class Engine:
             self._region_failed(region, error.message)
         except (ExecutorError, ServiceUnavailable) as error:
             log.warning("region %s: %s", region.name, error)
-        except Exception:  # a plugin's fault must not become the engine's
+        except Exception:  # a plugin's error must not become the engine's
             log.exception("region %s", region.name)
 
 

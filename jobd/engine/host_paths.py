@@ -1,6 +1,6 @@
-"""Paths of a region's host and of the operator's files: in the operator's log, and in no word that a tenant reads.
+"""Hides paths of a region's host and of the operator's files from tenants; the operator's log keeps them.
 
-Engines name them in their errors: sources of mounts, their own folders, the socket where they are asked.
+Engines name such paths in their errors: sources of mounts, folders of their own, the socket where they listen.
 """
 
 import re
@@ -24,13 +24,13 @@ class HostPaths:
     """`paths` are those that the operator configured."""
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
-        # The longest first, as one may be inside another. The root alone would be in every path.
+        # The longest first, since one may be inside another. The root alone would be in every path.
         known = sorted({path.rstrip("/") for path in paths} - {""}, key=len, reverse=True)
         alternatives = "|".join(map(re.escape, known))
         self._known = re.compile(rf"(?<![\w/.-])(?:unix://)?(?:{alternatives}){_REST_OF_PATH}") if known else None
 
     def hidden(self, words: str, own: Collection[str] = ()) -> str:
-        """The same words without them; a path in `own` stays, which the tenant has written."""
+        """The same words without these paths; a path in `own`, which the tenant wrote, stays."""
 
         def hide(match: re.Match[str]) -> str:
             if match[0] in own:
@@ -42,6 +42,6 @@ class HostPaths:
 
 
 def of_region(options: BaseModel, mounts: Mapping[str, MountSettings]) -> HostPaths:
-    """Whatever path an executor's options name, and the sources of all mounts."""
+    """The paths that an executor's options name, and the sources of all mounts."""
     values = [str(value).removeprefix("unix://") for value in options.model_dump().values()]
     return HostPaths([value for value in values if value.startswith("/")] + [m.source for m in mounts.values()])

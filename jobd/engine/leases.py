@@ -1,4 +1,4 @@
-"""Which daemon this is, and whether what it owns is still its own."""
+"""The identity of this daemon, and whether it still owns what it has claimed."""
 
 import fcntl
 import logging
@@ -16,13 +16,14 @@ from jobd.store.db.database import Database
 log = logging.getLogger(__name__)
 
 BEATS = 3
-"""Heartbeats in one lease."""
+"""The number of heartbeats in one lease."""
 
 
 class FileLock:
-    """One daemon at a time for a data directory and, on SQLite, for a database. Freed by the kernel, even on kill -9.
+    """Allows one daemon at a time in a data directory and, on SQLite, on a database. The kernel frees the lock, even
+    after kill -9.
 
-    Raises ConfigError when another process holds it.
+    Raises ConfigError if another process holds it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +45,9 @@ class FileLock:
 
 
 def daemon_id(data_dir: Path) -> str:
-    """This daemon's id, kept over restarts, so that a restart knows what it owned. The caller holds the lock."""
+    """This daemon's id, kept over restarts, so that a restarted daemon knows what it owned. The caller
+    holds the lock.
+    """
     path = data_dir / "daemon.id"
     if not path.exists() or not path.read_text().strip():
         path.write_text(f"{uuid.uuid4()}\n")
@@ -52,9 +55,9 @@ def daemon_id(data_dir: Path) -> str:
 
 
 class Lease:
-    """Held while the last heartbeat is younger than `length` seconds by the steady clock, which goes on while the
-    process is stopped or its machine sleeps: a daemon that was paused knows on waking that it may own nothing any more.
-    Others take over what it owns when its last heartbeat is older than that.
+    """Held while the last heartbeat is younger than `length` seconds by the steady clock. That clock goes on while the
+    process is stopped or its machine sleeps, so a daemon that was paused knows when it wakes up that it may own nothing
+    any more. When its last heartbeat is older than that, others take over what it owns.
     """
 
     def __init__(self, database: Database, daemon: str, length: float, clock: Callable[[], float] = steady) -> None:
@@ -72,16 +75,16 @@ class Lease:
 
     @property
     def ran_out(self) -> bool:
-        """Whether it was held once, and is not any more."""
+        """Whether it was held before, and is not any more."""
         return self._renewed > float("-inf") and not self.held
 
     @property
     def may_take_over(self) -> bool:
-        """Not for one lease after the database was away: nobody could renew then."""
+        """False for one lease after the database was unavailable: nobody could send a heartbeat then."""
         return self.held and self._clock() >= self._no_takeover_before
 
     def take_nobody_for_dead(self) -> None:
-        """For one lease: by a clock that was set, the heartbeats of daemons that live are too old."""
+        """For one lease take over nothing: after a clock was set, the heartbeats of living daemons look too old."""
         self._no_takeover_before = self._clock() + self.length
 
     async def begin(self, host: str, pid: int, regions: list[str]) -> None:
@@ -90,7 +93,7 @@ class Lease:
         self._renewed = began
 
     async def renew(self) -> bool:
-        """One heartbeat. False: another start of this daemon has taken its place, and this one must end.
+        """Send one heartbeat. False if another start of this daemon has taken its place: then this one must end.
 
         Raises ServiceUnavailable.
         """
@@ -105,7 +108,9 @@ class Lease:
         return mine
 
     async def others_alive(self) -> list[str]:
-        """Ids of the daemons that share the database; on SQLite a file lock keeps out all others."""
+        """Ids of the other living daemons that share the database; on SQLite there are none, since a file lock keeps
+        them out.
+        """
         if self._database.is_sqlite:
             return []
         length = self.length if self._clock() >= self._no_takeover_before else None
@@ -113,7 +118,7 @@ class Lease:
         return [daemon for daemon in alive if daemon != self.daemon]
 
     async def end(self) -> None:
-        """Others may take over at once."""
+        """Give up the lease, so that others may take over at once."""
         self._renewed = float("-inf")
         try:
             await self._database.write(daemons.leave, self.daemon, self._term)

@@ -19,29 +19,31 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class LiveExec:
-    """One owned exec. No task and no thread belongs to it while it merely runs."""
+    """One owned exec. While it merely runs, it has no task and no thread."""
 
     row: Exec
     region: ServedRegion
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by whoever moves it; transitions of one exec never overlap."""
+    """Held while its state is being changed; transitions of one exec never overlap."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once its end was asked for or its time is over."""
+    """Set once its end was requested or its time is over."""
     claimed_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     """Loop time."""
     stop_under_way: bool = False
     log_failures: int = 0
     mask: Mask | None = None
-    """What must not be told of it, while it is being started and while it is being ended."""
+    """Hides its secrets from messages while it is being started, and while it is being ended."""
     recording: Recording | None = None
-    """Its output, where its executor gives it while it runs."""
+    """Its output, if its executor gives it while the exec runs."""
     deadline: float | None = None
-    """When its timeout is over, by the steady clock: it goes on while this machine sleeps, and so may the run."""
+    """When its timeout is over, by the steady clock, which goes on while this machine sleeps: the run
+    may do so, too.
+    """
     cut_off: str | None = None
-    """What came between, in words, when it is not known whether it was started."""
+    """What interrupted its start, in words, if it is not known whether it was started."""
 
     def in_log(self) -> AbstractContextManager[None]:
-        """Lines logged within name this exec and its job."""
+        """Within it, log lines name this exec and its job."""
         return daemon_log.log_context(exec_id=self.row.id, job_id=self.row.job_id)
 
     @property
@@ -49,8 +51,8 @@ class LiveExec:
         return None if self.row.handle is None else Handle(self.row.handle, self.row.image_digest)
 
     def redact(self, words: str | None) -> str | None:
-        """Words of foreign origin as they may be told: engines repeat what they were given, and name their host's
-        paths, which the log has.
+        """A message from outside, such as an engine's, without secrets and without paths of the host: engines repeat
+        what they were given, and name their own paths. The log keeps the paths.
         """
         if not words:
             return words
@@ -61,7 +63,7 @@ class LiveExec:
         return shown
 
     def _own_paths(self) -> set[str]:
-        """Those that the job names itself."""
+        """The paths that the job itself names."""
         return {*(self.row.command or "").replace("'", " ").replace('"', " ").split(), *_targets(self.row)}
 
     @property
@@ -74,7 +76,7 @@ def _targets(row: Exec) -> list[str]:
 
 
 class LiveExecs:
-    """Found by exec id and by handle."""
+    """The live execs, by exec id and by handle."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, LiveExec] = {}
@@ -101,7 +103,7 @@ class LiveExecs:
         return self._by_handle.get((region, handle.id))
 
     def drop(self, live: LiveExec) -> None:
-        """Let go of an exec: it ended, waits again, or is somebody else's now."""
+        """Forget an exec: it has ended, waits again, or belongs to another daemon now."""
         if live in self:
             del self._by_id[live.row.id]
         for key in [key for key, held in self._by_handle.items() if held is live]:

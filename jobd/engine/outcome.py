@@ -1,4 +1,4 @@
-"""What an exec's end means: pure rules from a record and its container's last state to a result."""
+"""What the end of an exec means: pure rules from a record and the last state of its container to a result."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ STARTED_AGAIN = "its container was started again from outside, and was stopped"
 
 
 def judge(row: Exec, status: Status) -> Result:
-    """The result of an exec whose run has ended or is gone, with a word on what else happened to it."""
+    """The result of an exec whose run has ended or is gone, with a note on what else happened to it."""
     result = _judge(row, status)
     notes = []
     if result.status == ExecStatus.SUCCEEDED and status.oom_killed:
@@ -23,8 +23,8 @@ def judge(row: Exec, status: Status) -> Result:
 
 
 def _judge(row: Exec, status: Status) -> Result:
-    """The result of an exec whose run has ended or is gone. A stop that was asked for explains any end; 137 alone
-    does not tell an out-of-memory kill from another, and the flag alone does not make a success a failure.
+    """The result of an exec whose run has ended or is gone. A requested stop explains any end. Exit code 137 alone does
+    not prove that memory ran out, and the engine's flag alone does not make a success a failure.
     """
     code = status.exit_code
     if row.stop_requested_at is not None:
@@ -50,7 +50,7 @@ def _judge(row: Exec, status: Status) -> Result:
 
 
 def refused(row: Exec, error: ExecutorError) -> Result:
-    """The result of an exec that never ran, by a final error of its executor."""
+    """The result of an exec that never ran, because of a final error of its executor."""
     if row.stop_requested_at is not None:
         return cancelled(row)
     return Result(ExecStatus.FAILED, error.reason, error.message)
@@ -66,18 +66,18 @@ def lost(message: str) -> Result:
 
 
 def unstorable(error: Exception) -> Result:
-    """What is recorded instead of a result that the database refuses."""
+    """The result that is recorded in place of one that the database rejects."""
     return lost(f"its result could not be stored: {type(error).__name__}: {error}")
 
 
 def without_log(result: Result) -> Result:
-    """The same result, and that its log is missing."""
+    """The same result, with a note that its log is missing."""
     messages = [result.message] if result.message else []
     return replace(result, message="; ".join([*messages, "its log could not be read"]))
 
 
 def with_missing_output(result: Result, why: str) -> Result:
-    """The same result, and that its log may lack output."""
+    """The same result, with a note that its log may lack output."""
     messages = [result.message] if result.message else []
     return replace(result, message="; ".join([*messages, f"its log may lack output: {why}"]))
 

@@ -1,4 +1,4 @@
-"""Tells plugins what happened, after the commit and off the loop."""
+"""Emits events to plugins, after the commit and outside the loop."""
 
 import asyncio
 import contextlib
@@ -32,9 +32,9 @@ class PluginEvents:
         self._plugins = plugins
         self._database = database
         self._on_change = on_change
-        # One thread, and each event waits for the one before of its exec: a plugin sees them in their order.
+        # One thread, in which each event waits for the previous one of its exec: a plugin sees them in order.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobd-hooks")
-        # Apart, so that an observer that takes its time delays no run.
+        # Separate threads, so that a slow plugin delays no run.
         self._preparing = ThreadPoolExecutor(4, thread_name_prefix="jobd-prepare")
         self._pending: set[asyncio.Task[None]] = set()
         self._latest: dict[str, asyncio.Task[None]] = {}
@@ -52,7 +52,7 @@ class PluginEvents:
 
     def _unowned_ended(self, rows: list[Exec]) -> None:
         """In a thread of the database's."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._emit_all, "jobd_exec_ended", list(rows))
 
     def _emit_all(self, hook: str, rows: list[Exec]) -> None:
@@ -92,7 +92,7 @@ class PluginEvents:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _impls(self, hook: str) -> list[Any]:
-        # pluggy calls the last registered first; so does this.
+        # The order in which pluggy calls them: the last registered first.
         return list(reversed(getattr(self._plugins.hook, hook).get_hookimpls()))
 
     async def _call_plugins(self, impls: list[Any], info: ExecInfo, before: asyncio.Task[None] | None) -> None:
@@ -123,7 +123,7 @@ def _call_each(impls: list[Any], info: ExecInfo, job: JobInfo) -> None:
     for impl in impls:
         try:
             _call(impl, exec=info, job=job)
-        except Exception:  # a plugin's fault must not become the engine's
+        except Exception:  # a plugin's error must not become the engine's
             log.exception("plugin %s: %s raised", impl.plugin_name, impl.function.__name__)
 
 
@@ -133,7 +133,7 @@ def _prepare(impls: list[Any], spec: RunSpec, job: JobInfo) -> RunSpec:
             spec = _call(impl, spec=spec, job=job) or spec
         except RunRefused as refusal:
             raise StartFailed(refusal.message) from refusal
-        except Exception as error:  # the contract: what raises here fails the exec, whatever it raises
+        except Exception as error:  # by contract, whatever is raised here fails the exec
             log.exception("plugin %s: %s raised", impl.plugin_name, impl.function.__name__)
             raise StartFailed(f"plugin {impl.plugin_name}: {error}") from error
     return spec

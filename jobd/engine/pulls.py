@@ -1,4 +1,4 @@
-"""One pull at a time for an image in a region; whoever else needs it waits for that one."""
+"""One pull at a time for each image and region; whoever else needs the image waits for that pull."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ class Pulls:
         self._abandoned = asyncio.Event()
 
     async def pull(self, region: ServedRegion, spec: RunSpec, stopping: asyncio.Event) -> bool:
-        """Wait for the image; False when `stopping` was set first. A pull that others wait for goes on.
+        """Wait for the image; False if `stopping` was set first. A pull that others wait for goes on.
 
         Raises what the executor's `pull` raises.
         """
@@ -23,7 +23,7 @@ class Pulls:
             task = asyncio.create_task(region.pull(region.executor.pull, spec))
             self._under_way[key] = task
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
-            # Its error may find nobody waiting any more.
+            # Its error has to be read even if nobody waits any more.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         waits = [asyncio.create_task(event.wait()) for event in (stopping, self._abandoned)]
         try:

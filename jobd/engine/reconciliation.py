@@ -1,8 +1,9 @@
-"""What becomes of execs that somebody else left behind: an earlier start of this daemon, a daemon that died, or this
-one when it lost its connection between create and start.
+"""What becomes of execs that were left half-way: by an earlier start of this daemon, by a daemon that died, or by this
+one if it lost its connection between create and start.
 
-A run that the region still has is adopted, as if nothing had happened. One that was created and surely never started
-is removed and waits anew. Where nobody can tell, the exec is `lost`: never a guess, never a silent second run.
+A run that the region still has is adopted, as if nothing had happened. One that was created and certainly never started
+is removed, and its exec waits again. If nobody can tell, the exec is `lost`: jobd never guesses, and never starts a
+second run in silence.
 """
 
 import logging
@@ -45,7 +46,7 @@ class Reconciler:
         """Execs of which it is not known how far their start came; those without a handle wait again."""
 
     async def adopt(self, region: ServedRegion, rows: list[Exec]) -> None:
-        """These execs are this daemon's now: find out how each stands and go on from there."""
+        """These execs belong to this daemon now: find out the state of each, and go on from there."""
         for row in rows:
             live = LiveExec(row, region, cut_off="the jobd that had it ended")
             self._live.add(live)
@@ -53,20 +54,24 @@ class Reconciler:
         await self.resolve(region)
 
     async def resolve(self, region: ServedRegion) -> None:
-        """Resolve what is in doubt in a region that answers. Raises RegionUnavailable when it stops answering."""
+        """Resolve the execs that are in doubt in a region that answers. Raises RegionUnavailable if it
+        stops answering.
+        """
         waiting = [live for live in self.in_doubt if live.region is region]
         handles = [live.handle for live in waiting if live.handle is not None]
         statuses = await region.call(region.executor.statuses, handles) if handles else {}
         for live in waiting:
             async with live.lock:
-                # Resolved by somebody else while this one waited: the answer in hand is older than that.
+                # Another task may have resolved it while this one waited, and the statuses are older than that.
                 if live in self.in_doubt and await self._try(live, statuses):
                     self.in_doubt.discard(live)
             if live in self._live and (live.row.stop_requested_at or live.row.timed_out_at or live.stopping.is_set()):
                 self._endings.stop(live)
 
     async def _try(self, live: LiveExec, statuses: dict[Handle, Status]) -> bool:
-        """Whether it is resolved. One that cannot be yet keeps no other from it. Raises RegionUnavailable."""
+        """Whether it is resolved. One that cannot be resolved yet does not hold up the others. Raises
+        RegionUnavailable.
+        """
         if live not in self._live:
             return True
         try:
@@ -100,13 +105,13 @@ class Reconciler:
             return
         await self._record(live)
         began = live.row.started_at
-        # By the clock that wrote it: this machine's may differ by more than a whole timeout.
+        # By the clock that wrote it: this machine's may differ from it by more than a whole timeout.
         elapsed = (await self._clocks.now()) - began if began else timedelta()
-        # One that was started by a clock that was ahead has run for no less than no time.
+        # If that clock was ahead at the start, the exec has been running for a negative time.
         self._endings.running(live, max(elapsed.total_seconds(), 0.0))
 
     async def _record(self, live: LiveExec) -> None:
-        """Have its output recorded from here on, unless it has been since its start."""
+        """Record its output from here on, unless it has been recorded since its start."""
         if live.recording is not None or live.handle is None:
             return
         try:
@@ -119,7 +124,9 @@ class Reconciler:
         await live.region.call(recordings.begin, live.region.executor, live.handle, live.recording)
 
     async def _never_ran(self, live: LiveExec, handle: Handle, status: Status) -> bool:
-        """The record says created, not running. Without force: whoever starts it meanwhile keeps it."""
+        """The record says created, not running. It is removed without force: if somebody starts it
+        meanwhile, it stays.
+        """
         region = live.region
         try:
             if status.state is State.CREATED:

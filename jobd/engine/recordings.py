@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def new(live: LiveExec, settings: Settings) -> Recording:
-    """For an exec whose mask is known."""
+    """A recording for an exec whose mask is known."""
     return Recording(settings.execs.max_log, live.mask, settings.jobd.data_dir)
 
 
@@ -33,21 +33,21 @@ def begin(executor: Executor, handle: Handle, recording: Recording) -> None:
         raise
     except ExecutorError as error:
         log.warning("the output of %s is read at its end only: %s", handle.id, error)
-    except Exception:  # a plugin's fault: its log can be read when the run has ended
+    except Exception:  # a plugin's error: the log can be read when the run has ended
         log.exception("the output of %s is read at its end only", handle.id)
     if recording.is_closed and recording.collected is not None:
         recording.collected.close()
 
 
 def of(live: LiveExec) -> Recording | None:
-    """What is recorded of an exec."""
+    """The recording of an exec, if it is complete so far."""
     recording = live.recording
     return recording if recording is not None and recording.is_fed else None
 
 
 def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, final: bool = True) -> StoredLog:
-    """What a run has written, masked and then bounded to `limit` bytes; of a run that goes on, not `final`, what may
-    be the beginning of something to hide is left out. Blocks. Raises HandleGone, RegionUnavailable.
+    """What a run has written, masked and then cut to `limit` bytes. If the run goes on (not `final`), the beginning of
+    what may be a secret is left out. Blocks. Raises HandleGone, RegionUnavailable.
     """
     if final:
         recording = Recording(limit, mask, None)
@@ -64,8 +64,8 @@ def read_log(executor: Executor, handle: Handle, limit: int, mask: Mask | None, 
 def read_end(
     executor: Executor, handle: Handle, limit: int | None, recording: Recording | None
 ) -> tuple[Status, StoredLog | None]:
-    """How a run stands and, once it ended, what it has written, as it was recorded or without a mask; None: not read,
-    as without a `limit`, or to be read again. Blocks. Raises ExecutorError.
+    """The state of a run and, once it has ended, what it has written, as recorded or read without a mask. The log is
+    None if it was not read, as without a `limit`, or has to be read again. Blocks. Raises ExecutorError.
     """
     status = executor.statuses([handle]).get(handle, Status(State.GONE))
     if status.state is not State.ENDED or status.ran_again or (limit is None and recording is None):
@@ -76,6 +76,6 @@ def read_end(
         return status, read_log(executor, handle, limit or 0, None)
     except RegionUnavailable:
         raise
-    except Exception as error:  # what it is, and how often it may be tried, is for who reads the log alone
+    except Exception as error:  # the caller that reads the log alone finds out what is wrong, and how often to try
         log.debug("the log of %s: %s", handle.id, error)
         return status, None

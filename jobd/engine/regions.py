@@ -28,7 +28,7 @@ CALL_TIMEOUT = 120.0
 PULL_TIMEOUT = 3600.0
 """Seconds without an answer after which the region counts as unavailable."""
 READ_TIMEOUT = 900.0
-"""Seconds that the whole log of one run may take; millions of short lines do take minutes."""
+"""Seconds that reading a whole log may take; millions of short lines do take minutes."""
 CLOSE_TIMEOUT = 5.0
 PROBE_DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0)
 
@@ -38,8 +38,8 @@ class Unanswered(RegionUnavailable):
 
 
 class ServedRegion:
-    """The one door to an executor. Nothing here waits in the loop thread, and a region that hangs holds nobody up
-    but itself: its threads are its own, those for pulls, stops and long logs apart from those for everything else.
+    """The only way to an executor. Nothing here waits in the loop's thread, and a region that hangs holds up nobody but
+    itself: it has threads of its own, those for pulls, stops and long logs apart from those for everything else.
     """
 
     def __init__(self, settings: RegionSettings, executor: Executor, host_paths: HostPaths) -> None:
@@ -51,14 +51,14 @@ class ServedRegion:
         """Why the region cannot be used now, in words for everybody; None while it can."""
         self.engine = ""
         self.answered_at = 0.0
-        """Unix time of the last answer, an error that the contract knows being one."""
+        """Unix time of the last answer; an error that the contract names counts as an answer."""
         self.was_open = False
         self.has_push = False
         self.ask_at = 0.0
         """Loop time at which `statuses` is due."""
         self.taking_over: asyncio.Future[None] | None = None
         self.unknown: set[int] = set()
-        """Execs of this daemon that the last sweep found in the records only."""
+        """Execs of this daemon that the last sweep found only in the records."""
         self._calls = Threads(CALL_THREADS, f"jobd-{self.name}")
         self._reads = Threads(READ_THREADS, f"jobd-{self.name}-read")
         self._pulls = Threads(PULL_THREADS, f"jobd-{self.name}-pull")
@@ -66,15 +66,17 @@ class ServedRegion:
         self._unwatch: Callable[[], None] | None = None
 
     async def call(self, method: Callable[..., Result], *args: Any) -> Result:
-        """Ask about what exists. An error that the contract does not know counts as an unavailable region."""
+        """Ask about runs that exist. An error that the contract does not name counts as an unavailable region."""
         return await self._run(self._calls, CALL_TIMEOUT, RegionUnavailable, method, *args)
 
     async def make(self, method: Callable[..., Result], *args: Any) -> Result:
-        """Create or start one run. An error that the contract does not know is that run's alone."""
+        """Create or start one run. An error that the contract does not name affects that run alone."""
         return await self._run(self._calls, CALL_TIMEOUT, StartFailed, method, *args)
 
     async def read(self, method: Callable[..., Result], *args: Any) -> Result:
-        """Read a run's whole log. One that takes too long is that run's trouble, not the region's: ExecutorError."""
+        """Read a run's whole log. One that takes too long raises ExecutorError: it is that run's trouble, not the
+        region's.
+        """
         try:
             return await self._run(self._reads, READ_TIMEOUT, ExecutorError, method, *args)
         except Unanswered as error:
@@ -87,8 +89,8 @@ class ServedRegion:
         await self._run(self._stops, grace + CALL_TIMEOUT, RegionUnavailable, self.executor.stop, handle, grace)
 
     async def watch(self, on_change: Callable[[Handle], None], on_start: Callable[[Handle], None]) -> None:
-        """Have ends of runs told to `on_change`, and starts that were somebody else's doing to `on_start`, in the loop
-        thread, if the executor can.
+        """Call `on_change` when a run has ended, and `on_start` when somebody else has started one, in the loop's
+        thread, if the executor can report it.
         """
         if self._unwatch is not None:
             return
@@ -102,10 +104,10 @@ class ServedRegion:
         self.has_push = self._unwatch is not None
 
     async def close(self) -> None:
-        """End the watch and let go of connections. Runs go on. A plugin that hangs in this is left behind."""
+        """End the watch and close connections. Runs go on. A plugin that hangs in this is left behind."""
         loop = asyncio.get_running_loop()
         closed = asyncio.Event()
-        # Not one of a pool's threads: those are waited for at exit.
+        # Not a thread of a pool: those are waited for at exit.
         threading.Thread(target=self._close, args=(loop, closed), daemon=True).start()
         try:
             await asyncio.wait_for(closed.wait(), CLOSE_TIMEOUT)
@@ -119,9 +121,9 @@ class ServedRegion:
             try:
                 if step is not None:
                     step()
-            except Exception:  # a plugin's fault must not become the engine's
+            except Exception:  # a plugin's error must not become the engine's
                 log.exception("region %s: the executor raised while it was closed", self.name)
-        with contextlib.suppress(RuntimeError):  # the loop did not wait so long
+        with contextlib.suppress(RuntimeError):  # the loop has not waited for this
             loop.call_soon_threadsafe(closed.set)
 
     async def _run(
@@ -136,7 +138,7 @@ class ServedRegion:
             async with asyncio.timeout(seconds):
                 answer: Result = await pool.call(daemon_log.with_log_context(method), *args)
         except RegionUnavailable as error:
-            # It is told of the region to all: paths of its host are for the log.
+            # Everybody sees why a region is down; paths of its host are for the log only.
             words = self.host_paths.hidden(error.message)
             if words == error.message:
                 raise
@@ -147,7 +149,7 @@ class ServedRegion:
             raise
         except TimeoutError:
             raise Unanswered(f"region {self.name} did not answer within {seconds:.0f} s") from None
-        except Exception as error:  # a plugin's fault must not become the engine's
+        except Exception as error:  # a plugin's error must not become the engine's
             log.exception("region %s: the executor raised what its contract does not name", self.name)
             raise unexpected(f"{type(error).__name__}: {error}") from error
         self.answered_at = time.time()

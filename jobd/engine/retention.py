@@ -1,4 +1,4 @@
-"""What is deleted, too old, or more than is kept goes, in short transactions one after another."""
+"""Deletes records that are hidden, too old, or more than is kept, in short transactions one after another."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from jobd.store.db.clock import now
 from jobd.store.db.database import Database
 
 ALL_JOBS_EVERY = 3600.0
-"""Seconds between two looks at all jobs for records beyond what is kept; else at those that ran."""
+"""Seconds between two checks of all jobs for surplus records; otherwise only jobs that ran are checked."""
 CLOCKS_APART = timedelta(minutes=10)
-"""By no more a region's clock, by which runs end, is behind the database's."""
+"""The maximum by which a region's clock, which runs end by, is behind the database's."""
 
 
 class Retention:
-    """`may_delete` says whether the clock can be trusted so far that what is old by it may go."""
+    """`may_delete` says whether the clock can be trusted enough to delete what is old by it."""
 
     def __init__(self, database: Database, settings: Settings, may_delete: Callable[[], bool]) -> None:
         self._may_delete = may_delete
@@ -25,7 +25,7 @@ class Retention:
         self._settings = settings
         self._tallying = Tallying(database)
         self._since: datetime | None = None
-        """When jobs with surplus records were looked for last."""
+        """When jobs were last checked for surplus records."""
         self._all_jobs_at = float("-inf")
 
     async def retire(self) -> None:
@@ -55,7 +55,7 @@ class Retention:
         while job is not None:
             began = loop.time()
             _, job = await self._database.write(retention.drop_surplus, self._settings.execs.kept, job, since)
-            # Half of the time is for others.
+            # Half of the time is left to others.
             await asyncio.sleep(loop.time() - began)
         self._since = at - CLOCKS_APART
         if since is None:

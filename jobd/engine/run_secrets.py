@@ -1,4 +1,4 @@
-"""The secrets of execs, as the engine needs them: to start one, and to hide them in what it prints."""
+"""The secrets of execs, as the engine needs them: to start a run, and to hide them in its output."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,19 +19,19 @@ class SecretValues:
 
 
 class Secrets:
-    """An exec without secrets costs nothing here."""
+    """Reads the secrets of execs; for an exec without secrets this costs nothing."""
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
 
     async def for_start(self, row: Exec) -> SecretValues:
-        """Raises StartFailed, ServiceUnavailable."""
+        """The secrets to start a run with. Raises StartFailed, ServiceUnavailable."""
         return await self._database.read(self._for_start, row) if row.secret_vars else SecretValues()
 
     async def mask(self, row: Exec) -> Mask | None:
-        """What to hide in the output of an exec that was started. Raises ExecutorError when that cannot be known: its
-        output must not be read; ServiceUnavailable.
+        """What to hide in the output of an exec that was started; None if it has no secrets. Raises ExecutorError if
+        that is unknown, in which case its output must not be read, and ServiceUnavailable.
         """
         return await self._database.read(secrets.mask_of, self._keyring, row) if row.secret_vars else None
 

@@ -21,19 +21,23 @@ log = logging.getLogger(__name__)
 
 RECOUNTED_AFTER = 2.0
 FORGOTTEN_AFTER = 5.0
-"""Seconds after which the quota of namespaces is counted anew beside the scans, and after which none goes by it."""
+"""Seconds after which the quota of namespaces is counted anew beside the scans, and after which it is not used any
+more.
+"""
 AHEAD = 0.6
 LOOK_EVERY = 0.2
-"""Seconds ahead for which slots are armed, and between two looks for them: less than the shortest period of a job."""
+"""For how many seconds ahead slots are armed, and seconds between two looks for them: less than the shortest period of
+a job.
+"""
 LATE = timedelta(milliseconds=3)
-"""A slot that fires later than this has waited for the processor; later than `LATEST`, for something else."""
+"""A slot that fires later than this has waited for the processor; one later than `LATEST`, for something else."""
 
 
 FIRE_ARMED = OneStatement(armed_slots.fire_armed)
 
 
 class Scheduler:
-    """Scans every `tick` seconds, and between ticks at the very instants at which something comes due."""
+    """Scans every `tick` seconds, and between ticks at the very instants at which something is due."""
 
     def __init__(
         self,
@@ -59,16 +63,16 @@ class Scheduler:
         self._looking: asyncio.Task[None] | None = None
         self._look_at = float("-inf")
         self.is_late = False
-        """Whether what fired last was late: other things have to give way."""
+        """Whether what fired last was late: other work has to give way."""
         self.scanned_at = float("-inf")
-        """By the monotonic clock, when it last came back from the database, with or without success."""
+        """When the last scan came back from the database, with or without success, by the monotonic clock."""
 
     def start(self) -> None:
         self._periodic.start()
         self._scan()
 
     async def stop(self) -> None:
-        """Fire nothing more; a transaction under way is waited for."""
+        """Fire nothing more; a transaction in progress is waited for."""
         self._is_stopped = True
         self._periodic.stop()
         if self._timer is not None:
@@ -80,13 +84,13 @@ class Scheduler:
                 beside.cancel()
 
     def begin_anew(self) -> None:
-        """The clock was set, or schedules were armed anew."""
+        """The clock was set, or schedules were armed anew: forget what is armed, and scan."""
         self._armed = Armed()
         if not self._is_stopped:
             self._scan()
 
     def abandon(self) -> None:
-        """End at once."""
+        """End at once, without waiting for anything."""
         self._is_stopped = True
         self._periodic.stop()
         for pending in (self._timer, self._scanning, self._counting, self._looking):
@@ -101,7 +105,7 @@ class Scheduler:
             self._scanning = asyncio.get_running_loop().create_task(self._fire())
 
     async def _fire(self) -> None:
-        """Fire batch after batch until nothing is due, then arm the timer for what is due before the next tick."""
+        """Fire batch after batch until nothing is due, then set the timer for what is due before the next tick."""
         try:
             more = False
             while True:
@@ -132,7 +136,7 @@ class Scheduler:
             self._look_ahead(fired.next_in)
 
     async def _fire_some(self, look_at_all: bool) -> Fired:
-        """Fire the armed slots that are due, or else all that is due."""
+        """Fire the armed slots that are due, or else everything that is due."""
         quota = self._quota if time.monotonic() - self._counted_at < FORGOTTEN_AFTER else None
         due = self._armed.take_due(quota) if quota is not None and not look_at_all else []
         if quota is not None and due:
@@ -152,7 +156,7 @@ class Scheduler:
         return fired
 
     def _look_ahead(self, next_in: float) -> None:
-        """Have what comes due soon worked out beside the scans."""
+        """Have what is due soon worked out beside the scans."""
         time_now = time.monotonic()
         is_under_way = self._looking is not None and not self._looking.done()
         if next_in < AHEAD and time_now > self._look_at and not is_under_way and not self._database.is_sqlite:
@@ -164,11 +168,11 @@ class Scheduler:
             self._armed.add(await self._database.read(armed_slots.look_ahead, self._armed.until, AHEAD))
         except ServiceUnavailable as error:
             log.debug("no slots were armed: %s", error)
-        except Exception:  # scans fire what is not armed
+        except Exception:  # the scans fire what is not armed
             log.exception("no slots were armed")
 
     def _recount(self) -> None:
-        """While slots fire, what is left in their namespaces is counted now and then; no scan waits for that."""
+        """While slots fire, the quota of their namespaces is counted every so often; no scan waits for that."""
         is_old = time.monotonic() - self._counted_at > RECOUNTED_AFTER
         if is_old and (self._counting is None or self._counting.done()):
             self._counting = asyncio.get_running_loop().create_task(self._count())
@@ -179,5 +183,5 @@ class Scheduler:
             self._counted_at = time.monotonic()
         except ServiceUnavailable as error:
             log.debug("the quota of namespaces was not counted: %s", error)
-        except Exception:  # a scan counts it
+        except Exception:  # the next scan counts it
             log.exception("the quota of namespaces was not counted")

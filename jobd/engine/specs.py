@@ -13,9 +13,10 @@ DEFAULT_REGISTRY = "docker.io"
 
 
 def build(row: Exec, settings: Settings, installation: str, daemon: str, secret: Mapping[str, str]) -> RunSpec:
-    """`secret` are the values of its `secret_vars`.
+    """The spec of an exec's run; `secret` are the values of its `secret_vars`.
 
-    Raises StartFailed when the configuration no longer allows the run, ImagePullFailed for a foreign registry.
+    Raises StartFailed if the configuration no longer allows the run, ImagePullFailed for a registry that is not for its
+    namespace.
     """
     size = settings.sizes.get(row.resource_size)
     if size is None:
@@ -61,7 +62,9 @@ def _own(row: Exec) -> dict[str, str]:
 
 
 def _registry_auth(row: Exec, settings: Settings) -> RegistryAuth | None:
-    """The operator's credentials for the image's registry; bound to namespaces, they shut the others out."""
+    """The operator's credentials for the image's registry. Credentials that are bound to namespaces shut out all
+    others.
+    """
     first, slash, _ = row.docker_image_repo.partition("/")
     is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
     host = first if is_host else DEFAULT_REGISTRY

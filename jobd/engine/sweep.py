@@ -1,7 +1,7 @@
 """Compares what a region holds with the records, and removes what nobody needs any more.
 
-Only runs that carry this installation's id are ever looked at. One that the database never knew (a restored backup)
-is told of and left alone while it runs.
+Only runs that carry this installation's id are looked at. A run that the database has never known (after a backup was
+restored) is logged, and left alone while it runs.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from jobd.store.queue import claims
 log = logging.getLogger(__name__)
 
 KILL_GRACE = 10.0
-"""Seconds a left-over run has between SIGTERM and SIGKILL."""
+"""Seconds that a left-over run has between SIGTERM and SIGKILL."""
 
 
 class Sweep:
@@ -28,10 +28,10 @@ class Sweep:
         self._reported: set[str] = set()
 
     async def sweep(self, region: ServedRegion, which: Callable[[Run], bool] = lambda run: True) -> int:
-        """Clear one region, or of it those runs of `which`; how many runs were removed. Raises RegionUnavailable,
-        ServiceUnavailable.
+        """Clear a region, or only those of its runs that `which` selects; returns how many runs were removed. Raises
+        RegionUnavailable, ServiceUnavailable.
 
-        The region is asked first: a record that is read afterwards is never older than the run it is held against.
+        The region is asked first: a record that is read afterwards is never older than the run it is compared with.
         """
         runs = [run for run in await region.call(region.executor.list) if which(run)]
         records: dict[str, Exec] = {}
@@ -40,7 +40,7 @@ class Sweep:
             records |= await self._database.read(claims.by_id, ids[start : start + 500])
         left = [run for run in runs if self._is_left_over(run, records.get(run.exec_id), region.name)]
         running = [run for run in left if run.state is State.RUNNING]
-        # Together: each may take all of its grace.
+        # At the same time: each may take all of its grace period.
         removed = sum(
             await asyncio.gather(*(self._clear(region, run, is_known=run.exec_id in records) for run in running))
         )
@@ -50,7 +50,7 @@ class Sweep:
         return removed
 
     async def stop_running(self, region: ServedRegion) -> None:
-        """Clear a region of what runs there for nobody. Raises RegionUnavailable, ServiceUnavailable."""
+        """Remove what runs in a region for no exec. Raises RegionUnavailable, ServiceUnavailable."""
         await self.sweep(region, lambda run: run.state is State.RUNNING)
 
     def _is_left_over(self, run: Run, record: Exec | None, region: str) -> bool:
@@ -63,13 +63,13 @@ class Sweep:
             return False
         if record.status not in LIVE:
             return True
-        # While an owner has committed no handle, this may be the one that it is about to commit. Any other is not the
-        # exec's run: jobd starts what the record names, and so it was started by somebody else, if it runs.
+        # While an owner has not committed a handle, this may be the run whose handle it is about to commit. Any other
+        # run is not the exec's: jobd starts only what the record names, so somebody else has started it, if it runs.
         in_flight = record.owner is not None and record.handle is None
         return record.handle != run.handle.id and not in_flight
 
     async def _grace(self, region: ServedRegion, handle: Handle) -> float:
-        """Seconds between SIGTERM and SIGKILL: none for what was started again, which is nobody's work."""
+        """Seconds between SIGTERM and SIGKILL: none for a run that was started again, which is nobody's work."""
         statuses = await region.call(region.executor.statuses, [handle])
         return 0 if statuses.get(handle, Status(State.GONE)).ran_again else KILL_GRACE
 
@@ -77,7 +77,8 @@ class Sweep:
         try:
             if run.state is State.RUNNING:
                 await region.stop_run(run.handle, await self._grace(region, run.handle))
-            # One that no record names is left to whoever starts it now; of any other a new start is as unwanted.
+            # Removed without force if no record names it: somebody may be starting it. For any other run a new start is
+            # as unwanted.
             await region.call(region.executor.remove, run.handle, is_known)
         except RegionUnavailable:
             raise

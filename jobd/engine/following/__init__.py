@@ -1,1 +1,1 @@
-"""Following the output of runs: however many follow one, the executor is read once."""
+"""Following the output of runs: however many followers a run has, its executor is read once."""

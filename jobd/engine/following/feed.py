@@ -1,8 +1,8 @@
-"""One followed exec: its output as it comes, for all who follow it, until it is what the store keeps.
+"""One followed exec: its output as it comes, for all its followers, until it is what the store keeps.
 
-While the exec runs, its recording, or where there is none a thread that reads the executor, adds to a bounded `Output`.
-Now and then what has come is published, so that all who keep up get the same pieces, and what is made of one is made
-once. Once the exec ended, the output is the stored one: places mean the same there.
+While the exec runs, its recording, or if there is none a thread that reads the executor, adds to a bounded `Output`.
+New output is published every so often, so that all followers who keep up get the same batches, and what is made of a
+batch is made once. Once the exec has ended, the output is the stored one: offsets mean the same there.
 """
 
 import asyncio
@@ -35,20 +35,20 @@ PIECE = 65536
 so that followers who came to different places get the same pieces from there on.
 """
 FIRST_PAUSE, MAX_PAUSE = 0.1, 2.0
-"""Seconds until a record is looked at again, when nobody tells of a change before."""
+"""Seconds until the exec's record is read again, if no change is reported before: the first time, and at most."""
 ENDED_PAUSE = 5.0
-"""Seconds that a record has to end in once its output was read to the end; then the executor is read again."""
+"""Seconds that a record has to end in after its output was read to the end; then the executor is read again."""
 GATHERED, GATHERED_EACH, MAX_GATHERED = 0.02, 0.0003, 0.05
-"""Seconds for which output is gathered before it is published: for the first, for each one more, and at most."""
+"""Seconds for which output is gathered before it is published: for one follower, for each further one, and at most."""
 MAX_ENTRIES = 256
-"""Entries in one piece: what is made of a piece takes as long as it has entries."""
+"""The maximum number of entries in a batch: the time it takes to make something of a batch grows with them."""
 SHARED = 8
-"""Pieces that are kept for followers who come to the same place."""
+"""How many batches are kept for followers who come to the same offset."""
 
 
 @dataclass(frozen=True)
 class End:
-    """How a followed exec ended; `status` None: its record was deleted."""
+    """How a followed exec ended; `status` is None if its record was deleted."""
 
     status: str | None
     exit_code: int | None = None
@@ -102,7 +102,7 @@ class Feed:
         return piece
 
     async def news(self, patience: float) -> None:
-        """Returns when more is published, when it is over, or after `patience` seconds."""
+        """Returns when more is published, when the feed is over, or after `patience` seconds."""
         waiting = self._loop.create_future()
         self._waiting[waiting] = None
         try:
@@ -126,7 +126,7 @@ class Feed:
         secrets: Secrets,
         recording: Callable[[str], Recording | None],
     ) -> None:
-        """See the exec through to its end."""
+        """Follow the exec until its end."""
         reading: asyncio.Task[None] | None = None
         pause = FIRST_PAUSE
         try:
@@ -164,7 +164,7 @@ class Feed:
         return asyncio.create_task(self._read(region, row, secrets))
 
     async def _wait(self, pause: float, reading: "asyncio.Task[None] | None") -> None:
-        """Until the record changed, `reading` came to its end, or `pause` seconds are over."""
+        """Wait until the record changed, `reading` came to its end, or `pause` seconds are over."""
         change = asyncio.create_task(self.changed.wait())
         try:
             awaited = [change] if reading is None else [change, reading]
@@ -183,7 +183,7 @@ class Feed:
         self._publish()
 
     def _joined(self, frames: bytes) -> Output:
-        """What is stored, or what was read with the end of that."""
+        """The stored output, or what was read, completed with the end of the stored one."""
         stored = Output.of(run_log.decode(frames))
         with self._lock:
             if joining.agree(self._output, stored):
@@ -221,7 +221,7 @@ class Feed:
         except ExecutorError as error:
             log.debug("exec %s is followed on when its region is back: %s", self.exec_id, error)
         finally:
-            # in a thread: it is the plugin's, and may take its time
+            # in a thread: closing is the plugin's code, and may take its time
             self._loop.run_in_executor(None, reader.close)
 
     def _add(self, output: Output, chunk: LogChunk) -> None:

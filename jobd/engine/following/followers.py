@@ -1,8 +1,8 @@
-"""Following the output of execs: however many follow one, the executor is read once.
+"""Following the output of execs: however many followers an exec has, its executor is read once.
 
-A followed exec has a feed; each follower is a place in its output and goes on from there at its own speed. Who falls
-behind by more than is kept finds the same kind of cut that the record will have there. Once the exec ended, the feed is
-what the store keeps: places mean the same there, so nothing comes twice and nothing is left out.
+A followed exec has a feed; each follower has a place in its output and goes on from there at its own speed. A follower
+who falls behind by more than is kept gets the same kind of cut that the record will have there. Once the exec has
+ended, the feed is what the store keeps: offsets mean the same there, so nothing comes twice and nothing is left out.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from jobd.task_set import TaskSet
 log = logging.getLogger(__name__)
 
 MAX_FEEDS = 256
-"""Execs that are followed at once: each has a thread and a connection to its region."""
+"""The maximum number of execs that are followed at once: each has a thread and a connection to its region."""
 KEPT_FOR = 2.0
-"""Seconds that a feed goes on after its last follower left: who comes and goes does not have it all read each time."""
+"""Seconds that a feed goes on after its last follower left: otherwise one who comes back has it all read again."""
 
 
 class Followers:
-    """`limit` is what is kept of an exec's output, in bytes; `recording` finds that of one that this daemon records.
-    Used in the loop thread alone.
+    """`limit` is how much of an exec's output is kept, in bytes; `recording` returns the recording of an exec that this
+    daemon records. Used in the loop's thread alone.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class Followers:
         self._dismissed = False
 
     def follow(self, exec_id: str, offset: int) -> "Follower":
-        """Follow an exec from a place in its output on. The caller closes what it gets.
+        """Follow an exec from a place in its output. The caller has to close what it gets.
 
-        Raises TooManyRequests when too many others are followed, ServiceUnavailable when the daemon stops.
+        Raises TooManyRequests if too many execs are followed, ServiceUnavailable if the daemon is stopping.
         """
         if self._dismissed:
             raise ServiceUnavailable("this jobd is stopping")
@@ -66,12 +66,12 @@ class Followers:
         return Follower(feed, offset, self._left)
 
     def changed(self, exec_id: str) -> None:
-        """The record of an exec changed: no need to wait for the next look."""
+        """The record of an exec has changed: its feed need not wait for the next look."""
         if exec_id in self._feeds:
             self._feeds[exec_id].changed.set()
 
     def dismiss(self) -> None:
-        """The daemon stops: it is over for all followers, at once."""
+        """The daemon stops: end following for all, at once."""
         self._dismissed = True
         for feed in self._feeds.values():
             feed.dismiss()
@@ -82,17 +82,17 @@ class Followers:
         await self._tasks.wait()
 
     async def _run(self, feed: "Feed") -> None:
-        # It goes on for others when the request that began it is over.
+        # The feed outlives the request that began it.
         daemon_log.clear_log_context()
         daemon_log.bind_log_context(exec_id=feed.exec_id)
         try:
             await feed.run(self._database, self._regions, self._secrets, self._recording)
-        except Exception:  # whoever follows must not wait for what will never come
+        except Exception:  # followers must not wait for what will never come
             log.exception("exec %s cannot be followed", feed.exec_id)
             feed.dismiss()
 
     def _make_room(self) -> None:
-        """For one more feed. Raises TooManyRequests."""
+        """End an unused feed if there are too many for another one. Raises TooManyRequests."""
         if len(self._feeds) >= MAX_FEEDS:
             unused = next((feed for feed in self._feeds.values() if not feed.followers), None)
             if unused is None:
@@ -119,7 +119,7 @@ class Followers:
 
 
 class Follower:
-    """Someone who follows, at a place in the output. A context manager: leaving it closes it."""
+    """A follower at a place in the output. A context manager: leaving it closes the follower."""
 
     def __init__(self, feed: Feed, offset: int, on_left: Callable[[Feed], None]) -> None:
         self.offset = offset
@@ -129,9 +129,11 @@ class Follower:
         feed.followers += 1
 
     async def more(self, patience: float) -> Batch:
-        """What comes next, as soon as there is something: none after `patience` seconds, and none when it is over."""
+        """What comes next, as soon as there is something; an empty batch after `patience` seconds, and
+        when it is over.
+        """
         if self._feed.read(self.offset):
-            # Who catches up would else go on for as long as the kernel takes what is sent.
+            # Otherwise a follower who catches up would keep the loop busy for as long as the kernel takes what is sent.
             await self._feed.turns.wait()
         elif not self._feed.is_over:
             await self._feed.news(patience)
@@ -141,12 +143,12 @@ class Follower:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing comes any more: the exec ended and all was given, or the daemon stops."""
+        """Whether nothing more comes: the exec has ended and everything was given, or the daemon stops."""
         return self._feed.is_over and not self._feed.read(self.offset)
 
     @property
     def end(self) -> End | None:
-        """How the exec ended; None while it goes on, as it does when the daemon stops."""
+        """How the exec ended; None while it goes on, and if the daemon stops before."""
         return self._feed.end
 
     def close(self) -> None:

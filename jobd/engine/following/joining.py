@@ -1,7 +1,7 @@
-"""From what was read of a run while it went on to what is stored of it, where both may not be the same.
+"""Joins what was read of a run while it went on with what is stored of it, where the two may differ.
 
-Whoever reads a run beside its owner has it from the region's own log, which may drop lines before they are read. Then
-places in the one are no places in the other; what the reader has missed is given behind what he has.
+A daemon that reads a run beside its owner gets it from the region's own log, which may drop lines before they are read.
+Then offsets in the one are not offsets in the other; what a follower has missed is given after what he has.
 """
 
 import re
@@ -15,9 +15,9 @@ from jobd.executor import LogChunk, Stream
 from jobd.output.run_log import Entry, Output, since
 
 LAST = 4096
-"""Bytes by whose sameness the place is known again."""
+"""How many bytes at the end must be the same for the place to be recognized."""
 REST = 65536
-"""Bytes of the stored output that are given where it is not known."""
+"""Bytes of the stored output that are given if the place is not recognized."""
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 
@@ -43,7 +43,9 @@ def agree(read: Output, stored: Output) -> bool:
 
 
 def go_on_with(read: Output, stored: Output) -> None:
-    """Add to what was read what is stored and was not, with a mark wherever the order is not the record's."""
+    """Add to what was read what is stored and was not read, with a mark wherever the order is not that
+    of the record.
+    """
     ours, theirs = read.read(0), stored.read(0)
     runs = None if _has_cut(ours) or _has_cut(theirs) else _not_read(_lines(ours), _lines(theirs))
     if runs is None:
@@ -63,8 +65,8 @@ def _add(read: Output, lines: list[_Line], is_marked: bool = True) -> None:
 
 
 def _not_read(read: Iterable[_Line], stored: Iterable[_Line]) -> list[list[_Line]] | None:
-    """The stored lines that were not read, those that stand together together; the last ones, perhaps none, are those
-    behind all that was read. None where something was read that is not stored.
+    """The stored lines that were not read, in runs of neighbouring lines; the last run, which may be empty, follows all
+    that was read. None if something was read that is not stored.
     """
     unread: dict[Stream, deque[bytes]] = defaultdict(deque)
     for line in read:
@@ -84,12 +86,14 @@ def _not_read(read: Iterable[_Line], stored: Iterable[_Line]) -> list[list[_Line
 
 
 def _is_begun(own: deque[bytes], line: _Line) -> bool:
-    """Whether the last that was read is the beginning of this line."""
+    """Whether the last line read is the beginning of this line."""
     return len(own) == 1 and not own[0].endswith(b"\n") and line.data.startswith(own[0])
 
 
 def _behind(ours: list[Entry], theirs: list[Entry]) -> list[_Line]:
-    """What is stored behind the last that was read, or the last line again: there has to be something to mark."""
+    """What is stored after the last bytes that were read; or the last line once more, since there has to be something
+    to mark.
+    """
     text = _text(theirs)
     at = _end_of(_text(ours)[-LAST:], text)
     at = max(len(text) - REST, 0) if at is None else at
@@ -99,7 +103,7 @@ def _behind(ours: list[Entry], theirs: list[Entry]) -> list[_Line]:
 
 
 def _end_of(last: bytes, text: bytes) -> int | None:
-    """Where what was read last ends in a text: as much of it as is found there, its last line at least."""
+    """Where the last bytes read end in a text: as many of them as are found there, but at least their last line."""
     last_line = last.splitlines(keepends=True)[-1:]
     for size in (LAST, LAST // 4, LAST // 16, *map(len, last_line)):
         position = text.rfind(last[-size:])
@@ -109,7 +113,7 @@ def _end_of(last: bytes, text: bytes) -> int | None:
 
 
 def _lines(entries: Iterable[Entry]) -> Iterator[_Line]:
-    """In the order in which they ended, each stream's apart."""
+    """The lines in the order in which they ended, those of each stream separately."""
     begun: dict[Stream, _Line] = {}
     for entry in entries:
         if entry.stream == "cut":
@@ -129,7 +133,7 @@ def _has_cut(entries: Iterable[Entry]) -> bool:
 
 
 def _beginning(entries: Iterable[Entry]) -> bytes:
-    """What comes before the first cut."""
+    """The text before the first cut."""
     return _text(takewhile(lambda entry: entry.stream != "cut", entries))
 
 

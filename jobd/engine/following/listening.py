@@ -1,4 +1,4 @@
-"""Following a run that is recorded: what is kept of it by now, and then all that comes."""
+"""Following a run that is recorded: first what has been kept of it, then all that comes."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from jobd.output.run_log import Entry, Output
 
 class Listening:
     """Calls `go_on_with` with what is recorded, unless that is less than is `known`, and then `add` with what comes
-    behind both, each from other threads.
+    after both, each from other threads.
     """
 
     def __init__(
@@ -28,17 +28,17 @@ class Listening:
         self._go_on_with = go_on_with
         self._add = add
         self._skipped = 0
-        """Bytes to come that are known."""
+        """How many of the bytes to come are known already."""
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
-        """Until the recording ends. Raises OSError when it cannot be read."""
+        """Listen until the recording ends. Raises OSError if it cannot be read."""
         try:
             await asyncio.to_thread(self._recording.begin_listening, self)
             await self._ended.wait()
         finally:
-            # in a thread: the recording may just be read for somebody else
+            # in a thread: somebody else may be holding the recording's lock
             self._loop.run_in_executor(None, self._recording.end_listening, self)
 
     def begin(self, entries: list[Entry]) -> None:

@@ -1,4 +1,4 @@
-"""Reading a run's output in a thread of its own, while it runs: of one that is not recorded here."""
+"""Reads the output of a running run that is not recorded here, in a thread of its own."""
 
 import asyncio
 import logging
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 
 
 class Reader:
-    """Reads a run's output in a thread of its own, masked, behind its first `skipped` bytes, until the run ends or
-    `close`.
+    """Reads a run's output in a thread of its own, masked and without its first `skipped` bytes, until the run ends or
+    `close` is called.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Reader:
         self._closed = False
 
     async def run(self, name: str) -> None:
-        """Raises ExecutorError."""
+        """Read until the end. Raises ExecutorError."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -39,17 +39,17 @@ class Reader:
             error: Exception | None = None
             try:
                 self._read()
-            except Exception as raised:  # a plugin's fault must not become the engine's
+            except Exception as raised:  # a plugin's error must not become the engine's
                 error = raised
             if not self._closed:
                 loop.call_soon_threadsafe(_settle, done, error)
 
-        # no pool: a thread that hangs in a dead region keeps neither others waiting nor the process alive
+        # no pool: a thread that hangs in a dead region must delay neither others nor the end of the process
         threading.Thread(target=work, name=name, daemon=True).start()
         await done
 
     def close(self) -> None:
-        """Wake the thread up, to end it. From any thread."""
+        """Wake the thread up, so that it ends. From any thread."""
         with self._lock:
             self._closed = True
             stream = self._stream
@@ -64,7 +64,7 @@ class Reader:
         if closed:
             stream.close()
         skipped = self._skipped
-        # What is held back at the end comes with what is stored: this end may be none of the run's.
+        # What the mask holds back at the end comes with what is stored: the run may go on after this end.
         for chunk in stream if self._mask is None else self._mask.apply(stream, final=False):
             passed = min(skipped, len(chunk.data))
             skipped -= passed
