@@ -94,7 +94,7 @@ def leave_stuck_threads(code: int, patience: float = 5.0) -> None:
         thread.join(max(0.0, until - time.monotonic()))
     stuck = [thread.name for thread in others if thread.is_alive()]
     if stuck:
-        log.error("left behind, still busy: %s", ", ".join(stuck))
+        log.error("the process ends although threads are still busy: %s", ", ".join(stuck))
         logging.shutdown()
         os._exit(code)
 
@@ -133,7 +133,7 @@ class Daemon:
             log.warning("tokens and passwords cross the network in the clear unless a proxy with TLS stands in front")
         await self._over.wait()
         watchdog.stop()
-        log.info("stopping; what runs goes on")
+        log.info("stopping; running execs go on")
         server.stop()
         engine.dismiss_followers()
         await services.requests.finished(REQUEST_PATIENCE)

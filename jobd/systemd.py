@@ -34,4 +34,4 @@ def notify(environ: Mapping[str, str] = os.environ, /, **fields: str | int) -> N
             door.connect(address)
             door.send("\n".join(lines).encode("utf-8", "replace"))
     except OSError as error:
-        log.debug("systemd was not told %s: %s", ", ".join(fields), error)
+        log.debug("systemd could not be notified of %s: %s", ", ".join(fields), error)

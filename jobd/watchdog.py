@@ -52,7 +52,7 @@ class Watchdog:
         self._lag.stop()
         if self._watching is not None:
             self._watching.cancel()
-        systemd.notify(STOPPING=1, STATUS="stopping; what runs goes on")
+        systemd.notify(STOPPING=1, STATUS="stopping; running execs go on")
 
     async def hang(self) -> str:
         """What does not come to an end, in words; empty when all goes on. An outage that is told is no hang: another
@@ -80,16 +80,16 @@ class Watchdog:
             try:
                 hang = await self.hang()
             except Exception as error:  # a watcher that died would have a daemon killed that is well
-                log.exception("the daemon cannot be watched")
+                log.exception("the daemon's health could not be checked")
                 hang = repr(error)
             self._report(hang)
 
     def _report(self, hang: str) -> None:
         fault = hang or self._outage
         if fault and not self._fault:
-            log.error("not well: %s", fault)
+            log.error("the daemon is unhealthy: %s", fault)
         elif self._fault and not fault:
-            log.info("well again")
+            log.info("the daemon is healthy again")
         self._fault = fault
         alive: Mapping[str, int] = {} if hang or self._watchdog is None else {"WATCHDOG": 1}
         systemd.notify(**alive, STATUS=fault or self._status())

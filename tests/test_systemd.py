@@ -156,7 +156,7 @@ def test_a_daemon_that_hangs_stops_saying_that_it_lives(
         holder.execute("ROLLBACK")
         holder.close()
     listener.until(lambda said: said.get("WATCHDOG") == "1")
-    assert "well again" in (tmp_path / "log").read_text()
+    assert "healthy again" in (tmp_path / "log").read_text()
 
 
 def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:

@@ -92,16 +92,18 @@ class Deliveries:
         try:
             await self._database.write(outbox.release, self._daemon)
         except ServiceUnavailable as error:
-            log.warning("what is half delivered waits for %s: %s", outbox.LEASE, error)
+            log.warning(
+                "claimed deliveries could not be released, they are sent again after %s: %s", outbox.LEASE, error
+            )
 
     async def _serve(self) -> None:
         while True:
             try:
                 await self._send_due()
             except ServiceUnavailable as error:
-                log.debug("nothing delivered: %s", error)
+                log.debug("due deliveries could not be claimed: %s", error)
             except Exception:  # the next tick tries again
-                log.exception("nothing delivered")
+                log.exception("due deliveries could not be claimed")
             try:
                 async with asyncio.timeout(self._tick):
                     await self._wake.wait()
@@ -161,7 +163,7 @@ class Deliveries:
             log.warning("delivery %d waits for the database: %s", row.id, error)
             return
         except Exception as error:  # of one delivery, which must not be lost for it
-            log.exception("delivery %d", row.id)
+            log.exception("delivery %d failed", row.id)
             verdict = again(row.attempts, f"{type(error).__name__}: {error}")
         took = time.monotonic() - began
         self._remember(row.hook_id, verdict.error is not None or took > SLOW)

@@ -124,9 +124,9 @@ class Clocks:
             if wrong is not None and clock.steady() >= wrong.due:
                 await self._repair(wrong)
         except ServiceUnavailable as error:
-            log.debug("no look at the clock: %s", error)
+            log.debug("the clock could not be checked: %s", error)
         except Exception:  # the next look tries again
-            log.exception("the clock was not looked after")
+            log.exception("the clock could not be checked")
 
     async def _look(self) -> Reading:
         reading, offset = await self._database.read(clock.own_offset)

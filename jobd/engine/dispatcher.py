@@ -138,9 +138,9 @@ class Dispatcher:
                 try:
                     await self._claim(region)
                 except ServiceUnavailable as error:
-                    log.warning("region %s: nothing claimed: %s", region.name, error)
+                    log.warning("region %s: execs could not be claimed: %s", region.name, error)
                 except Exception:  # the next tick tries again; if the task ended, nothing would be claimed any more
-                    log.exception("region %s: nothing claimed", region.name)
+                    log.exception("region %s: execs could not be claimed", region.name)
 
     async def _claim(self, region: ServedRegion) -> None:
         dispatch = self._dispatch[region.name]
@@ -193,7 +193,7 @@ class Dispatcher:
                 log.warning("exec %s: %s", live.row.id, error)
                 self._reconciler.in_doubt.add(live)
             except Exception:
-                log.exception("exec %s: its start stopped half-way", live.row.id)
+                log.exception("exec %s: its start failed half-way", live.row.id)
                 self._reconciler.in_doubt.add(live)
         if live.stopping.is_set():
             self._endings.stop(live)
@@ -214,7 +214,7 @@ class Dispatcher:
             if live.row.handle is not None:
                 raise
             # Another try would fail as well: a command that cannot be split, a handle that cannot be stored.
-            log.exception("exec %s cannot be made", live.row.id)
+            log.exception("exec %s could not be created", live.row.id)
             failed = StartFailed(f"{type(error).__name__}: {error}")
             await self._endings.conclude(live, outcome.refused(live.row, failed))
 
@@ -323,4 +323,6 @@ class Dispatcher:
         try:
             await region.call(region.executor.remove, handle, False)
         except ExecutorError as error:
-            log.warning("region %s: %s stays until the next sweep: %s", region.name, handle.id, error)
+            log.warning(
+                "region %s: %s could not be removed, the next sweep tries again: %s", region.name, handle.id, error
+            )

@@ -117,9 +117,9 @@ class Endings:
             except RegionUnavailable as error:
                 self.region_failed(live.region, error.message)
             except (ExecutorError, ServiceUnavailable) as error:
-                log.warning("exec %s ended, to be stored later: %s", live.row.id, error)
+                log.warning("exec %s has ended, but could not be stored yet: %s", live.row.id, error)
             except Exception:
-                log.exception("exec %s ended, to be stored later", live.row.id)
+                log.exception("exec %s has ended, but could not be stored yet", live.row.id)
 
     async def finish_locked(self, live: LiveExec, status: Status) -> None:
         """`finish` for a caller that holds the exec's lock. Raises ExecutorError, ServiceUnavailable: try again."""
@@ -128,7 +128,7 @@ class Endings:
         result, kept = outcome.judge(live.row, status), None
         if status.ran_again:
             # Until it is stopped the exec counts as running, for whatever must not run beside it.
-            log.warning("exec %s: its container was started again from outside, and is stopped", live.row.id)
+            log.warning("exec %s: its container was started again from outside; stopping it", live.row.id)
             await live.region.stop_run(live.handle, 0)
         if status.state is State.ENDED:
             kept = await self._read_log(live, live.handle)
@@ -184,7 +184,7 @@ class Endings:
             raise
         except Exception as error:
             # An exit code or a text that no column can hold: another try would fail again, for ever.
-            log.exception("exec %s: its result cannot be stored", row.id)
+            log.exception("exec %s: its result could not be stored", row.id)
             return await self._transitions.end(row, outcome.unstorable(error), None)
 
     async def _read_log(self, live: LiveExec, handle: Handle) -> StoredLog | None:
@@ -196,7 +196,7 @@ class Endings:
             limit = self._settings.execs.max_log
             return await live.region.read(recordings.read_log, live.region.executor, handle, limit, live.mask)
         except HandleGone:
-            log.warning("exec %s: its container went before its log was read", live.row.id)
+            log.warning("exec %s: its container was removed before its log was read", live.row.id)
         except RegionUnavailable:
             raise
         except ExecutorError as error:
@@ -205,12 +205,12 @@ class Endings:
                 raise
             if recording is not None and recordings.of(live) is not None:
                 log.error(
-                    "exec %s ends with what there is of its log: %s",
+                    "exec %s: its log could not be read to the end and is stored without the rest: %s",
                     live.row.id,
                     error,
                 )
                 return await live.region.read(recording.complete, f"the rest could not be read: {error.message}")
-            log.error("exec %s ends without its log: %s", live.row.id, error)
+            log.error("exec %s: its log could not be read and is not stored: %s", live.row.id, error)
         return None
 
     async def _stop(self, live: LiveExec) -> None:
@@ -232,7 +232,7 @@ class Endings:
             try:
                 mine = await self._transitions.set_timed_out(live.row)
             except ServiceUnavailable as error:
-                log.warning("exec %s is over its time, to be stopped later: %s", live.row.id, error)
+                log.warning("exec %s has timed out, but could not be stopped yet: %s", live.row.id, error)
                 live.deadline = clock.steady()
                 return
             if not mine:
@@ -245,13 +245,15 @@ class Endings:
             # By force: even if somebody has started it again meanwhile, the exec has ended.
             await region.call(region.executor.remove, handle, True)
         except ExecutorError as error:
-            log.warning("region %s: %s stays until the next sweep: %s", region.name, handle.id, error)
+            log.warning(
+                "region %s: %s could not be removed, the next sweep tries again: %s", region.name, handle.id, error
+            )
 
     async def _purge(self, seq: int) -> None:
         try:
             await self._database.write(deletion.purge_exec, seq)
         except ServiceUnavailable as error:
-            log.warning("a deleted exec stays until the next sweep: %s", error)
+            log.warning("a deleted exec could not be purged, the next sweep tries again: %s", error)
 
     def _spawn(self, work: Coroutine[Any, Any, None], live: LiveExec) -> None:
         with live.in_log():

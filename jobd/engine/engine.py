@@ -330,7 +330,7 @@ class Engine:
                 return
             await self._clocks.look()  # after a clock was set, living daemons look dead
         except ServiceUnavailable as error:
-            log.warning("no heartbeat: %s", error)
+            log.warning("heartbeat failed: %s", error)
             return
         for region in self.regions.values():
             under_way = region.taking_over is not None and not region.taking_over.done()
@@ -348,7 +348,7 @@ class Engine:
             if len(self._live):
                 await self._look_for_stops()
         except ServiceUnavailable as error:
-            log.debug("tick: %s", error)
+            log.debug("tick failed: %s", error)
         time = asyncio.get_running_loop().time()
         for region in self.regions.values():
             if time >= region.ask_at:
@@ -388,9 +388,9 @@ class Engine:
                 await self._database.write(waiting.expire_slots)
             await self._retention.retire()
         except ServiceUnavailable as error:
-            log.warning("nothing purged: %s", error)
+            log.warning("records could not be purged: %s", error)
         except Exception:  # the next minute tries again
-            log.exception("nothing purged")
+            log.exception("records could not be purged")
 
     async def _guarded(self, region: ServedRegion, work: Awaitable[Any]) -> None:
         try:
@@ -400,7 +400,7 @@ class Engine:
         except (ExecutorError, ServiceUnavailable) as error:
             log.warning("region %s: %s", region.name, error)
         except Exception:  # a plugin's error must not become the engine's
-            log.exception("region %s", region.name)
+            log.exception("region %s: unexpected error", region.name)
 
 
 def _is_up(region: ServedRegion) -> bool:

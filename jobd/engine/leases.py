@@ -123,4 +123,4 @@ class Lease:
         try:
             await self._database.write(daemons.leave, self.daemon, self._term)
         except ServiceUnavailable as error:
-            log.warning("left without a word: %s", error)
+            log.warning("could not release the lease; other daemons wait until it expires: %s", error)

@@ -100,7 +100,9 @@ class PluginEvents:
         try:
             job = await self._job_info(info.job_id)
         except ServiceUnavailable as error:
-            log.warning("exec %s: plugins were not told that it is %s: %s", info.id, info.status, error)
+            log.warning(
+                "exec %s: the event for status %s could not be emitted to plugins: %s", info.id, info.status, error
+            )
             return
         finally:
             if before is not None:

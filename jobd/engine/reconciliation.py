@@ -117,7 +117,7 @@ class Reconciler:
         try:
             live.mask = await self._secrets.mask(live.row)
         except (ExecutorError, ServiceUnavailable) as error:
-            log.warning("exec %s: its output is read when it has ended: %s", live.row.id, error)
+            log.warning("exec %s: its output is not recorded, but read when it has ended: %s", live.row.id, error)
             return
         live.recording = recordings.new(live, self._settings)
         live.mask = None
@@ -136,7 +136,7 @@ class Reconciler:
         except ExecutorError as error:
             fresh = await region.call(region.executor.statuses, [handle])
             if fresh.get(handle, Status(State.GONE)).state is State.CREATED:
-                log.warning("region %s: %s cannot be removed: %s", region.name, handle.id, error)
+                log.warning("region %s: %s could not be removed: %s", region.name, handle.id, error)
                 return False
             return await self._resolve(live, fresh)
         if await self._was_started(region, handle) is False:

@@ -32,9 +32,9 @@ def begin(executor: Executor, handle: Handle, recording: Recording) -> None:
     except RegionUnavailable:
         raise
     except ExecutorError as error:
-        log.warning("the output of %s is read at its end only: %s", handle.id, error)
+        log.warning("the output of %s is not recorded, but read when it has ended: %s", handle.id, error)
     except Exception:  # a plugin's error: the log can be read when the run has ended
-        log.exception("the output of %s is read at its end only", handle.id)
+        log.exception("the output of %s is not recorded, but read when it has ended", handle.id)
     if recording.is_closed and recording.collected is not None:
         recording.collected.close()
 
@@ -77,5 +77,5 @@ def read_end(
     except RegionUnavailable:
         raise
     except Exception as error:  # the caller that reads the log alone finds out what is wrong, and how often to try
-        log.debug("the log of %s: %s", handle.id, error)
+        log.debug("the log of %s could not be read: %s", handle.id, error)
         return status, None

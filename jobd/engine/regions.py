@@ -122,7 +122,7 @@ class ServedRegion:
                 if step is not None:
                     step()
             except Exception:  # a plugin's error must not become the engine's
-                log.exception("region %s: the executor raised while it was closed", self.name)
+                log.exception("region %s: the executor raised an error while it was being closed", self.name)
         with contextlib.suppress(RuntimeError):  # the loop has not waited for this
             loop.call_soon_threadsafe(closed.set)
 
@@ -150,7 +150,7 @@ class ServedRegion:
         except TimeoutError:
             raise Unanswered(f"region {self.name} did not answer within {seconds:.0f} s") from None
         except Exception as error:  # a plugin's error must not become the engine's
-            log.exception("region %s: the executor raised what its contract does not name", self.name)
+            log.exception("region %s: the executor raised an error that its contract does not name", self.name)
             raise unexpected(f"{type(error).__name__}: {error}") from error
         self.answered_at = time.time()
         return answer

@@ -122,11 +122,11 @@ class Scheduler:
         except ServiceUnavailable as error:
             self.scanned_at = time.monotonic()
             self._database.metrics.scan_errors.inc()
-            log.warning("no scan: %s", error)
+            log.warning("schedule scan failed: %s", error)
             return
         except Exception:  # the next scan tries again
             self._database.metrics.scan_errors.inc()
-            log.exception("no scan")
+            log.exception("schedule scan failed")
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -167,9 +167,9 @@ class Scheduler:
         try:
             self._armed.add(await self._database.read(armed_slots.look_ahead, self._armed.until, AHEAD))
         except ServiceUnavailable as error:
-            log.debug("no slots were armed: %s", error)
+            log.debug("slots could not be armed: %s", error)
         except Exception:  # the scans fire what is not armed
-            log.exception("no slots were armed")
+            log.exception("slots could not be armed")
 
     def _recount(self) -> None:
         """While slots fire, the quota of their namespaces is counted every so often; no scan waits for that."""
@@ -182,6 +182,6 @@ class Scheduler:
             self._quota = await self._database.read(count_quota, self._rules.waiting_per_namespace)
             self._counted_at = time.monotonic()
         except ServiceUnavailable as error:
-            log.debug("the quota of namespaces was not counted: %s", error)
+            log.debug("the quota of namespaces could not be counted: %s", error)
         except Exception:  # the next scan counts it
-            log.exception("the quota of namespaces was not counted")
+            log.exception("the quota of namespaces could not be counted")

@@ -40,7 +40,7 @@ def begin(keyring: Keyring) -> None:
         count = Secret.select().count()
         if count:
             raise ConfigError(f"{message} for the {count} secrets in the database; {right}")
-        log.warning("%s; jobs with secret_vars can be neither made nor run here; %s", message, right)
+        log.warning("%s; jobs with secret_vars can be neither created nor run here; %s", message, right)
         return
     for fault in _faults(keyring, installation):
         log.error("%s", fault)

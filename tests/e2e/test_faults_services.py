@@ -55,7 +55,7 @@ def test_a_run_ends_as_it_should_when_postgresql_crashed_meanwhile(
         cluster.kill()
         # The end of the run falls into the outage.
         daemon.eventually(lambda: ledger.count("end")[running["id"]], "the program's last line")
-        daemon.eventually(lambda: "to be stored later" in daemon.evidence(), "the end to meet the outage")
+        daemon.eventually(lambda: "could not be stored yet" in daemon.evidence(), "the end to meet the outage")
         assert daemon.request("GET", "/v1/jobs").status_code == 503
         cluster.start()
     else:
@@ -192,7 +192,7 @@ def test_a_full_disk_delays_an_end_and_loses_nothing(
     ballast = small_disk / "ballast"
     fill(ballast)
     (ledger.folder / "go").touch()
-    daemon.eventually(lambda: "to be stored later" in daemon.evidence(), "the end to meet the full disk")
+    daemon.eventually(lambda: "could not be stored yet" in daemon.evidence(), "the end to meet the full disk")
     job = running["job"]["id"]
     refused = daemon.request("POST", f"/v1/jobs/{job}/execs", json={})
     assert refused.status_code == 503, refused.text

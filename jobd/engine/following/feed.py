@@ -143,7 +143,7 @@ class Feed:
                             row, regions.get(row.region_name), secrets, recording(self.exec_id)
                         )
                 except ServiceUnavailable as error:
-                    log.debug("exec %s is followed on when the database is back: %s", self.exec_id, error)
+                    log.debug("exec %s: following goes on when the database is back: %s", self.exec_id, error)
                 await self._wait(pause, reading)
                 if reading is not None and reading.done():
                     reading = None
@@ -211,7 +211,7 @@ class Feed:
         try:
             mask = await secrets.mask(row)
         except (ExecutorError, ServiceUnavailable) as error:
-            log.debug("exec %s is followed on when its secrets can be hidden: %s", self.exec_id, error)
+            log.debug("exec %s: following goes on when its secrets can be hidden: %s", self.exec_id, error)
             return
         handle = Handle(str(row.handle))
         reader = Reader(region.executor, handle, mask, self._output.size, partial(self._add, self._output))
@@ -219,7 +219,7 @@ class Feed:
             await reader.run(f"jobd-{region.name}-follow")
             self._read_at = self._loop.time() + ENDED_PAUSE
         except ExecutorError as error:
-            log.debug("exec %s is followed on when its region is back: %s", self.exec_id, error)
+            log.debug("exec %s: following goes on when its region is back: %s", self.exec_id, error)
         finally:
             # in a thread: closing is the plugin's code, and may take its time
             self._loop.run_in_executor(None, reader.close)

@@ -82,5 +82,5 @@ def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:
     elif isinstance(error, ExecutorError):
         done.set_exception(error)
     else:
-        log.error("following: the executor raised what its contract does not name", exc_info=error)
+        log.error("following: the executor raised an error that its contract does not name", exc_info=error)
         done.set_exception(ExecutorError(f"{type(error).__name__}: {error}"))

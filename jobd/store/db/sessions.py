@@ -159,7 +159,7 @@ class Sessions:
         try:
             self._peewee.manual_close()
         except peewee.PeeweeException as error:
-            log.debug("closing a failed connection: %s", error)
+            log.debug("a failed connection could not be closed: %s", error)
 
 
 def _name(fn: Callable[..., Any]) -> str:

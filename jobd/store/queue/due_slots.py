@@ -152,7 +152,7 @@ def fire_due(rules: Rules, quota: NamespaceQuota | None = None, believed: Readin
         except PeeweeException:
             raise
         except Exception as error:  # an error in one schedule, whatever it is, must not stop the others
-            log.error("schedule of job %s stops: %r", job.id, error)
+            log.error("the schedule of job %s is stopped, since it raised an error: %r", job.id, error)
             count(lambda metrics: metrics.schedule_errors.inc())
             job.schedule_error, job.next_fire_at = str(error) or repr(error), None
             Job.update(schedule_error=job.schedule_error).where(Job.id == job.id).execute()

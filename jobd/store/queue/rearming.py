@@ -125,7 +125,7 @@ def _armed_anew(job: Job, at: datetime, since: datetime, back: timedelta | None)
         parsed = schedule.parse(job.schedule_mode or "", job.schedule_timezone, anchor)
         following = parsed.next_after(since - MICROSECOND)
     except Exception as error:  # an error in one schedule must not stop the others; it is reported when it is due
-        log.debug("schedule of job %s is not armed anew: %r", job.id, error)
+        log.debug("the schedule of job %s is not armed anew, since it raised an error: %r", job.id, error)
         return None
     next_at = following.at if following else None
     if next_at is None or (job.next_fire_at is not None and job.next_fire_at <= next_at):
