@@ -1,1 +1,1 @@
-"""The outbox on its way out: webhooks over HTTP, and mail."""
+"""From the outbox to the receivers: webhooks over HTTP, and mail."""

@@ -1,7 +1,7 @@
-"""One POST to somebody else's server, about which nothing is assumed.
+"""One POST to a server that is not ours, about which nothing is assumed.
 
-The connection goes to an address that was looked at, and not to a name that may mean another by then. Redirects are
-not followed, proxies of the environment are not used, TLS is verified, and of an answer only its beginning is read.
+The connection goes to an address that was checked, not to a name that may stand for another one by then. Redirects are
+not followed, proxies of the environment are not used, TLS is verified, and only the beginning of an answer is read.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ from jobd.loop_turns import Turns
 log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
-"""Seconds for all of it: name, connection, request, answer."""
+"""Seconds for everything: look-up of the name, connection, request and answer."""
 CONNECT_PATIENCE = 10.0
 """Seconds for each of a name's addresses."""
 MAX_ADDRESSES = 4
 MAX_KEPT = 4096
-"""Bytes of an answer's body that are read and kept."""
+"""The maximum number of bytes of an answer's body that are read and kept."""
 MAX_HEADERS = 32 * 2**10
 PORTS = {"http": 80, "https": 443}
 
@@ -49,7 +49,7 @@ Lookup = Callable[..., list[Any]]
 
 @dataclass(frozen=True)
 class Answer:
-    """`body` is its beginning."""
+    """An answer; `body` is only the beginning of its body."""
 
     status: int
     headers: HTTPHeaders
@@ -62,18 +62,21 @@ class Poster:
     def __init__(self, allowed: Iterable[Network], threads: int, lookup: Lookup = socket.getaddrinfo) -> None:
         self._allowed = tuple(allowed)
         self._lookup = lookup
-        # As many as there are deliveries at a time: a name that nobody answers for holds its thread, and no other's.
+        # As many as there are deliveries at a time: a name that no server resolves occupies its own thread, and no
+        # other's.
         self._names = ThreadPoolExecutor(threads, thread_name_prefix="jobd-names")
         self._turns = Turns()
-        """Of answers that are read: one in many small pieces must not have the loop for itself."""
+        """Of answers that are being read: one that comes in many small pieces must not occupy the loop."""
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        """Made when it is first needed, in a thread: to read whom the machine trusts takes some 50 ms."""
+        """Created in a thread when it is first needed: reading which authorities the machine trusts
+        takes some 50 ms.
+        """
         return ssl.create_default_context()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, patience: float = PATIENCE) -> Answer:
-        """Send it, and what was answered. Raises DeliveryFailed when nothing was."""
+        """Send the request; returns the answer. Raises DeliveryFailed if there was none."""
         reading = _Reading()
         try:
             async with asyncio.timeout(patience):
@@ -104,7 +107,7 @@ class Poster:
             connection.finish()
             answered: asyncio.Future[Any] = asyncio.ensure_future(connection.read_response(reading))
             try:
-                # One that answers before it has read everything has answered.
+                # A server may answer before it has read everything: that counts as an answer.
                 await asyncio.wait([answered, reading.enough], return_when=asyncio.FIRST_COMPLETED)
                 if answered.done():
                     answered.result()
@@ -139,7 +142,7 @@ class Poster:
         return TlsStream(connection, turns=self._turns, ssl_options=tls)
 
     async def _addresses(self, url: SplitResult) -> list[Any]:
-        """All addresses of the URL's host. Raises DeliveryFailed, also when only one of them may not be sent to."""
+        """All addresses of the URL's host. Raises DeliveryFailed, even if only one of them may not be sent to."""
         port = url.port or PORTS[url.scheme]
         loop = asyncio.get_running_loop()
         try:
@@ -158,14 +161,14 @@ class Poster:
 
 
 class _Reason(NamedTuple):
-    """Why there was no connection. Which addresses a name has is the operator's to know."""
+    """Why there was no connection. Only the operator may know which addresses a name has."""
 
     address: str
     words: str
 
 
 class _Reading(HTTPMessageDelegate):
-    """What has come of an answer so far; `enough` is done once no more of it is wanted."""
+    """What has come of an answer so far; `enough` is done once no more of it is needed."""
 
     def __init__(self) -> None:
         self.status: int | None = None

@@ -1,4 +1,4 @@
-"""The mail that tells how an exec ended badly: its text, and its way to the SMTP server."""
+"""The mail about an exec that failed: its text, and how it is handed to the SMTP server."""
 
 import contextlib
 import json
@@ -19,12 +19,12 @@ from jobd.output import run_log
 from jobd.store.db.tables import Delivery
 
 PATIENCE = 10.0
-"""Seconds for each step of the talk with the server."""
+"""Seconds for each step of the conversation with the server."""
 SUBJECT_LENGTH = 120
 LOG_LINES = 20
 LOG_LENGTH = 4000
-"""Characters at the end of the log that a mail shows."""
-# A server that does not offer 8BITMIME need not take anything else (RFC 6152).
+"""The maximum number of characters, from the end of the log, that a mail shows."""
+# A server that does not offer 8BITMIME need not accept anything else (RFC 6152).
 SEVEN_BIT = policy.SMTP.clone(cte_type="7bit")
 
 TEXT = """\
@@ -47,7 +47,9 @@ LOG_TEXT = "\nThe end of its log 日志末尾:\n\n{log}\n"
 
 
 def compose(row: Delivery, frames: bytes | None, sender: str) -> EmailMessage:
-    """The mail of an outbox row; the same whenever it is made, but for the log, which is the stored one."""
+    """The mail for an outbox row. It is the same each time, except for the end of the log, which is read from what is
+    stored.
+    """
     body = json.loads(row.body)
     exec, job = body["data"], body["job"]
     message = EmailMessage(policy=SEVEN_BIT)
@@ -77,19 +79,21 @@ def compose(row: Delivery, frames: bytes | None, sender: str) -> EmailMessage:
 
 
 def one_line(text: str) -> str:
-    """Text of foreign origin for a header: no line ends, no controls, nothing that turns the reading direction."""
+    """Text from outside for a header: no line ends, no control characters, nothing that changes the
+    reading direction.
+    """
     return "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)[:SUBJECT_LENGTH]
 
 
 def plain(text: str) -> str:
-    """Text of foreign origin for a body: lines without other controls, such as a terminal's."""
+    """Text from outside for a body: its lines, without other control characters such as a terminal's."""
     return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\ufffd" for c in text)
 
 
 def send(row: Delivery, frames: bytes | None, mail: Mail) -> str | None:
-    """Hand a mail to the SMTP server; who did not get it, in words, if the others did. Blocks.
+    """Hand a mail to the SMTP server. Returns who was refused, in words, if others were not; else None. Blocks.
 
-    Raises DeliveryFailed when nobody got it.
+    Raises DeliveryFailed if nobody gets it.
     """
     assert mail.sender is not None  # noqa: S101
     message = compose(row, frames, mail.sender)

@@ -1,4 +1,4 @@
-"""The outbox on its way: what was committed is sent to its hook or as a mail, until it is taken or given up."""
+"""Sends what is in the outbox: each delivery goes to its webhook or as a mail, until it is accepted or given up."""
 
 import asyncio
 import logging
@@ -28,24 +28,27 @@ log = logging.getLogger(__name__)
 RETRIES = (5, 60, 300, 1800, 7200, 18000, 36000)
 """Seconds before each further attempt."""
 JITTER = 0.1
-"""Share of such a time by which it is longer at most, so that what failed together does not come again together."""
+"""The share of such a time by which it is prolonged at most, so that deliveries that failed together do not come back
+together.
+"""
 MAX_RETRY_AFTER = 36000.0
-"""Seconds that a receiver may ask us to wait."""
+"""The maximum number of seconds that a receiver may ask for."""
 AT_ONCE = 64
 TROUBLED_AT_ONCE = 32
 PER_HOOK = 4
 PER_NAMESPACE = 16
-"""Deliveries that this daemon sends at the same time: in all, to hooks that did not answer well, to one hook, for one
-namespace."""
+"""Deliveries that this daemon sends at the same time: in all, to webhooks that did not answer well, to one webhook, and
+for one namespace.
+"""
 SLOW = 5.0
-"""Seconds after which an answer is no good one."""
+"""Seconds after which an answer no longer counts as good."""
 MAX_REMEMBERED = 10_000
-"""Hooks that did not answer well; the oldest is forgotten for a new one."""
+"""The maximum number of webhooks remembered as not answering well; the oldest is forgotten for a new one."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What comes of an attempt: as `outbox.finish` takes it."""
+    """The outcome of an attempt, as `outbox.finish` takes it."""
 
     status: str
     retry_after: float | None = None
@@ -54,7 +57,7 @@ class Verdict:
 
 
 class Deliveries:
-    """Looks every `tick` seconds for what is due, and again whenever a delivery is over."""
+    """Looks for due deliveries every `tick` seconds, and whenever one has been sent."""
 
     def __init__(self, database: Database, settings: Settings, daemon: str, poster: Poster | None = None) -> None:
         self._database = database
@@ -70,12 +73,14 @@ class Deliveries:
         self._troubled: dict[int, None] = {}
 
     async def start(self) -> None:
-        """Begin with what an earlier start of this daemon left half done."""
+        """Begin with what an earlier start of this daemon left unfinished."""
         await self._release()
         self._serving = asyncio.create_task(self._serve())
 
     async def stop(self, patience: float) -> None:
-        """Take no more; wait for what is being sent, at most `patience` seconds, and leave the rest to others."""
+        """Claim nothing more. Wait for what is being sent, at most `patience` seconds, and leave the rest to other
+        daemons.
+        """
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
@@ -139,7 +144,9 @@ class Deliveries:
         self._wake.set()
 
     async def _deliver(self, row: Delivery, hook: Hook | None) -> None:
-        """One attempt, and what comes of it. If that cannot be stored, it is sent again when its lease is over."""
+        """Make one attempt and store its outcome. If that cannot be stored, the delivery is sent again when its lease
+        is over.
+        """
         at, began = datetime.now(UTC), time.monotonic()
         answer: Answer | None = None
         note: str | None = None
@@ -162,7 +169,7 @@ class Deliveries:
         except ServiceUnavailable as error:
             log.warning("delivery %d waits for the database: %s", row.id, error)
             return
-        except Exception as error:  # of one delivery, which must not be lost for it
+        except Exception as error:  # an error in one delivery, which must not be lost by it
             log.exception("delivery %d failed", row.id)
             verdict = again(row.attempts, f"{type(error).__name__}: {error}")
         took = time.monotonic() - began
@@ -188,7 +195,7 @@ class Deliveries:
         return await self._poster.post(hook.url, headers, body)
 
     async def _send_mail(self, row: Delivery) -> str | None:
-        """Who was refused, if the others were not. Raises DeliveryFailed."""
+        """Send a mail; returns who was refused, if others were not. Raises DeliveryFailed."""
         frames = await self._database.read(outbox.log_of, row.exec_id)
         return await asyncio.get_running_loop().run_in_executor(self._mails, mail.send, row, frames, self._mail)
 
@@ -208,7 +215,7 @@ class Deliveries:
 
 
 def judge(answer: Answer, attempts: int, at: datetime) -> Verdict:
-    """What comes of an answer to a delivery that had `attempts` attempts before; `at` is now."""
+    """The verdict on an answer to a delivery that had `attempts` attempts before; `at` is the current time."""
     if 200 <= answer.status < 300:
         return Verdict("delivered")
     if answer.status == 410:
@@ -219,7 +226,7 @@ def judge(answer: Answer, attempts: int, at: datetime) -> Verdict:
 
 
 def again(attempts: int, error: str, at_least: float = 0.0) -> Verdict:
-    """Another attempt after its time, and not before `at_least` seconds; given up after the last."""
+    """Another attempt after its usual time, but not before `at_least` seconds; after the last attempt, give up."""
     if attempts >= len(RETRIES):
         return Verdict("failed", error=error)
     wait = RETRIES[attempts] * (1 + JITTER * random.random())  # noqa: S311
@@ -227,7 +234,7 @@ def again(attempts: int, error: str, at_least: float = 0.0) -> Verdict:
 
 
 def _retry_after(answer: Answer, at: datetime) -> float:
-    """Seconds that the receiver asks for (RFC 9110, 10.2.3): a number or a date; 0 for anything else."""
+    """Seconds that the receiver asks for (RFC 9110, 10.2.3), as a number or a date; 0 for anything else."""
     text = answer.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:10]), MAX_RETRY_AFTER)

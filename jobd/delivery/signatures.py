@@ -1,4 +1,6 @@
-"""How a delivery says what it is and from whom: the original service's headers, and those of Standard Webhooks."""
+"""The headers by which a delivery says what it is and who sent it: those of the original service, and those of Standard
+Webhooks.
+"""
 
 import base64
 import hashlib
@@ -13,10 +15,10 @@ USER_AGENT = "Alauda/Webhook/1.0"
 def headers(
     message_id: str, event: str, event_at: datetime, sent_at: int, body: bytes, secret: str | None
 ) -> dict[str, str]:
-    """The headers of one attempt; `sent_at` in seconds since the Unix epoch. Without a secret nothing is signed.
+    """The headers of one attempt; `sent_at` is in seconds since the Unix epoch. Without a secret nothing is signed.
 
-    `X-Alauda-Signature` covers the time of the event alone, as the original's; `webhook-signature` covers id, time of
-    the attempt and body (Standard Webhooks, `v1`).
+    `X-Alauda-Signature` covers only the time of the event, as in the original service; `webhook-signature` covers id,
+    time of the attempt and body (Standard Webhooks, `v1`).
     """
     event_time = event_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     fields = {
