@@ -1,1 +1,1 @@
-"""What runs print: bounded while it is read, masked, and kept as bytes at rest."""
+"""What runs print: bounded while it is read, masked, and stored as bytes."""

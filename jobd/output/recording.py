@@ -1,7 +1,7 @@
-"""A run's output while it runs: masked, and of all that came the first and the last bytes kept.
+"""A run's output while it runs: masked, and of everything that came the first and the last bytes.
 
-What is kept lies in memory while it is little, and then in a file that has no name: with any number of runs, however
-much they write, memory stays within `IN_MEMORY` for each, and no file is left behind by a process that dies.
+As long as it is little it stays in memory, and then goes into a file without a name. So with any number of runs,
+however much they write, memory stays within `IN_MEMORY` for each, and a process that dies leaves no file behind.
 """
 
 import os
@@ -20,27 +20,29 @@ from jobd.output.masking import Mask, Masking
 from jobd.output.run_log import Entry, StoredLog
 
 IN_MEMORY = 65536
-"""Bytes of frames of one run that wait for being written to its file, about."""
+"""How many bytes of one run's frames wait in memory, approximately, before they are written to its file."""
 _PLACES = (0, 2**34, 2**35)
-"""Where in the file the beginning lies, and in turn two parts of the end: files of such a length have holes."""
+"""Offsets in the file at which the beginning lies, and by turns two parts of the end. Files of such a length have
+holes.
+"""
 
 
 class Listener(Protocol):
-    """Who follows a recording. Called from other threads, one call at a time; what it does is to be quick."""
+    """Follows a recording. Called from other threads, one call at a time; it must return quickly."""
 
     def begin(self, entries: list[Entry]) -> None:
-        """What is kept by now."""
+        """Gets what has been kept so far."""
 
     def add(self, chunk: LogChunk) -> None:
-        """What comes after it."""
+        """Gets what comes after that."""
 
     def end(self) -> None:
-        """The recording has ended."""
+        """Called when the recording has ended."""
 
 
 class Recording:
-    """The output of one run, `limit` bytes of it, in memory alone without a `folder` for its file. One thread adds;
-    everybody else may look at it meanwhile.
+    """The output of one run, of which `limit` bytes are kept, only in memory if there is no `folder` for its file. One
+    thread adds; all others may read meanwhile.
     """
 
     def __init__(self, limit: int, mask: Mask | None, folder: Path | None) -> None:
@@ -68,7 +70,7 @@ class Recording:
                 self._spool.gap()
 
     def begin_listening(self, listener: Listener) -> None:
-        """`listener` gets what is kept by now, then all that comes after it. Raises OSError."""
+        """`listener` gets what has been kept so far, then everything that comes after it. Raises OSError."""
         with self._lock:
             self._check()
             listener.begin(self._spool.entries())
@@ -83,7 +85,7 @@ class Recording:
 
     @property
     def is_fed(self) -> bool:
-        """Whether something adds to it, all of which could be kept."""
+        """Whether an executor adds to it, and everything could be kept so far."""
         return self.collected is not None and self._fault is None and not self._closed
 
     @property
@@ -91,14 +93,15 @@ class Recording:
         return self._closed
 
     def frames(self) -> bytes:
-        """What is kept by now, as `jobd.output.run_log` frames. Raises OSError."""
+        """What has been kept so far, as `jobd.output.run_log` frames. Raises OSError."""
         with self._lock:
             self._check()
             entries = self._spool.entries()
         return run_log.encode(entries)
 
     def complete(self, gives_up: str = "") -> StoredLog:
-        """All that is kept of a run that has ended; with `gives_up`, in words, what has come by now. Blocks.
+        """Everything that is kept of a run that has ended; with `gives_up`, a reason in words, only what has come so
+        far. Blocks.
 
         Raises ExecutorError, OSError.
         """
@@ -120,7 +123,7 @@ class Recording:
         return self._kept
 
     def close(self) -> None:
-        """Let go of what adds to it, and of its file. Does not wait for who reads it."""
+        """Let go of the executor that adds to it, and of its file. Does not wait for readers."""
         self._closed = True
         if self.collected is not None:
             self.collected.close()
@@ -154,7 +157,7 @@ class Recording:
                 if self._fault is None:
                     self._spool.add(chunk)
             except OSError as error:
-                # a full disk must not stop who reads for other runs, too
+                # a full disk must not stop a thread that also reads for other runs
                 self._fault = error
                 self._spool.close()
             for listener in self._listeners:
@@ -187,12 +190,12 @@ class Spool:
             self._append(self._new, chunk)
 
     def gap(self) -> None:
-        """Output may be missing here."""
+        """Record that output may be missing here."""
         area = self._head if self._head.size < self._head_room else self._new
         area.add_gap(self._last_time or datetime.now(UTC))
 
     def entries(self) -> list[Entry]:
-        """What is kept; a gap only where something follows."""
+        """What is kept; a gap is included only if something follows it."""
         head = list(self._entries(self._head))
         tail = [*self._entries(self._old), *self._entries(self._new)]
         surplus = max(self._old.size + self._new.size - self._tail_room, 0)
@@ -227,7 +230,7 @@ class Spool:
 
 
 class _Area:
-    """Frames, one behind the other: the first `length` bytes in the file from `place` on, the rest in memory."""
+    """Frames, one after the other: the first `length` bytes in the file, from `place` on, the rest in memory."""
 
     def __init__(self, place: int) -> None:
         self.place = place

@@ -1,8 +1,8 @@
-"""A run's output as bytes: how it is bounded while it is read, and how it is framed at rest.
+"""A run's output as bytes: how it is bounded while it is read, and how it is framed when it is stored.
 
 A frame is a header (microseconds since the Unix epoch, stream, length) and the bytes as the program wrote them. A cut
-is a frame of a stream of its own whose 8 bytes are the number of bytes left out, so that it survives every rendering;
-0 of them is a gap: output may be missing there, and nobody knows how much.
+is a frame of a stream of its own, whose 8 bytes are the number of bytes that were left out, so that every form of the
+log shows it. A cut of 0 bytes is a gap: output may be missing there, and nobody knows how much.
 """
 
 import re
@@ -24,14 +24,14 @@ _STREAMS: tuple[str, ...] = ("stdout", "stderr", "cut")
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BLOCK = 65536
-"""Bytes of neighbouring output that become one entry, at the most."""
+"""The maximum number of neighbouring bytes that become one entry."""
 _UNLIMITED = 2**62
 _TOGETHER = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is kept of a log, in order: output, or a `cut` that stands for `omitted` bytes, 0 where nobody knows."""
+    """A part of a log, in order: output, or a `cut` that stands for `omitted` bytes, 0 if nobody knows how many."""
 
     time: datetime
     stream: Literal["stdout", "stderr", "cut"]
@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def length(self) -> int:
-        """Bytes of the whole output that it stands for."""
+        """How many bytes of the whole output it stands for."""
         return len(self.data) + self.omitted
 
 
@@ -65,9 +65,9 @@ class StoredLog:
 
 
 class Output:
-    """Output that grows. Of all that was added it keeps the first and the last bytes, `limit` / 2 each; memory stays
-    within a small multiple of `limit`. A place in it is an offset in bytes from the beginning of the whole output,
-    both streams together, what is left out included.
+    """Output that grows. It keeps the first and the last bytes of what was added, `limit` / 2 each; memory stays within
+    a small multiple of `limit`. A place in it is an offset in bytes from the beginning of the whole output, over both
+    streams and including what was left out.
     """
 
     def __init__(self, limit: int) -> None:
@@ -88,7 +88,7 @@ class Output:
         return output
 
     def begin_with(self, entries: Iterable[Entry]) -> None:
-        """What was kept before, with its cut; nothing was added yet."""
+        """Begin with what was kept before, with its cut; nothing may have been added yet."""
         for entry in entries:
             if entry.stream != "cut":
                 self.add(LogChunk(entry.time, entry.stream, entry.data))
@@ -114,8 +114,8 @@ class Output:
             self._drop()
 
     def read(self, offset: int, most: int | None = None, most_entries: int | None = None) -> list[Entry]:
-        """What is kept from `offset` on, at most `most` bytes of it in about `most_entries`; a cut where the next bytes
-        are left out. An entry ends as far behind its beginning as it has `data` and `omitted`.
+        """What is kept from `offset` on, at most `most` bytes of it in about `most_entries` entries; a cut where the
+        next bytes were left out. Each entry ends as far after its beginning as the length of its `data` plus `omitted`.
         """
         entries: list[Entry] = []
         gap: Entry | None = None
@@ -140,7 +140,7 @@ class Output:
             if room <= 0 or (most_entries is not None and len(entries) >= most_entries):
                 return entries
         if self.size > offset and room:
-            # a tail without room, and all of it left out
+            # the tail has no room, and all of it was left out
             last = (self._tail or self._head)[-1]
             entries.append(Entry(last.time, "cut", b"", self.size - offset))
         return entries
@@ -153,7 +153,7 @@ class Output:
         """The blocks that reach beyond `offset`."""
         for blocks in (self._head, self._tail):
             first = bisect_left(blocks, offset, key=lambda block: block.start)
-            # not islice, which would pass over all blocks before the first, one by one
+            # not islice, which would step through all blocks before the first
             for index in range(max(first - 1, 0), len(blocks)):
                 yield blocks[index]
 
@@ -161,7 +161,7 @@ class Output:
         start = self._tail_start
         while self._surplus < len(self._tail) - 1 and self._tail[self._surplus].end <= start:
             self._surplus += 1
-        # all at once, now and then: each time would move the rest each time
+        # many at a time: otherwise the rest would be moved each time
         if self._surplus > len(self._tail) // 2:
             del self._tail[: self._surplus]
             self._surplus = 0
@@ -198,17 +198,17 @@ def keep(chunks: Iterable[LogChunk], limit: int) -> StoredLog:
 
 
 def is_cut(entries: Iterable[Entry]) -> bool:
-    """Whether bytes that came are left out."""
+    """Whether bytes that came were left out."""
     return any(entry.stream == "cut" and entry.omitted for entry in entries)
 
 
 def belong_together(time: datetime, chunk: LogChunk) -> bool:
-    """Whether a chunk came so soon after what began at `time` that they need not be told apart."""
+    """Whether a chunk came so soon after what began at `time` that the two need no separate times."""
     return timedelta(0) <= chunk.time - time < _TOGETHER
 
 
 def since(entries: Iterable[Entry], offset: int) -> Iterator[Entry]:
-    """The entries from a place in the whole output on; the one that it lies in without its beginning."""
+    """The entries from an offset in the whole output on; an entry that contains the offset loses what is before it."""
     at = 0
     for entry in entries:
         passed = min(max(offset - at, 0), entry.length)
@@ -220,7 +220,7 @@ def since(entries: Iterable[Entry], offset: int) -> Iterator[Entry]:
 
 
 def encode(entries: Iterable[Entry]) -> bytes:
-    """Frames of these entries, compressed."""
+    """The frames of these entries, compressed."""
     packer = zlib.compressobj(level=1)
     parts = []
     for entry in entries:
@@ -236,12 +236,12 @@ def pack(entry: Entry) -> bytes:
 
 
 def set_length(frames: bytearray, at: int, length: int) -> None:
-    """Make the frame of output that begins at `at`, the last one, `length` bytes long."""
+    """Set the length of the last frame, which is of output and begins at `at`, to `length` bytes."""
     _LENGTH.pack_into(frames, at + _HEADER.size - _LENGTH.size, length)
 
 
 def decode(frames: bytes) -> Iterator[Entry]:
-    """The entries of `frames`, in order. Raises ValueError when they are damaged."""
+    """The entries of stored frames, in order. Raises ValueError if they are damaged."""
     try:
         raw = zlib.decompress(frames)
     except zlib.error as error:
@@ -267,7 +267,7 @@ def unpack(frames: bytes) -> Iterator[Entry]:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line with its end, or a `cut`; `time` is that of its first byte."""
+    """One line with its line end, or a `cut`; `time` is that of its first byte."""
 
     time: datetime
     stream: Literal["stdout", "stderr", "cut"]
@@ -275,7 +275,7 @@ class Line:
 
 
 class Lines:
-    """Puts each stream's lines together again, in the order in which they end; of both streams or of one."""
+    """Joins the lines of each stream, in the order in which they end; of both streams or of one."""
 
     def __init__(self, stream: Stream | None = None) -> None:
         self._stream = stream
@@ -283,7 +283,7 @@ class Lines:
 
     @property
     def begun(self) -> tuple[tuple[str, datetime, bytes], ...]:
-        """The lines that have no end yet: what comes of more depends on nothing else. Settable."""
+        """The lines that have not ended yet: what comes next depends on nothing else. May be set."""
         return tuple((name, time, bytes(data)) for name, (time, data) in self._begun.items())
 
     @begun.setter
@@ -291,7 +291,7 @@ class Lines:
         self._begun = {name: (time, bytearray(data)) for name, time, data in begun}
 
     def add(self, entry: Entry, longest: int | None = None) -> Iterator[Line]:
-        """The lines that are complete with this. One of at least `longest` bytes is broken into several."""
+        """The lines that this entry completes. A line of at least `longest` bytes is broken into several."""
         if entry.stream == "cut":
             yield from self.rest()
             yield Line(entry.time, "cut", mark(entry).lstrip(b"\n"))
@@ -307,7 +307,7 @@ class Lines:
                     yield Line(time, entry.stream, bytes(data))
 
     def rest(self) -> Iterator[Line]:
-        """The lines that have no end yet."""
+        """The lines that have not ended."""
         for name, (time, data) in self._begun.items():
             yield Line(time, cast(Stream, name), bytes(data))
         self._begun.clear()
@@ -322,12 +322,12 @@ def lines(entries: Iterable[Entry], stream: Stream | None = None) -> Iterator[Li
 
 
 def tail(all_lines: Iterable[Line], count: int | None) -> Iterable[Line]:
-    """The last `count` lines; None: all."""
+    """The last `count` lines; None for all."""
     return all_lines if count is None else deque(all_lines, maxlen=count)
 
 
 def as_text(entries: Iterable[Entry], stream: Stream | None = None) -> bytes:
-    """Output as the program wrote it, both streams or one; a cut is a line of its own."""
+    """Output as the program wrote it, of both streams or of one; a cut is a line of its own."""
     parts = []
     for entry in entries:
         if entry.stream == "cut":
@@ -338,7 +338,7 @@ def as_text(entries: Iterable[Entry], stream: Stream | None = None) -> bytes:
 
 
 def mark(cut: Entry) -> bytes:
-    """What stands in the text for what is left out."""
+    """What stands in the text in place of what was left out."""
     if not cut.omitted:
         return b"\n[jobd: output may be missing here]\n"
     return f"\n[jobd: {cut.omitted} bytes left out here]\n".encode()
