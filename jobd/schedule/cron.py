@@ -32,9 +32,9 @@ FIELDS = {
 }
 DAY = timedelta(days=1)
 DAYS_AROUND = 2
-"""Farther than this a changed clock does not move what a day names."""
+"""A changed clock does not move what a day names by more days than this."""
 EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
-"""An instant at which every zone's local time can be told."""
+"""An instant at which the local time of every zone can be expressed."""
 
 
 def read_cron(text: str) -> str:
@@ -70,7 +70,7 @@ def _field_at_fault(fields: list[Part], message: str) -> ScheduleError:
 class CronTable:
     """The instants of a cron expression in a zone, all in UTC.
 
-    Days whose clocks are not changed are reckoned from the fields; cronsim steps through the others.
+    Days on which the clocks are not changed are computed from the fields; cronsim steps through the others.
     """
 
     def __init__(self, expression: str, zone: tzinfo) -> None:
@@ -80,11 +80,11 @@ class CronTable:
         self._dates = CronDays(self.fields)
 
     def next_after(self, at: datetime) -> datetime | None:
-        """The first instant strictly after `at`; None past year 9999."""
+        """The first instant strictly after `at`; None if there is none until the end of year 9999."""
         return next(self._following(at), None)
 
     def count(self, after: datetime, until: datetime) -> int:
-        """How many instants are in (after, until]; takes time by the day, not by the instant."""
+        """How many instants are in (after, until]. The time it takes grows with the days, not with the instants."""
         total, after = 0, max(after, EARLIEST)
         a_day = len(self.fields.hours) * len(self.fields.minutes)
         for begin, end, day in self._days(after, until):
@@ -116,15 +116,15 @@ class CronTable:
             if begin is None:
                 return
             for moment in CronSim(self.expression, begin.astimezone(self._zone)):
-                # a fixed time in an hour that comes twice is the first of the two, which may be past
+                # a fixed time in an hour that comes twice means the first of the two, which may be over
                 if (following := moment.astimezone(UTC)) > at:
                     yield following
         except OverflowError:
             return
 
     def _shortly_before(self, at: datetime) -> datetime | None:
-        """An instant from which cronsim steps to the first one after `at`, without the years between; None if there is
-        nothing to come.
+        """An instant from which cronsim steps to the first one after `at` without going through the years between; None
+        if nothing is to come.
         """
         wall = local(at, self._zone)
         today = wall.toordinal()
@@ -132,18 +132,18 @@ class CronTable:
         if following is not None and following - today <= DAYS_AROUND:
             return at
         if not (self._is_over(wall) and self._is_unchanged(at)):
-            # what a skipped day names comes on the next one
+            # what a skipped day names runs on the next day
             recent = self._dates.first_from_ordinal(today - DAYS_AROUND)
             if recent is not None and recent <= today:
                 return at
         return None if following is None else self._midnight(following - DAYS_AROUND)
 
     def _is_over(self, wall: datetime) -> bool:
-        """Whether nothing comes any more on the day of `wall`, by its clocks."""
+        """Whether nothing more comes on the day of `wall`, by its clocks."""
         return (wall.hour, wall.minute) >= (max(self.fields.hours), max(self.fields.minutes))
 
     def _is_unchanged(self, at: datetime) -> bool:
-        """Whether the clocks are not changed in the days around `at`."""
+        """Whether the clocks are not changed on the days around `at`."""
         try:
             offsets = {(at + n * DAY).astimezone(self._zone).utcoffset() for n in range(-DAYS_AROUND, DAYS_AROUND + 1)}
         except OverflowError:
@@ -153,7 +153,7 @@ class CronTable:
     def _days(
         self, after: datetime, until: datetime, backwards: bool = False
     ) -> Iterator[tuple[datetime, datetime, date]]:
-        """The local days that touch (after, until]: first instant, first instant of the next day, date."""
+        """The local days that overlap (after, until]: first instant, first instant of the next day, date."""
         if until <= after:
             return
         first = after.toordinal() - 1
@@ -183,7 +183,7 @@ class CronTable:
         return [at for at in instants if after < at <= until]
 
     def _is_plain(self, begin: datetime, end: datetime) -> bool:
-        """Whether the clocks are changed neither on the day [begin, end) nor as it begins."""
+        """Whether the clocks are not changed on the day [begin, end), and not as it begins."""
         offsets = {at.astimezone(self._zone).utcoffset() for at in (begin - MICROSECOND, begin)}
         return end - begin == DAY and len(offsets) == 1
 

@@ -1,4 +1,4 @@
-"""A cron expression in Chinese: the days, then a time of day, from the sets that will be used."""
+"""A cron expression in Chinese: the days, then the time of day, from the sets that cronsim uses."""
 
 import re
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ _BETWEEN_SCRIPTS = re.compile(r"(?<=[\u4e00-\u9fff])(?=[0-9])|(?<=[0-9])(?=[\u4e
 
 
 def sentence(sets: CronSets, zone: str) -> str:
-    """`zone`: its name."""
+    """The sentence for these sets; `zone` is the name of the time zone."""
     return f"{spaced(f'{_days(sets)}{_times(sets)}执行')}（时区 {zone}）。"
 
 
 def spaced(text: str) -> str:
-    """A blank wherever a number stands beside a Chinese character."""
+    """The text with a blank wherever a number stands beside a Chinese character."""
     return _BETWEEN_SCRIPTS.sub(" ", text)
 
 
@@ -60,7 +60,7 @@ def _minutes(sets: CronSets) -> str:
 
 
 def _days(sets: CronSets) -> str:
-    """Nothing where the time of day says that it is every day."""
+    """The days; empty where the time of day already says that it is every day."""
     of_months = "每月的" if sets.is_every_month else f"{month_series(sets.months)}的"
     match sets.rule:
         case DayRule.EVERY if sets.is_every_month:

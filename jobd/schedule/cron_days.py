@@ -6,11 +6,11 @@ from datetime import date
 from cronsim import CronSim
 
 MAX_YEARS_BETWEEN = 50
-"""No expression that names a day at all goes longer without one: February 29 on one weekday takes 40 years at most."""
+"""No expression that names any day goes longer without one: February 29 on a given weekday takes at most 40 years."""
 
 
 class CronDays:
-    """`fields`: the expression as cronsim read it."""
+    """`fields` is the expression as cronsim has read it."""
 
     def __init__(self, fields: CronSim) -> None:
         self._fields = fields
@@ -29,14 +29,14 @@ class CronDays:
         return None
 
     def first_from_ordinal(self, ordinal: int) -> int | None:
-        """The same with days counted from January 1 of year 1, which is 1; earlier ones are taken for it."""
+        """The same for days as ordinals (January 1 of year 1 is 1); earlier ones count as 1."""
         if ordinal > date.max.toordinal():
             return None
         day = self.first_from(date.fromordinal(max(ordinal, 1)))
         return None if day is None else day.toordinal()
 
     def _days(self, year: int, month: int) -> list[int]:
-        """Months that have the same length and begin with the same weekday have the same days."""
+        """The days of one month. Months with the same length and the same first weekday have the same days."""
         weekday, length = monthrange(year, month)
         days = self._by_shape.get((month, weekday, length))
         if days is None:

@@ -1,4 +1,4 @@
-"""A cron expression in English: a time of day, then the days, from the sets that will be used."""
+"""A cron expression in English: the time of day, then the days, from the sets that cronsim uses."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 
 def sentence(sets: CronSets, zone: str) -> str:
-    """`zone`: its name."""
+    """The sentence for these sets; `zone` is the name of the time zone."""
     days = _days(sets)
     text = f"{_times(sets)}{' ' + days if days else ''}, in {zone} time."
     return text[0].upper() + text[1:]
@@ -77,7 +77,7 @@ def _numbers(values: Sequence[int], unit: str) -> str:
 
 
 def _days(sets: CronSets) -> str:
-    """Nothing where the time of day says that it is every day."""
+    """The days; empty where the time of day already says that it is every day."""
     months = "every month" if sets.is_every_month else month_series(sets.months)
     match sets.rule:
         case DayRule.EVERY if sets.is_every_month:

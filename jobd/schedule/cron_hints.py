@@ -1,4 +1,4 @@
-"""What to write instead of a cron expression of another program, or of one with a slip."""
+"""What to write instead of another program's cron expression, or of one with a slip."""
 
 import re
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ TWO_LETTERS = {name[:2]: name for name in WEEKDAYS}
 NO_SECONDS = "has {} fields, not 5; there is no field for seconds or years"
 LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 HASHED = ("17", "3", "1", "1", "1")
-"""A value for Jenkins' H in each field: any will do, as long as it stays."""
+"""A value for Jenkins' H in each field: any will do, as long as it does not change."""
 _RANGE = re.compile(r"(\w+)-(\w+)(?:/(\d{1,4}))?")
 
 Candidate = tuple[str, str | None, int]
-"""What to write, what the text is (None: the fault found says it), and where that stands."""
+"""What to write, what is wrong with the text (None: the error that was found says it), and where that is."""
 
 
 def wrapped(text: str) -> Iterator[Candidate]:
-    """A schedule inside something else: CRON_TZ=… before it, quotes or `cron(…)` around it."""
+    """A schedule inside something else: CRON_TZ=… before it, or quotes or `cron(…)` around it."""
     if match := re.fullmatch(r"(\s*)(?:CRON_)?TZ=(\S*)\s+(.*)", text, re.I):
         zone = match[2].strip("\"'")[:64]
         yield match[3], f"the zone goes into schedule_timezone: {zone}", len(match[1])
@@ -30,7 +30,7 @@ def wrapped(text: str) -> Iterator[Candidate]:
 
 
 def fields(text: str) -> Iterator[Candidate]:
-    """Five fields that can be read, from five or more that cannot."""
+    """Five fields that can be read, made from five or more that cannot."""
     places = [match.start() for match in re.finditer(r"\S+", text)]
     joined = re.sub(r"\s*,\s*", ",", text.strip())
     parts = re.sub(r"(?<=\w)\s+-\s+(?=\w)", "-", joined).split()
@@ -65,7 +65,7 @@ def _named_weekdays(parts: list[str]) -> list[str]:
 
 
 def _put_right(parts: list[str]) -> tuple[str, str | None, int]:
-    """The five fields, what was wrong with the first that was, and its place among them."""
+    """The five fields, what was wrong with the first faulty one, and its place among them."""
     corrected = [_field(part, place) for place, part in enumerate(parts)]
     faults: list[tuple[str | None, int]] = [(why, place) for place, (_, why) in enumerate(corrected) if why]
     return (" ".join(field for field, _ in corrected), *(faults or [(None, 0)])[0])
@@ -93,7 +93,7 @@ def _without_hash(text: str, place: int) -> str:
 
 
 def _item(text: str, place: int) -> tuple[str, str | None]:
-    """One item of a list, in capitals."""
+    """One item of a list, in capital letters."""
     names = MONTHS if place == 3 else WEEKDAYS if place == 4 else ()
     if place == 4 and (match := re.fullmatch(r"([A-Z]{3})L", text)) and match[1] in names:
         return f"{WEEKDAYS.index(match[1])}L", "the last one in a month has a number and L"
@@ -118,7 +118,7 @@ def _number(text: str, names: tuple[str, ...], low: int) -> int | None:
 
 
 def _around(match: re.Match[str], begin: int, end: int, low: int, high: int) -> str:
-    """A range that goes on at the field's beginning, as 22-5 of the hours, in two pieces."""
+    """A range that goes on at the field's beginning, such as 22-5 for hours, in two parts."""
     if match[3]:
         values = [*range(begin, high + 1), *range(low, end + 1)][:: max(int(match[3]), 1)]
         return ",".join(map(str, values))

@@ -1,4 +1,4 @@
-"""What surprises about a cron expression: steps that begin anew, days that some months do not have."""
+"""What may surprise about a cron expression: steps that begin anew, days that some months do not have."""
 
 import re
 from calendar import monthrange
@@ -21,7 +21,9 @@ class Note(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A field whose steps begin anew: how many values it has, with what they begin, and a duration of so many steps."""
+    """A field whose steps begin anew: its number of values, its name, the larger unit with which the steps begin
+    anew, and the form of a duration of so many steps.
+    """
 
     values: int
     name_en: str
@@ -38,7 +40,7 @@ MONTH = Unit(12, "month", "个月", "year", "年", "P{}M")
 
 
 def cron_notes(texts: Sequence[str], sets: CronSets) -> list[Note]:
-    """`texts`: the five fields as written."""
+    """The notes on an expression; `texts` are its five fields as written."""
     minute, hour, day, month = texts[:4]
     is_any_day = sets.rule is DayRule.EVERY
     steps = [
@@ -54,7 +56,9 @@ def cron_notes(texts: Sequence[str], sets: CronSets) -> list[Note]:
 
 
 def _step_note(text: str, unit: Unit) -> Note | None:
-    """Whether a step is larger than its field, or leaves a shorter gap at the field's end; months differ in length."""
+    """A note on a step that is larger than its field, or leaves a shorter gap at the field's end; months differ in
+    length.
+    """
     match = _STEP.fullmatch(text)
     step = int(match[1]) if match else 1
     duration = f"R/{unit.duration.format(step)}"
@@ -83,7 +87,7 @@ def _step_note(text: str, unit: Unit) -> Note | None:
 
 
 def _missing_days(sets: CronSets) -> Iterator[Note]:
-    """A day named by itself that some of the months do not have, as the 31st; not the end of a range."""
+    """Notes on single days that some of the months do not have, such as the 31st; not on the ends of ranges."""
     for day in (run.first for run in runs(sets.days) if run.step == 1 and run.first > SHORTEST_MONTH):
         short = [month for month in sets.months if _length(month) < day]
         if short:
@@ -98,5 +102,5 @@ def _missing_days(sets: CronSets) -> Iterator[Note]:
 
 
 def _length(month: int) -> int:
-    """In days; of February in a leap year."""
+    """The length of a month in days; for February, in a leap year."""
     return monthrange(2000, month)[1]

@@ -1,4 +1,4 @@
-"""What a cron expression names: the sets that cronsim read, and how its two fields for days go together."""
+"""What a cron expression names: the sets that cronsim has read, and how its two fields for days combine."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from typing import NamedTuple
 from cronsim import CronSim
 
 LAST = 6
-"""Stands for the last one in the month, where 1 to 5 are the first to the fifth."""
+"""Stands for the last one in the month; 1 to 5 stand for the first to the fifth."""
 FEW_TIMES = 6
-"""So many times of a day are listed one by one."""
+"""Up to so many times of a day are listed one by one."""
 MIN_SERIES = 4
-"""Values an even distance apart are told as a series from this many on."""
+"""From this many on, values an even distance apart are described as a series."""
 
 
 class DayRule(Enum):
-    """Which of the fields for days decide."""
+    """Which of the two fields for days decide."""
 
     EVERY = "every day"
     MONTH_DAYS = "the days of the month alone"
@@ -26,7 +26,7 @@ class DayRule(Enum):
 
 
 class Run(NamedTuple):
-    """The values `first`, `first` + `step` … `last`; a single one has both alike and a step of 1."""
+    """The values `first`, `first` + `step` … `last`; for a single value both are equal and the step is 1."""
 
     first: int
     last: int
@@ -35,7 +35,9 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class CronSets:
-    """All in rising order. `weekdays`: 1 is Monday, 7 is Sunday; `nth_weekdays`: (weekday, which one of the month)."""
+    """All in ascending order. `weekdays`: 1 is Monday, 7 is Sunday; `nth_weekdays`: (weekday, which one
+    of the month).
+    """
 
     minutes: Sequence[int]
     hours: Sequence[int]
@@ -65,19 +67,19 @@ class CronSets:
 
     @property
     def even_minutes(self) -> int | None:
-        """The step of minutes that begin with 0 and are as far apart across the hour as within it."""
+        """The step of minutes that begin with 0 and are as far apart across the hour as within it; else None."""
         step = 60 // len(self.minutes)
         return step if len(self.minutes) > 1 and list(self.minutes) == list(range(0, 60, step)) else None
 
     @property
     def hour_series(self) -> Run | None:
-        """The hours as one run of several, if they are one."""
+        """The hours as one run of several, if they are one; else None."""
         first, *others = runs(self.hours)
         return first if not others and first.first < first.last else None
 
 
 def read_sets(fields: CronSim) -> CronSets:
-    """`fields`: the expression as cronsim read it."""
+    """The sets of an expression; `fields` is the expression as cronsim has read it."""
     days = sorted(day for day in fields.days if day > 0)
     weekdays = sorted({_weekday(day) for day in fields.weekdays if isinstance(day, int)})
     nth = {(_weekday(day[0]), _which(day[1])) for day in fields.weekdays if not isinstance(day, int)}
@@ -95,8 +97,8 @@ def read_sets(fields: CronSim) -> CronSets:
 
 
 def runs(values: Sequence[int]) -> list[Run]:
-    """Values in rising order as one even series, or as stretches of three and more that follow each other, and the rest
-    one by one.
+    """Ascending values as one even series; or as stretches of three or more successive values, with the rest one by
+    one.
     """
     step = values[1] - values[0] if len(values) >= MIN_SERIES else 1
     if step > 1 and list(values) == list(range(values[0], values[-1] + 1, step)):
@@ -113,7 +115,7 @@ def runs(values: Sequence[int]) -> list[Run]:
 
 
 def listed(values: Sequence[int], single: Callable[[int], str], through: Callable[[str, str], str]) -> list[str]:
-    """Values that are no series, each by `single`, a stretch of them by `through`."""
+    """Values that are no series in words: each by `single`, a stretch of them by `through`."""
     stretches = [part for run in runs(values) for part in _unrolled(run)]
     return [
         single(run.first) if run.first == run.last else through(single(run.first), single(run.last))

@@ -1,4 +1,4 @@
-"""What to write instead of a text that is no schedule here: forms of other programs, and slips of the pen."""
+"""What to write instead of a text that is no schedule here: forms of other programs, and slips."""
 
 import re
 import unicodedata
@@ -35,7 +35,9 @@ _MOMENT = r"\d{4}-?\d\d-?\d\d(?:T\d\d[\d:.,]*(?:Z|[+-]\d\d:?\d\d)?)?"
 
 
 class Hint(NamedTuple):
-    """`right`: what to write, if that is readable; `why`: what the text is, None where the fault found says it all."""
+    """`right`: what to write, if that can be read; `why`: what is wrong with the text, None if the error found says it
+    all.
+    """
 
     right: str
     why: str | None
@@ -43,7 +45,7 @@ class Hint(NamedTuple):
 
 
 def hints(text: str) -> Iterator[Hint]:
-    """What may have been meant, the likeliest first; whether it can be read is not looked at."""
+    """What may have been meant, the likeliest first; the hints are not checked for whether they can be read."""
     for right, why, position in cron_hints.wrapped(text):
         yield Hint(right, why, position)
         yield from (Hint(inner.right, why, position) for inner in hints(right))
@@ -70,7 +72,7 @@ def _zone_in_brackets(text: str) -> Iterator[Hint]:
 
 
 def _slips(text: str) -> Iterator[str]:
-    """The same with what looks alike, blanks, small letters and missing marks put right, one more at a time."""
+    """The text with lookalikes, blanks, small letters and missing marks corrected, one more at a time."""
     right = unicodedata.normalize("NFKC", text).strip().replace("\u2011", "-").replace("\u2013", "-")
     yield right
     right = re.sub(r"(\d) +(\d\d:)", r"\1T\2", right)
@@ -78,7 +80,7 @@ def _slips(text: str) -> Iterator[str]:
     yield right
     right = right.upper()
     yield right
-    # hours and seconds need the T that divides them from days
+    # hours and seconds need the T that separates them from days
     right = re.sub(r"P((?:\d+[YMWD])*)(?=\d+[HS])", r"P\1T", right)
     yield right
     if right.startswith("P"):
@@ -101,7 +103,7 @@ def _lower_durations(text: str) -> Iterator[str]:
 
 
 def _amounts(text: str) -> str | None:
-    """`1h30m` as PT1H30M; None if it is nothing of that kind."""
+    """`1h30m` as PT1H30M; None for any other text."""
     match = _AMOUNTS.fullmatch(text.replace(" ", ""))
     if match is None:
         return None

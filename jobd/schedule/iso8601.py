@@ -32,28 +32,28 @@ _DURATION = re.compile(
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the text: what it is (`start`, `duration` …), its text and where that begins (0-based)."""
+    """A piece of the text: its name (`start`, `duration` …), its text, and where it begins (0-based)."""
 
     name: str
     text: str
     position: int
 
     def fault(self, why: str, example: str = EXAMPLE) -> ScheduleError:
-        """A ScheduleError that names this part, its place and a right example."""
+        """A ScheduleError that names this part, its place and a correct example."""
         shown = f" {self.text[:40]!r}" if self.text else ""
         message = f"{self.name}{shown} at character {self.position + 1}: {why}; expected {example}"
         return ScheduleError(message, position=self.position, example=example)
 
 
 def with_example(error: ScheduleError, example: str) -> ScheduleError:
-    """The same fault with another right example."""
+    """The same error with another correct example."""
     message = f"{error.message.removesuffix(f'; expected {error.example}')}; expected {example}"
     return ScheduleError(message, position=error.position, example=example)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A date and time as written: the wall clock (naive), its own offset if it has one, and where it stands."""
+    """A date and time as written: the wall clock (naive), its own offset if it has one, and the part of the text."""
 
     wall: datetime
     offset: timezone | None
@@ -75,9 +75,10 @@ class Period:
 
 @dataclass(frozen=True)
 class Repeating:
-    """`R[times]/first/second`: `times` None is endless; `first` None is the instant at which the schedule is set.
+    """`R[times]/first/second`. `times` is None if endless; `first` is None for the instant at which the schedule is
+    set.
 
-    A Period and a Moment always have `times`: the Moment is the last of so many runs.
+    With a Period and then a Moment, `times` is never None: the Moment is the last of so many runs.
     """
 
     times: int | None
@@ -86,7 +87,9 @@ class Repeating:
 
 
 def check_characters(text: str) -> None:
-    """Refuse what cannot be a schedule of any form: nothing, too much, lookalikes, control characters."""
+    """Raises ScheduleError for what cannot be a schedule in any form: nothing, too much, lookalikes, control
+    characters.
+    """
     whole = Part("schedule_mode", "", 0)
     if not text:
         raise whole.fault("is empty")
@@ -100,7 +103,7 @@ def check_characters(text: str) -> None:
 
 @lru_cache(maxsize=8192)
 def read_repeating(text: str) -> Repeating:
-    """The parts of `text`, each checked by itself. ScheduleError names the first one at fault."""
+    """The parts of `text`, each checked by itself. Raises ScheduleError, which names the first faulty part."""
     pieces, position = [], 0
     for piece in text.split("/"):
         pieces.append((piece, position))
@@ -215,7 +218,9 @@ def _period(part: Part) -> Period:
 
 
 def _reckon(calendar: str, clock: str) -> Period:
-    """Calendar and clock apart, for isodate makes one timedelta of P1D and PT24H. Part of a day is elapsed time."""
+    """The calendar and the clock part, each by itself, since isodate makes one timedelta of P1D and PT24H. A fraction
+    of a day is elapsed time.
+    """
     months, days, elapsed = 0, 0, timedelta(0)
     if calendar != "P":
         steps = isodate.parse_duration(calendar, as_timedelta_if_possible=False)

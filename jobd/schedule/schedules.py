@@ -27,16 +27,16 @@ from jobd.schedule.iso8601 import (
 from jobd.schedule.zones import END_OF_TIME, find_zone, instant, last_instant, local, skipped_days, step
 
 MAX_HINTS = 40
-"""So many texts that may have been meant are tried for one that cannot be read."""
+"""The maximum number of texts that are tried as what may have been meant by one that cannot be read."""
 SLACK = timedelta(days=7)
-"""More than month ends and changed clocks together move a slot from its even place."""
+"""Month ends and changed clocks together never move a slot from its even place by more than this."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One run to come: its instant (UTC) and, for an interval, the number of the slot from 0 (cron: None).
+    """One run to come: its instant (UTC) and, for an interval, the number of the slot from 0 (None for cron).
 
-    Slots on one instant are one run, under the lowest of their numbers.
+    Slots at the same instant are one run, which has the lowest of their numbers.
     """
 
     index: int | None
@@ -45,7 +45,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class SlotRange:
-    """How many runs there are in a stretch of time, the first and the last of them (None if there are none)."""
+    """How many runs there are in a stretch of time, and the first and the last of them (None if there are none)."""
 
     count: int
     first: Slot | None
@@ -56,7 +56,7 @@ class SlotRange:
 class Schedule(ABC):
     """When a job runs. `needs_anchor`: the form has no start, and counts from the instant at which it was set.
 
-    All instants are aware; those that come out are in UTC. Nothing runs after year 9999. What asks for slots raises
+    All instants are aware; those returned are in UTC. Nothing runs after year 9999. Methods that return slots raise
     ValueError if the form needs an anchor and `parse` was given none.
     """
 
@@ -66,7 +66,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def slot(self, k: int) -> Slot | None:
-        """Slot number `k` from 0; None past the last one, and for cron, which numbers none."""
+        """Slot number `k`, from 0; None after the last one, and for cron, whose slots have no numbers."""
 
     @abstractmethod
     def next_after(self, t: datetime) -> Slot | None:
@@ -86,11 +86,11 @@ class Schedule(ABC):
 
     @abstractmethod
     def notes(self, slot: Slot) -> list[str]:
-        """What is odd about a slot's time, in English: a month without that day, clocks that were changed."""
+        """What is unusual about a slot's time, in English: a month without that day, clocks that were changed."""
 
     @abstractmethod
     def describe(self) -> dict[str, str]:
-        """What the schedule will do, for people: `en` and `zh`."""
+        """What the schedule will do, for people: in English (`en`) and Chinese (`zh`)."""
 
     def local(self, at: datetime) -> datetime:
         """`at` in the schedule's zone."""
@@ -99,10 +99,11 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Interval(Schedule):
-    """`times` slots (None: endless), slot k at `start` + (k - `origin`) · `period`, calendar steps counted from `wall`.
+    """`times` slots (None: endless). Slot k is at `start` + (k - `origin`) · `period`; calendar steps are counted from
+    `wall`.
 
-    `start` is the instant of slot number `origin`: of the first slot, or of the last where the text names an end and no
-    start. `wall` is that as the clocks of the zone show it, naive. Both are None as long as no anchor is known.
+    `start` is the instant of slot number `origin`: of the first slot, or of the last if the text names an end and no
+    start. `wall` is the same on the clocks of the zone, naive. Both are None as long as no anchor is known.
     """
 
     times: int | None
@@ -154,7 +155,7 @@ class Interval(Schedule):
     def describe(self) -> dict[str, str]:
         if self.origin and self.times is not None and self.wall is not None:
             return words.describe_counted_back(self.times, self.period, self.wall, self.zone)
-        # when a schedule was set is told to the second
+        # the instant at which a schedule was set is shown to the second
         wall = self.wall.replace(microsecond=0) if self.wall and self.needs_anchor else self.wall
         return words.describe_interval(self.times, self.period, wall, self.zone)
 
@@ -174,7 +175,7 @@ class Interval(Schedule):
 
     @cached_property
     def _size(self) -> int:
-        """How many slots there are until the end of year 9999, those on one instant counted each."""
+        """How many slots there are until the end of year 9999; slots at the same instant count separately."""
         _, start = self._anchored
         if self.period.is_calendar:
             low, high = self._bracket(last_instant(self.zone) - start)
@@ -184,7 +185,7 @@ class Interval(Schedule):
         return size if self.times is None else min(size, self.times)
 
     def _bracket(self, since_start: timedelta) -> tuple[int, int]:
-        """Numbers between which the first slot later than that is found: a month has 28 to 31 days."""
+        """Numbers between which the first slot later than that is: a month has 28 to 31 days."""
         periods = [timedelta(days=n * self.period.months + self.period.days) + self.period.elapsed for n in (28, 31)]
         low = min((since_start - SLACK) // period for period in periods) + self.origin
         high = max((since_start + SLACK) // period for period in periods) + self.origin + 1
@@ -199,7 +200,7 @@ class Interval(Schedule):
         return min(max((t - start) // self.period.elapsed + self.origin + 1, 0), self._size)
 
     def _doubles(self, after: datetime, until: datetime) -> int:
-        """How many slots in (after, until] share their instant with the slot before."""
+        """How many slots in (after, until] are at the same instant as the slot before."""
         if not self.period.is_calendar or self.period.elapsed:
             return 0
         numbers, doubles = range(self._size), 0
@@ -214,7 +215,7 @@ class Interval(Schedule):
         return END_OF_TIME if at is None else at
 
     def _at(self, k: int) -> datetime | None:
-        """The instant of slot `k`, whether or not there are so many; None past year 9999."""
+        """The instant of slot `k`, even if there are fewer slots; None after year 9999."""
         try:
             at = self._calendar_instant(k) + (k - self.origin) * self.period.elapsed
         except OverflowError:
@@ -235,7 +236,7 @@ class Interval(Schedule):
 
 @dataclass(frozen=True)
 class Cron(Schedule):
-    """Five fields in `zone`; the slots have no numbers and no end."""
+    """Five fields in `zone`; its slots have no numbers and no end."""
 
     table: CronTable
 
@@ -269,7 +270,7 @@ class Cron(Schedule):
 
 
 def check_timezone(name: str) -> None:
-    """ScheduleError (field `schedule_timezone`) unless `name` is an IANA zone."""
+    """Raises ScheduleError (field `schedule_timezone`) unless `name` is an IANA zone."""
     find_zone(name)
 
 
@@ -277,9 +278,9 @@ def check_timezone(name: str) -> None:
 def parse(text: str, timezone: str | None = None, anchor: datetime | None = None) -> Schedule:
     """Read a schedule.
 
-    `timezone`: the IANA zone of calendar steps, of cron, and of a date without an offset; None is the start's own
-    offset, else UTC. `anchor`: the aware instant at which the schedule was set, used by the forms without a start.
-    Raises ScheduleError, which names the part at fault, its place and a right example.
+    `timezone`: the IANA zone of calendar steps, of cron, and of a date without an offset; None for the start's own
+    offset, or else UTC. `anchor`: the aware instant at which the schedule was set, for the forms without a start.
+    Raises ScheduleError, which names the faulty part, its place and a correct example.
     """
     if anchor is not None and anchor.utcoffset() is None:
         raise ValueError("the anchor has no zone")
@@ -291,7 +292,7 @@ def parse(text: str, timezone: str | None = None, anchor: datetime | None = None
 
 
 def _with_hint(error: ScheduleError, text: str) -> ScheduleError:
-    """The fault that tells what to write instead, if what was meant can be guessed and read."""
+    """The error, with what to write instead if what was meant can be guessed and read."""
     if len(text) <= MAX_LENGTH:
         for hint in islice(hints(text), MAX_HINTS):
             if _is_readable(hint.right):
@@ -342,7 +343,7 @@ def _interval(text: str, named: tzinfo | None, anchor: datetime | None) -> Inter
 
 
 def _place(moment: Moment, zone: tzinfo, offset: tzinfo | None = None) -> tuple[datetime, datetime]:
-    """The wall clock in `zone` and the instant; `offset` is that of a moment which has none of its own."""
+    """The wall clock in `zone` and the instant; `offset` is for a moment that has none of its own."""
     own = moment.offset or offset
     try:
         if own is None:

@@ -12,7 +12,7 @@ from jobd.schedule.zones import MICROSECOND, instant, local, name_of, occurs_twi
 
 
 def clamp_notes(start: datetime, wall: datetime) -> list[str]:
-    """`wall`: the start moved by months only."""
+    """A note if the month has no such day; `wall` is the start moved by months only."""
     if wall.day == start.day:
         return []
     return [f"{wall:%Y-%m} has no day {start.day}: its last day, {wall.day}, is taken"]
@@ -30,7 +30,7 @@ def clock_notes(wall: datetime, at: datetime, zone: tzinfo) -> list[str]:
 
 
 def moved_note(wall: datetime, zone: tzinfo) -> str:
-    """`wall`: the time that was skipped, or the one that a cron slot was moved to."""
+    """`wall` is the time that was skipped, or the one that a cron slot was moved to."""
     moved = local(instant(wall, zone), zone)
     day = f"on {wall.date().isoformat()} in {name_of(zone)}"
     if moved == wall:
@@ -44,7 +44,7 @@ def merged_note(count: int) -> str:
 
 
 def describe_interval(times: int | None, period: Period, wall: datetime | None, zone: tzinfo) -> dict[str, str]:
-    """`wall`: the start in `zone`, None if the schedule starts when it is set."""
+    """`wall` is the start in `zone`, None if the schedule starts when it is set."""
     if times == 0:
         return {"en": "Never runs (R0).", "zh": "从不执行（R0）。"}
     if wall is None:
@@ -65,7 +65,7 @@ def describe_interval(times: int | None, period: Period, wall: datetime | None, 
 
 
 def describe_counted_back(times: int, period: Period, wall: datetime, zone: tzinfo) -> dict[str, str]:
-    """`times` runs, two at least, of which the last is at `wall` in `zone`."""
+    """For `times` runs, at least two, of which the last is at `wall` in `zone`."""
     last = f"{wall.date().isoformat()} {_clock(wall)} ({name_of(zone)})"
     clamp = _clamp(period, wall)
     return {
@@ -75,7 +75,7 @@ def describe_counted_back(times: int, period: Period, wall: datetime, zone: tzin
 
 
 def _clamp(period: Period, wall: datetime | None) -> dict[str, str]:
-    """What becomes of months that are too short, as a sentence; empty if none is."""
+    """A sentence on what happens in months that are too short; empty if none is."""
     if wall is None or not period.months or wall.day <= 28:
         return {"en": "", "zh": ""}
     return {
@@ -85,7 +85,7 @@ def _clamp(period: Period, wall: datetime | None) -> dict[str, str]:
 
 
 def describe_cron(fields: CronSim, zone: tzinfo) -> dict[str, str]:
-    """`fields`: the expression as cronsim read it."""
+    """`fields` is the expression as cronsim has read it."""
     sets = read_sets(fields)
     notes = cron_notes(fields.parts[1:], sets)
     return {
@@ -101,7 +101,7 @@ def _clock(wall: datetime) -> str:
 
 
 def _amounts(period: Period) -> list[tuple[str, int]]:
-    """The period in its largest units: (unit, amount), in falling order, whole but for the seconds."""
+    """The period in its largest units, as (unit, amount) in descending order; all are whole but the seconds."""
     years, months = divmod(period.months, 12)
     weeks, days = divmod(period.days, 7) if period.days % 7 == 0 else (0, period.days)
     hours, rest = divmod(period.elapsed, timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""What was meant by a name that is no IANA time zone."""
+"""What was meant by a name that is not an IANA time zone."""
 
 import difflib
 import re
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 EXAMPLE = "Asia/Shanghai"
 CLOSE = 0.88
-"""How alike two names must be for a slip of the pen; below it a guess misleads."""
+"""How similar two names must be to count as a slip; a guess below this would mislead."""
 ALIASES = {
     "asia/peking": "Asia/Shanghai",
     "asia/beijing": "Asia/Shanghai",
@@ -58,7 +58,7 @@ ALIASES = {
     "tokyo standard time": "Asia/Tokyo",
     "india standard time": "Asia/Kolkata",
 }
-"""Cities without a zone of their own, and what Windows calls a zone."""
+"""Cities without a zone of their own, and Windows' names of zones."""
 ABBREVIATIONS = {
     "CST": ("America/Chicago", "Asia/Shanghai"),
     "CDT": ("America/Chicago", "America/Havana"),
@@ -83,7 +83,7 @@ _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d\d))?", re.I)
 
 
 class Meant(NamedTuple):
-    """`right` is a zone; `advice` says it in words, and `why` more of what was written."""
+    """`right` is a zone; `advice` says it in words, and `why` adds what is wrong with what was written."""
 
     right: str
     advice: str
@@ -108,7 +108,7 @@ def meant_by(name: str, zones: Set[str]) -> Meant:
 
 
 def _of_offset(name: str) -> str | None:
-    """`+08:00`, `UTC+8` and `GMT+8` as Etc/GMT-8; None for what is no offset in whole hours."""
+    """`+08:00`, `UTC+8` and `GMT+8` as Etc/GMT-8; None for anything that is not an offset in whole hours."""
     match = _OFFSET.fullmatch(name)
     if match is None or int(match[3] or 0):
         return None

@@ -1,6 +1,6 @@
-"""Which edition of the IANA time zone database is used: the system's or that of the package tzdata, the newer of both.
+"""Which edition of the IANA time zone database is used: the newer of the system's and that of the package tzdata.
 
-Python alone takes the system's wherever there is one, however old. An operator who names a folder is obeyed.
+Python by itself takes the system's whenever there is one, however old. A folder that the operator names is always used.
 """
 
 import os
@@ -25,9 +25,9 @@ _HEAD = 200
 
 @dataclass(frozen=True)
 class ZoneRules:
-    """`version`: an edition such as 2026f, or `unknown`; `source`: a folder or the package; `reason`: why that one.
+    """`version`: an edition such as 2026f, or `unknown`; `source`: a folder or the package; `reason`: why this one.
 
-    `path`: the folders that Python searches before the package. `is_older`: the package has a newer edition, and an
+    `path`: the folders that Python searches before the package. `is_older`: the package has a newer edition, but the
     operator chose otherwise.
     """
 
@@ -51,10 +51,12 @@ def in_use() -> ZoneRules:
 
 
 def choose(environ: Mapping[str, str], path: Sequence[str], package: str) -> ZoneRules:
-    """`path`: the folders that Python searches; `package`: the edition of the package tzdata, empty if it is absent."""
+    """The rules to use. `path`: the folders that Python searches; `package`: the edition of the package tzdata, empty
+    if it is absent.
+    """
     if "PYTHONTZPATH" in environ:
         return _named("PYTHONTZPATH", path, package)
-    # Python does not know it, but the C library does, and with it all else on the machine
+    # Python does not know this variable, but the C library does, and so does everything else on the machine
     named = environ.get("TZDIR", "")
     if os.path.isabs(named) and os.path.isdir(named):
         return _named("TZDIR", (named,), package)
@@ -74,7 +76,7 @@ def choose(environ: Mapping[str, str], path: Sequence[str], package: str) -> Zon
 
 
 def edition(folder: str) -> str:
-    """What a folder's database says of itself, such as 2025b; empty if it says nothing."""
+    """The edition that a folder's database names, such as 2025b; empty if it names none."""
     # tzdata.zi begins with `# version 2025b` (zic's own, also Debian's); +VERSION is that of BSD and macOS
     for name in ("tzdata.zi", "+VERSION"):
         try:
@@ -102,6 +104,6 @@ def _is_database(folder: str) -> bool:
 
 
 def _rank(version: str) -> tuple[int, int, str]:
-    """2026f is newer than 2026b, and 2026za newer than 2026z."""
+    """A key to compare editions: 2026f is newer than 2026b, and 2026za is newer than 2026z."""
     year, letters = version[:4], version[4:]
     return int(year) if year.isdecimal() else 0, len(letters), letters

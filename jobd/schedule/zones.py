@@ -1,4 +1,4 @@
-"""Local time in a zone: from wall clock to instant and back, gaps and overlaps included."""
+"""Local time in a zone: from wall clock to instant and back, including gaps and overlaps."""
 
 from bisect import bisect_left
 from calendar import monthrange
@@ -14,7 +14,7 @@ from jobd.schedule.zone_names import meant_by
 MICROSECOND = timedelta(microseconds=1)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 ZONES_BEGIN, ZONES_CHANGE_UNTIL = 1840, 2100
-"""Years between which the IANA database knows a zone that moved across the date line."""
+"""The years between which the IANA database has zones that moved across the date line."""
 
 
 @lru_cache(maxsize=1)
@@ -24,7 +24,9 @@ def _names() -> frozenset[str]:
 
 
 def find_zone(name: str) -> ZoneInfo:
-    """The IANA zone `name`, case as in the database; ScheduleError (field `schedule_timezone`) if there is none."""
+    """The IANA zone `name`, in the database's own case. Raises ScheduleError (field `schedule_timezone`) if there is
+    none.
+    """
     if name in _names():
         return ZoneInfo(name)
     meant = meant_by(name, _names())
@@ -38,9 +40,9 @@ def local(at: datetime, zone: tzinfo) -> datetime:
 
 
 def instant(wall: datetime, zone: tzinfo) -> datetime:
-    """The UTC instant of a naive wall clock: the first of two, and the first instant after a gap.
+    """The UTC instant of a naive wall clock: the first of two, and after a gap its first instant.
 
-    Raises OverflowError if that is outside the years 1 to 9999 of UTC.
+    Raises OverflowError if it is outside the years 1 to 9999 of UTC.
     """
     first = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if local(first, zone) == wall:
@@ -51,7 +53,7 @@ def instant(wall: datetime, zone: tzinfo) -> datetime:
 
 
 def step(wall: datetime, months: int, days: int) -> datetime:
-    """`wall` moved by months, then by days; a day that the month does not have becomes its last one.
+    """`wall` moved by months, then by days; a day that the month does not have becomes its last day.
 
     Raises OverflowError outside the years 1 to 9999.
     """
@@ -82,9 +84,9 @@ def name_of(zone: tzinfo) -> str:
 
 @lru_cache(maxsize=1024)
 def skipped_days(zone: tzinfo) -> tuple[datetime, ...]:
-    """The instants (UTC) at which a zone crossed the date line and left a day out, as Pacific/Apia did in 2011.
+    """The instants (UTC) at which a zone crossed the date line and skipped a day, as Pacific/Apia did in 2011.
 
-    Nowhere else can two slots that are a day or more apart on the wall clock fall on one instant.
+    Only there can two slots that are a day or more apart on the wall clock be at the same instant.
     """
     years = [datetime(year, 1, 1, tzinfo=UTC) for year in range(ZONES_BEGIN, ZONES_CHANGE_UNTIL + 1)]
     return tuple(_jump(begin, end, zone) for begin, end in pairwise(years) if _moved(begin, end, zone))
@@ -98,7 +100,7 @@ def _jump(begin: datetime, end: datetime, zone: tzinfo) -> datetime:
 
 
 def _moved(begin: datetime, end: datetime, zone: tzinfo) -> bool:
-    """Whether local time has jumped ahead by far more than summer time does."""
+    """Whether local time has jumped ahead by much more than summer time does."""
     return _offset(end, zone) - _offset(begin, zone) > timedelta(hours=12)
 
 
