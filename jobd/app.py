@@ -1,4 +1,4 @@
-"""Wiring, and the order of start and stop."""
+"""Puts the daemon together; the order in which its parts start and stop."""
 
 import asyncio
 import contextlib
@@ -36,24 +36,24 @@ from jobd.web.server import Server
 log = logging.getLogger(__name__)
 
 BODY_TIMEOUT = 60.0
-"""Seconds that a known caller has for a body."""
+"""Seconds that an authenticated caller has for sending a body."""
 BACKLOG = 1024
-"""Connections that wait in the kernel's queue to be accepted, where it allows so many."""
+"""The maximum number of connections that wait in the kernel's queue to be accepted, where the kernel allows as many."""
 MAX_HEAD = 32 * 2**10
-"""Bytes of a request's head: with more, the connection is closed."""
+"""The maximum size in bytes of a request's head: the connection is closed if there is more."""
 SWITCH_INTERVAL = 0.001
-"""Seconds after which a thread that works lets another go on, a fifth of Python's own: for each request the loop waits
-for its turn several times, behind threads that read and write large rows.
+"""Seconds after which a running thread lets another one run, a fifth of Python's own value: for each request the loop
+waits for its turn several times, behind threads that read and write large rows.
 """
 REQUEST_PATIENCE = 10.0
-"""Seconds that requests under way have to finish at a stop."""
+"""Seconds that requests in progress have to finish when the daemon stops."""
 DELIVERY_PATIENCE = 5.0
-"""The same for webhooks and mails; what is cut off then is sent again by whoever serves the database next."""
+"""The same for webhooks and mails; what is cut off then is sent again by the next daemon that serves the database."""
 
 
 def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
-    """Run a daemon until SIGTERM or SIGINT; the exit code. Raises ConfigError when it cannot start."""
-    # Where every thread stands, should systemd's watchdog have to end it.
+    """Run a daemon until SIGTERM or SIGINT; returns the exit code. Raises ConfigError if it cannot start."""
+    # Prints where every thread is, in case systemd's watchdog has to end the process.
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL)
     with data_dir.private_files(), contextlib.ExitStack() as opened:
@@ -68,14 +68,14 @@ def serve(settings: Settings, manager: pluggy.PluginManager) -> int:
 
 
 def _prepared(settings: Settings, opened: contextlib.ExitStack) -> Database:
-    """The database with its schema, the locks held; `opened` lets go of both. Raises OSError, ConfigError."""
+    """The database with its schema, with the locks held; `opened` releases both. Raises OSError, ConfigError."""
     for path in _lock_paths(settings):
         opened.callback(FileLock(path).release)
     data_dir.refuse_emptied(settings)
     database = Database(settings.database.url, settings.database.connections)
     opened.callback(database.close)
     if database.is_sqlite:
-        # From here on the file has a header: with a daemon's id beside it, an empty one was emptied.
+        # From here on the file has a header: an empty file beside a daemon's id must then have been emptied.
         database.read_sync(_nothing)
     daemon_log.configure(settings.log, daemon_id(settings.jobd.data_dir))
     _log_zone_rules()
@@ -85,8 +85,8 @@ def _prepared(settings: Settings, opened: contextlib.ExitStack) -> Database:
 
 
 def leave_stuck_threads(code: int, patience: float = 5.0) -> None:
-    """End the process with this exit code if a thread is still busy after `patience` seconds: Python waits for each
-    at exit, and one that hangs in a plugin would keep a daemon that has stopped.
+    """End the process with this exit code if a thread is still busy after `patience` seconds: at exit Python waits for
+    every thread, and one that hangs in a plugin would keep a stopped daemon alive.
     """
     until = time.monotonic() + patience
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
@@ -126,7 +126,8 @@ class Daemon:
         server.add_sockets(sockets)
         watchdog = Watchdog(engine, self._database, self._settings.scheduler.tick, str(self._settings.jobd.listen))
         watchdog.start()
-        # What there is now stays: a full look for garbage through all of it holds the loop for a tenth of a second.
+        # What exists now stays: a full garbage collection through all of it would block the loop for a tenth of a
+        # second.
         gc.freeze()
         log.info("jobd listens on http://%s", self._settings.jobd.listen)
         if not self._settings.jobd.listen.loopback:
@@ -191,7 +192,7 @@ def _lock_paths(settings: Settings) -> list[Path]:
 
 
 def _nothing() -> None:
-    """To connect is all."""
+    """Does nothing but connect."""
 
 
 def _prepare(settings: Settings) -> None:
@@ -200,7 +201,9 @@ def _prepare(settings: Settings) -> None:
 
 
 def _first_start(settings: Settings) -> None:
-    """On an empty database: a user `admin`, its token in a file that only the daemon's user can read."""
+    """On an empty database, create a user `admin` and write its token to a file that only the daemon's
+    user can read.
+    """
     if accounts.has_users():
         return
     path = settings.jobd.data_dir / "admin.token"

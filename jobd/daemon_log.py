@@ -1,7 +1,7 @@
-"""The daemon's own log: one line an event, with the ids of what it is about, fit for people or for programs.
+"""The daemon's own log: one line for each event, with the ids of what it is about, for people or for programs.
 
-Everybody logs with `logging.getLogger(__name__)`; `log_context` adds ids to the lines of a task and of the tasks that
-it starts, and `with_log_context` takes them along into a thread.
+All modules log with `logging.getLogger(__name__)`. `log_context` adds ids to the lines of a task and of the tasks that
+it starts, and `with_log_context` carries them into a thread.
 """
 
 import contextvars
@@ -27,11 +27,11 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 OWN = ("jobd", "jobd_docker", "jobd_ssh", "jobd_dryrun")
-"""The loggers that `level = debug` means: what HTTP and SSH libraries say then helps nobody."""
+"""The loggers that `level = debug` applies to: debug lines of HTTP and SSH libraries help nobody."""
 
 _OF_EVERY_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
-"""What would end a line, move a terminal's cursor, or make text read in another order than it stands there."""
+"""Characters that would end a line, move a terminal's cursor, or change the order in which text is read."""
 _PLAIN = re.compile(r'[^\s"=]+')
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -43,12 +43,12 @@ _SECRETS = (
 
 
 def log_context(**ids: Any) -> AbstractContextManager[None]:
-    """Lines logged within, also by tasks started there, have these fields: `request_id`, `job_id`, `exec_id`."""
+    """Within it, log lines have these fields, also in tasks started there: `request_id`, `job_id`, `exec_id`."""
     return bound_contextvars(**ids)
 
 
 def bind_log_context(**ids: Any) -> None:
-    """As `log_context`, for the rest of the task that calls."""
+    """Like `log_context`, for the rest of the calling task."""
     bind_contextvars(**ids)
 
 
@@ -58,7 +58,7 @@ def clear_log_context() -> None:
 
 
 def with_log_context(work: Callable[P, Result]) -> Callable[P, Result]:
-    """Returns `work` for another thread, in which its lines have the fields that they would have here."""
+    """Returns `work` for use in another thread, where its lines have the fields that they would have here."""
     return partial(contextvars.copy_context().run, work)
 
 
@@ -66,7 +66,7 @@ def configure(settings: Log, daemon: str, stream: TextIO | None = None) -> None:
     """Have the process log to `stream`, by default its standard error, in the name of this daemon."""
     out = sys.stderr if stream is None else stream
     if not out.isatty() and hasattr(out, "reconfigure"):
-        # A service has no locale, and Chinese is to be read all the same.
+        # A service has no locale, but its log must be able to show Chinese.
         out.reconfigure(encoding="utf-8", errors="backslashreplace")
     handler = logging.StreamHandler(out)
     handler.setFormatter(formatter(settings.format, daemon))
@@ -84,7 +84,7 @@ def configure(settings: Log, daemon: str, stream: TextIO | None = None) -> None:
 
 
 def formatter(format: str, daemon: str) -> logging.Formatter:
-    """Of the standard library's records as of structlog's; `format` is `text` or `json`."""
+    """A formatter for the standard library's records and for structlog's; `format` is `text` or `json`."""
     shared: list[Processor] = [_add_extras, merge_contextvars, partial(_introduce, daemon)]
     render = _as_json if format == "json" else _as_text
     return ProcessorFormatter(
@@ -122,7 +122,7 @@ def _as_json(logger: Any, method: str, event: EventDict) -> str:
 
 
 def _as_text(logger: Any, method: str, event: EventDict) -> str:
-    """The lines of a traceback begin with a bar, as no event's does."""
+    """One line, and a traceback in lines that begin with a bar, as no event's line does."""
     event.pop("daemon_id")
     traceback = [part for key in ("exception", "stack") if (part := event.pop(key, None))]
     head = f"{event.pop('time')} {event.pop('level')} {event.pop('logger')}: {event.pop('event')}"

@@ -1,4 +1,6 @@
-"""The folder of a daemon's own files: for its user alone, whatever the umask, and never begun anew by mistake."""
+"""The folder of a daemon's own files: only for its user, whatever the umask, and never replaced by an empty one by
+mistake.
+"""
 
 import logging
 import os
@@ -15,12 +17,12 @@ log = logging.getLogger(__name__)
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OWN_FILES = ("daemon.id", "daemon.lock", "admin.token", "secret.key.lock")
 BESIDE_A_DATABASE = ("", "-wal", "-shm", "-journal", ".lock")
-"""What SQLite and jobd append to the name of a database's file."""
+"""What SQLite and jobd append to the name of a database file."""
 
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Files and folders that are made meanwhile are for this process's user alone."""
+    """Files and folders that are created within it are only for this process's user."""
     before = os.umask(OTHERS)
     os.umask(before | OTHERS)
     try:
@@ -30,7 +32,7 @@ def private_files() -> Iterator[None]:
 
 
 def close_to_others(settings: Settings) -> None:
-    """Take the rights of others from the data folder and from jobd's files; each change is a line in the log."""
+    """Remove the rights of others on the data folder and on jobd's files; each change is logged."""
     folder, database = settings.jobd.data_dir, settings.database.sqlite_path
     files = [folder / name for name in OWN_FILES]
     if database is not None:
@@ -43,7 +45,7 @@ def _close_to_others(path: Path) -> None:
     try:
         status = path.stat()
         mode = stat.S_IMODE(status.st_mode)
-        # A folder like /tmp is everybody's, and stays so.
+        # A folder such as /tmp is for everybody, and stays so.
         if not mode & OTHERS or (stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX):
             return
         path.chmod(mode & ~OTHERS)
@@ -56,8 +58,8 @@ def _close_to_others(path: Path) -> None:
 
 
 def refuse_emptied(settings: Settings) -> None:
-    """Raises ConfigError when the SQLite file has no byte, though jobd has kept a database before: a start would make
-    a new one, and every job, record and user would seem to be gone.
+    """Raises ConfigError if the SQLite file is empty although jobd has had a database here: starting would create a new
+    one, and every job, record and user would seem to be gone.
     """
     file = settings.database.sqlite_path
     if file is None or _size(file) != 0:
@@ -72,7 +74,7 @@ def refuse_emptied(settings: Settings) -> None:
 
 
 def _size(path: Path) -> int | None:
-    """In bytes; None when there is no such file."""
+    """The size in bytes; None if there is no such file."""
     try:
         return path.stat().st_size
     except OSError:

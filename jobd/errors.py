@@ -46,7 +46,7 @@ class JobdError(Exception):
 
 
 class InvalidArgs(JobdError):
-    """All faults of one request at once: `fields` maps a field's name to what is wrong with it."""
+    """All errors of one request at once: `fields` maps a field's name to what is wrong with it."""
 
     code = "invalid_args"
 
@@ -56,7 +56,7 @@ class InvalidArgs(JobdError):
 
 
 class ScheduleError(InvalidArgs):
-    """A schedule that cannot be read: `position` is where the fault starts (0-based), `example` a right one."""
+    """A schedule that cannot be read. `position` is where the error begins (0-based), `example` a correct schedule."""
 
     def __init__(self, message: str, *, field: str = "schedule_mode", position: int = 0, example: str = "") -> None:
         super().__init__(message, {field: [message]})
@@ -123,16 +123,16 @@ class ServiceUnavailable(JobdError):
 
 
 class ConfigError(JobdError):
-    """The configuration is wrong; the message names file, line, key and what would be right."""
+    """The configuration is wrong. The message names file, line and key, and what would be right."""
 
 
 class DeliveryFailed(JobdError):
-    """An attempt to deliver a webhook or a mail came to nothing; the message is kept with the attempt."""
+    """An attempt to deliver a webhook or a mail has failed; the message is stored with the attempt."""
 
 
 class DeliveryRefused(DeliveryFailed):
-    """A webhook's address may not be sent to. The message is for whoever made the hook, and does not tell what a name
-    resolves to; `detail` is for the operator's log. `is_final`: no later attempt can end otherwise.
+    """A webhook's address may not be sent to. The message is for whoever created the webhook, and does not reveal what
+    a name resolves to; `detail` is for the operator's log. `is_final`: no later attempt can succeed.
     """
 
     def __init__(self, message: str, detail: str, is_final: bool) -> None:
@@ -174,7 +174,9 @@ class StartFailed(ExecutorError):
 
 
 class StillRunning(StartFailed):
-    """`remove` without force found the run running, or about to run. A StartFailed, as it was before it had a name."""
+    """`remove` without force found the run running, or about to run. It derives from StartFailed, which `remove` raised
+    before this class existed.
+    """
 
 
 class HandleGone(ExecutorError):

@@ -1,4 +1,4 @@
-"""A queue in which callers take turns: who puts in much waits for himself."""
+"""A queue in which callers take turns: a caller with many items waits behind his own."""
 
 import threading
 from collections import deque
@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Of each caller, first in, first out. For any threads."""
+    """For each caller, first in, first out. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[str, deque[T]] = {}
-        """By caller, the one whose turn is next at the beginning."""
+        """Items by caller; the caller whose turn is next comes first."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -26,7 +26,7 @@ class FairQueue(Generic[T]):
             self._count += 1
 
     def get(self) -> T:
-        """Of the caller whose turn it is. IndexError when there is none."""
+        """The first item of the caller whose turn it is. Raises IndexError if the queue is empty."""
         with self._lock:
             who = next(iter(self._waiting), None)
             if who is None:
@@ -39,7 +39,7 @@ class FairQueue(Generic[T]):
             return item
 
     def drop_first_while(self, is_over: Callable[[T], bool]) -> None:
-        """Of each caller, what is first and over, until one is not."""
+        """For each caller, drop items from the front while they are over."""
         with self._lock:
             for who, items in [*self._waiting.items()]:
                 while items and is_over(items[0]):

@@ -1,4 +1,4 @@
-"""Connections of which none has the loop for itself, however much has come on it already."""
+"""Connections that share the loop fairly, however much has already arrived on one of them."""
 
 from asyncio import Future
 from collections.abc import Awaitable
@@ -9,13 +9,13 @@ from tornado.iostream import BaseIOStream, IOStream, SSLIOStream
 from jobd.loop_turns import Turns
 
 MAX_READS = 32
-"""Reads in a row that find what they want without waiting for the network: in less than a millisecond. A body in
-chunks of a byte takes three of them for each.
+"""The maximum number of successive reads that need not wait for the network, which takes less than a millisecond. A
+body in chunks of one byte takes three of them for each.
 """
 
 
 class InTurn(BaseIOStream):
-    """Whatever has more to read that is here already takes turns with the others that have, and share `turns`."""
+    """A connection that has more to read at once takes turns with the others that have, and share `turns`."""
 
     def __init__(self, *args: Any, turns: Turns, **more: Any) -> None:
         self._turns = turns
@@ -23,7 +23,7 @@ class InTurn(BaseIOStream):
         super().__init__(*args, **more)
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
-        # A head: what is done for each is worth a turn.
+        # A head: handling a request is worth a turn.
         return self._in_turn(super().read_until_regex(regex, max_bytes), MAX_READS)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:

@@ -1,8 +1,9 @@
-"""The key file, and what its keys do: a value sealed with one can be read only with it, and only where it belongs.
+"""The key file and its keys: a value that was sealed with a key can be opened only with that key, and only where it
+belongs.
 
-The file holds a key a line, `ID KEY`, the oldest first, KEY being 256 bits in base64 and ID the beginning of its
-SHA-256, so that a damaged line is known as such. Which of the keys is used for new values the database says, for all
-daemons alike; the others are for values that were sealed before, or will be.
+The file holds one key on each line, `ID KEY`, the oldest first. KEY is 256 bits in base64, ID the beginning of its
+SHA-256, so that a damaged line is recognized. The database says which of the keys seals new values, for all daemons
+alike; the others are for values that were sealed before, or will be.
 
 Values are sealed with AES-256-GCM (NIST SP 800-38D): a random nonce of 96 bits, the ciphertext, the tag.
 """
@@ -35,7 +36,7 @@ class KeyMissing(JobdError):
 
 
 class NotOpened(JobdError):
-    """The key is right, and the value is not what was sealed, or not for this place."""
+    """The key is right, but the value is not what was sealed, or does not belong in this place."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Key:
         return cls(secrets.token_bytes(KEY))
 
     def seal(self, value: str, place: str) -> bytes:
-        """`place` is not kept, but must be the same to open it again."""
+        """Encrypt a value. `place` is not stored, but must be the same to open the value again."""
         nonce = secrets.token_bytes(NONCE)
         return nonce + AESGCM(self.secret).encrypt(nonce, value.encode(), place.encode())
 
     def open(self, sealed: bytes, place: str) -> str:
-        """Raises NotOpened."""
+        """Decrypt a value. Raises NotOpened."""
         try:
             return AESGCM(self.secret).decrypt(sealed[:NONCE], sealed[NONCE:], place.encode()).decode()
         except (InvalidTag, ValueError):
@@ -64,8 +65,8 @@ class Key:
 
 
 class Keyring:
-    """The keys in a file. A file that was changed is read again when a key is asked for that it did not have. Used by
-    any number of threads.
+    """The keys in a file. The file is read again if it has changed and a key is missing. Safe to use
+    from any thread.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,7 +80,7 @@ class Keyring:
         return self.path.exists()
 
     def key(self, id: str) -> Key:
-        """Raises KeyMissing; ConfigError when the file must not be used."""
+        """The key with this id. Raises KeyMissing, and ConfigError if the file must not be used."""
         with self._lock:
             if id not in self._keys and self.exists and self._seen != _look(self.path):
                 self._read()
@@ -90,7 +91,7 @@ class Keyring:
             return self._keys[id]
 
     def read(self) -> list[Key]:
-        """All keys of the file as it is now, the oldest first; none without a file. Raises ConfigError."""
+        """All keys that the file has now, the oldest first; none if there is no file. Raises ConfigError."""
         with self._lock:
             self._keys = {}
             if self.exists:
@@ -98,12 +99,12 @@ class Keyring:
             return list(self._keys.values())
 
     def make(self) -> Key:
-        """The newest key of the file, made with its first key if it is not there. Raises ConfigError."""
+        """The newest key of the file, which is created with a first key unless it exists. Raises ConfigError."""
         if not self.exists:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             new_file = _written(self.path, [Key.new()])
             try:
-                # Unlike a renaming this fails when another process was quicker, whose key is then the one.
+                # Unlike a rename this fails if another process was quicker, whose key is then the one to use.
                 with contextlib.suppress(FileExistsError):
                     os.link(new_file, self.path)
             finally:
@@ -112,7 +113,7 @@ class Keyring:
         return self.read()[-1]
 
     def replace(self, keys: list[Key]) -> None:
-        """Make these the keys of the file, which stays its owner's. All or nothing, whatever happens meanwhile."""
+        """Write these keys to the file, which keeps its owner. All or nothing, whatever happens meanwhile."""
         path = self.path.resolve()
         before = path.stat()
         new_file = _written(path, keys)
@@ -126,14 +127,14 @@ class Keyring:
         _sync_folder(path.parent)
 
     def _read(self) -> None:
-        """What is read becomes more, never less: a value may have been handed out sealed with what is gone now."""
+        """Reading adds keys and removes none: a value may have been sealed with a key that is gone from the file."""
         seen = _look(self.path)
         self._keys |= {key.id: key for key in _parsed(self.path)}
         self._seen = seen
 
 
 def _look(path: Path) -> tuple[int, ...]:
-    """What tells a changed file from the one before."""
+    """What distinguishes a changed file from the former one."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -164,7 +165,7 @@ def _parsed(path: Path) -> list[Key]:
 
 
 def _written(path: Path, keys: list[Key]) -> Path:
-    """A file beside `path` that holds these keys, complete and on the disk."""
+    """A new file beside `path` with these keys, complete and synced to the disk."""
     new_file = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with open(os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.writelines(f"{key.id} {base64.b64encode(key.secret).decode()}\n" for key in keys)

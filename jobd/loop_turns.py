@@ -1,23 +1,23 @@
-"""Turns for many who have work to do on the event loop: a few in each of its rounds, so that it serves everybody else
-in between.
+"""Turns for many who have work to do on the event loop: a few in each of its rounds, so that it serves all others in
+between.
 """
 
 import asyncio
 from collections import deque
 
 TOGETHER = 4
-"""How many go on in one round of the loop."""
+"""How many get their turn in one round of the loop."""
 
 
 class Turns:
-    """A queue of futures, each settled when its turn comes. Used in the loop thread alone."""
+    """A queue of futures, each of which is done when its turn comes. Used in the loop's thread alone."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_under_way = False
 
     def queue(self, waiting: "asyncio.Future[None]") -> None:
-        """Settle this one in its turn; one that is done by then, as a cancelled one is, costs no turn."""
+        """Give this future its turn; one that is done by then, for example cancelled, takes none."""
         self._waiting.append(waiting)
         if not self._is_under_way:
             self._is_under_way = True

@@ -1,8 +1,8 @@
-"""What is measured, for Prometheus: one registry a daemon, and nothing global.
+"""What is measured, for Prometheus: one registry for each daemon, and nothing global.
 
-Names follow Prometheus' own advice (base units, `_total`, `_seconds`, `_timestamp_seconds`) and read as those of
-kube-state-metrics do. No label may grow with what users make: never a job, an exec, a user or a namespace.
-docs/observability.md names each of them; a test compares.
+Names follow Prometheus' advice (base units, `_total`, `_seconds`, `_timestamp_seconds`) and resemble those of
+kube-state-metrics. No label may grow with what users create: never a job, an exec, a user or a namespace.
+docs/observability.md names each metric; a test compares.
 """
 
 import platform
@@ -26,7 +26,8 @@ START = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 
 RUN = (0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0)
 """Upper bounds of buckets, in seconds."""
 
-# A second series for each counter and histogram, to tell when it began, doubles what Prometheus has to keep.
+# Otherwise each counter and histogram has a second series with its creation time, which doubles what Prometheus has to
+# store.
 prometheus_client.disable_created_metrics()
 
 
@@ -35,18 +36,18 @@ class Census:
     """What the database holds now, whichever daemon wrote it. Instants are Unix times in seconds."""
 
     execs: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """(region, `waiting` or `running`) -> how many."""
+    """The number of execs by (region, `waiting` or `running`)."""
     oldest_ready: Mapping[str, float] = field(default_factory=dict)
-    """Region -> when the exec that has waited longest there became ready."""
+    """By region, when the exec that has waited longest there became ready."""
     next_slot: float | None = None
-    """When the next slot of any job comes due; in the past: it is overdue."""
+    """When the next slot of any job is due; in the past if it is overdue."""
     daemons: int = 0
     deliveries_waiting: int | None = None
-    """None: not known."""
+    """None if it is not known."""
 
 
 class Metrics:
-    """The metrics of one daemon. Safe to use from any thread; one of its calls takes one or two microseconds."""
+    """The metrics of one daemon. Safe to use from any thread; a call takes one or two microseconds."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
@@ -60,7 +61,7 @@ class Metrics:
         self._add_http()
         self.registry.register(_CensusCollector(self))
         self.census: Census | None = None
-        """None while nobody has asked, and when the database did not answer."""
+        """None while nobody has asked for it, and if the database did not answer."""
 
     def _add_execs(self) -> None:
         self.execs_created = self._counter(
@@ -178,15 +179,15 @@ class Metrics:
         )
 
     def created(self, region: str, trigger_mode: str, count: int = 1) -> None:
-        """These execs came to wait."""
+        """Count execs that were queued."""
         self.execs_created.labels(region, TRIGGER_WORDS[trigger_mode]).inc(count)
 
     def started(self, region: str, delay: float) -> None:
-        """An exec runs, `delay` seconds after it was ready to."""
+        """Record that an exec runs, `delay` seconds after it became ready."""
         self.start_delay.labels(region).observe(max(delay, 0.0))
 
     def ended(self, region: str, status: str, reason: str | None, ran: float | None, log_bytes: int = 0) -> None:
-        """An exec ended after it `ran` for so many seconds, if it ran."""
+        """Record that an exec has ended after it `ran` for so many seconds, None if it never ran."""
         word = STATUS_WORDS[status]
         self.execs_ended.labels(region, word, reason or "").inc()
         if ran is not None:
@@ -195,13 +196,13 @@ class Metrics:
             self.log_bytes.labels(region).inc(log_bytes)
 
     def fired(self, lateness: Iterable[float]) -> None:
-        """Slots became execs, so many seconds after their time."""
+        """Record slots that became execs, each with the seconds by which it was late."""
         for seconds in lateness:
             self._fired.inc()
             self.lateness.observe(max(seconds, 0.0))
 
     def serves(self, region: str, max_running: int, is_up: Callable[[], bool], last_check: Callable[[], float]) -> None:
-        """This daemon serves the region; what it is like is asked when somebody reads it."""
+        """Add a region that this daemon serves; `is_up` and `last_check` are called whenever metrics are read."""
         self.region_max_running.labels(region).set(max_running)
         self.region_up.labels(region).set_function(lambda: float(is_up()))
         self.region_last_check.labels(region).set_function(last_check)
@@ -209,18 +210,20 @@ class Metrics:
             counter.labels(region)
 
     def has_connections(self, capacity: int, count: Callable[[], int], count_anonymous: Callable[[], int]) -> None:
-        """This daemon has at most so many connections; how many it has is asked when somebody reads it."""
+        """Set the maximum number of connections; the current numbers are asked for whenever metrics are read."""
         self.http_connections_max.set(capacity)
         self.http_connections.labels("known").set_function(lambda: float(count() - count_anonymous()))
         self.http_connections.labels("unknown").set_function(lambda: float(count_anonymous()))
 
     def delivered(self, channel: str, result: str, seconds: float) -> None:
-        """An attempt to deliver took so long. `channel` is `webhook` or `mail`, `result` `success` or `failure`."""
+        """Record an attempt to deliver, in seconds. `channel` is `webhook` or `mail`, `result` is `success` or
+        `failure`.
+        """
         self.delivery_attempts.labels(channel, result).inc()
         self.delivery_duration.labels(channel).observe(seconds)
 
     def gave_up(self, channel: str) -> None:
-        """A delivery is tried no more."""
+        """Count a delivery that is not tried any more."""
         self.deliveries_given_up.labels(channel).inc()
 
     def _counter(self, name: str, help: str, *labels: str) -> Counter:
@@ -234,7 +237,7 @@ class Metrics:
 
 
 class _CensusCollector:
-    """The metrics of the whole database; without samples while it does not answer, rather than with old ones."""
+    """The metrics of the whole database; while it does not answer there are no samples, rather than old ones."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

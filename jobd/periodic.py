@@ -1,10 +1,10 @@
-"""What is done now and then, whatever happens to the wall clock."""
+"""Calls that are repeated at an interval, whatever happens to the wall clock."""
 
 from tornado.ioloop import PeriodicCallback
 
 
 class Periodic(PeriodicCallback):
-    """Tornado's own goes by the wall clock: set back by an hour, it would be silent for an hour."""
+    """Tornado's own callback goes by the wall clock: if that is set back by an hour, it stays silent for an hour."""
 
     def _update_next(self, current_time: float) -> None:
         super()._update_next(current_time)

@@ -1,4 +1,4 @@
-"""Plugins: found by the entry-point group `jobd`, asked for their executors. What is wrong with one stops the start."""
+"""Plugins: found by the entry-point group `jobd`, and asked for their executors. An error in one stops the start."""
 
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -18,7 +18,7 @@ GROUP = "jobd"
 def build() -> pluggy.PluginManager:
     """A manager with every installed plugin, each under the name `distribution:entry point`.
 
-    Raises ConfigError naming the plugin that cannot be imported or misspells a hook.
+    Raises ConfigError, which names the plugin that cannot be imported or misspells a hook.
     """
     manager = pluggy.PluginManager("jobd")
     manager.add_hookspecs(hookspecs)
@@ -36,9 +36,9 @@ def build() -> pluggy.PluginManager:
 
 
 def executor_kinds(manager: pluggy.PluginManager) -> dict[str, type[Executor]]:
-    """Executor kind (`executor = ` in the INI) -> class, from all plugins.
+    """The executor classes of all plugins, by kind (`executor = ` in the INI file).
 
-    Raises ConfigError when a plugin's answer is wrong, or two plugins offer the same kind.
+    Raises ConfigError if a plugin's answer is wrong, or if two plugins offer the same kind.
     """
     kinds: dict[str, type[Executor]] = {}
     owners: dict[str, str] = {}
@@ -62,7 +62,7 @@ def executor_kinds(manager: pluggy.PluginManager) -> dict[str, type[Executor]]:
 
 
 def build_executors(kinds: Mapping[str, type[Executor]], settings: Settings, installation: str) -> dict[str, Executor]:
-    """Region name -> its executor. Raises ConfigError naming the region whose executor cannot be made."""
+    """The executors by region name. Raises ConfigError, which names the region whose executor cannot be created."""
     executors: dict[str, Executor] = {}
     for name, region in settings.regions.items():
         try:

@@ -1,4 +1,4 @@
-"""The states of an exec and what triggered it. The values are the API's letters, and what the database holds."""
+"""The states of an exec, and what triggered it. The values are the letters of the API, as the database stores them."""
 
 from enum import StrEnum
 

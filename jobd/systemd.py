@@ -1,4 +1,4 @@
-"""What systemd wants to hear from a service, as sd_notify(3) says: datagrams to the socket that it names."""
+"""Messages to systemd about this service, as in sd_notify(3): datagrams to the socket that systemd names."""
 
 import logging
 import os
@@ -9,19 +9,19 @@ log = logging.getLogger(__name__)
 
 
 def is_listening(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether somebody wants to be told."""
+    """Whether systemd wants to be notified."""
     return bool(environ.get("NOTIFY_SOCKET"))
 
 
 def watchdog(environ: Mapping[str, str] = os.environ) -> float | None:
-    """Seconds within which `WATCHDOG=1` has to come again and again; None when nobody waits for it."""
+    """Seconds within which `WATCHDOG=1` has to be sent again and again; None if systemd does not wait for it."""
     micros = environ.get("WATCHDOG_USEC", "")
     mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     return int(micros) / 1e6 if mine and micros.isdecimal() and int(micros) else None
 
 
 def notify(environ: Mapping[str, str] = os.environ, /, **fields: str | int) -> None:
-    """Tell systemd, as in `notify(READY=1)`; without systemd, and when it does not listen, nothing happens."""
+    """Notify systemd, as in `notify(READY=1)`. Does nothing without systemd, or if it does not listen."""
     address = environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return

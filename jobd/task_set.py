@@ -6,13 +6,13 @@ from typing import Any
 
 
 class TaskSet:
-    """Used in the loop's thread alone. What a task raises is its own to log."""
+    """Used in the loop's thread alone. A task has to log what it raises by itself."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
-        """How many are under way."""
+        """How many tasks are in progress."""
         return len(self._tasks)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -23,12 +23,14 @@ class TaskSet:
         return task
 
     def cancel(self) -> None:
-        """Cancel all, and return at once."""
+        """Cancel all tasks, and return at once."""
         for task in self._tasks:
             task.cancel()
 
     async def wait(self, patience: float | None = None) -> None:
-        """Wait until none is under way, those that others start meanwhile included; at most `patience` seconds."""
+        """Wait until no task is in progress, including those that others start meanwhile; at most
+        `patience` seconds.
+        """
         loop = asyncio.get_running_loop()
         until = None if patience is None else loop.time() + patience
         while self._tasks and (until is None or loop.time() < until):

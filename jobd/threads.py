@@ -1,7 +1,7 @@
-"""Threads for calls that block, and their answers' way back into the loop.
+"""Threads for blocking calls, and the way of their results back into the loop.
 
-As `loop.run_in_executor`, at a third of its price: whatever was answered until the loop looks comes in one wake-up, and
-nothing but the future stands between caller and thread.
+This does what `loop.run_in_executor` does at a third of the cost: all results that come before the loop looks need only
+one wake-up, and there is nothing but the future between caller and thread.
 """
 
 import asyncio
@@ -25,7 +25,9 @@ _Call = tuple["_Answers", "asyncio.Future[Any]", Callable[..., Any], tuple[Any, 
 
 
 class Threads:
-    """At most `most` threads, made as they are needed. One that hangs does not keep the process from ending."""
+    """At most `most` threads, started when they are needed. A thread that hangs does not keep the
+    process from ending.
+    """
 
     def __init__(self, most: int, name: str) -> None:
         self._most = most
@@ -38,7 +40,9 @@ class Threads:
         self._closed = False
 
     def call(self, fn: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
-        """What `fn` answers or raises. In a running loop; a future that is cancelled before its turn is not called."""
+        """Call `fn` in a thread; the future has its result or error. Needs a running loop. If the future is cancelled
+        before its turn, `fn` is not called.
+        """
         return self.call_for("", fn, *args)
 
     def call_for(self, who: str, fn: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
@@ -60,7 +64,9 @@ class Threads:
         return future
 
     def close(self, wait: bool = True) -> None:
-        """Take no more calls. `wait` until those under way and in the queue are done, or forget what is queued."""
+        """Accept no more calls. With `wait`, wait until those in progress and in the queue are done; without, drop what
+        is queued.
+        """
         self._closed = True
         if not wait:
             self._forget()
@@ -88,16 +94,16 @@ class Threads:
             if not future.cancelled():
                 try:
                     result = fn(*args)
-                except BaseException as raised:  # whoever waits is to have it, whatever it is
+                except BaseException as raised:  # raised where the result is awaited, whatever it is
                     error = raised
             answers.add(future, result, error)
-            # An idle thread keeps nothing alive.
+            # An idle thread must not keep these objects alive.
             del call, answers, future, fn, args, result, error
 
 
 def gently(steps: Iterable[T]) -> Iterator[T]:
-    """The same steps, with pauses between some of them: to be used in a thread with much to do, whose loop would else
-    wait for the interpreter's lock for 5 ms each time that it wants it.
+    """The same steps, with short pauses: for a thread with much to do. Otherwise its loop would wait 5 ms for the
+    interpreter's lock each time that it needs it.
     """
     for number, step in enumerate(steps, 1):
         yield step
@@ -106,12 +112,12 @@ def gently(steps: Iterable[T]) -> Iterator[T]:
 
 
 class _Answers:
-    """What threads have to say to one loop."""
+    """The results that threads have for one loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.awaited = 0
-        """Calls without an answer so far."""
+        """Calls that have no result yet."""
         self._results: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._is_scheduled = False
 
@@ -123,10 +129,10 @@ class _Answers:
         try:
             self.loop.call_soon_threadsafe(self._deliver)
         except RuntimeError:
-            self._results.clear()  # the loop is closed: nobody waits
+            self._results.clear()  # the loop is closed, so nobody waits
 
     def _deliver(self) -> None:
-        # First: what is added from here on may tell the loop again, but is never left behind.
+        # First of all: what is added from now on may wake the loop again, but is never left behind.
         self._is_scheduled = False
         while self._results:
             future, result, error = self._results.popleft()
@@ -136,7 +142,7 @@ class _Answers:
             if isinstance(error, asyncio.CancelledError):
                 future.cancel()
             elif error is not None:
-                # A future takes no StopIteration.
+                # A future does not accept StopIteration.
                 future.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
             else:
                 future.set_result(result)

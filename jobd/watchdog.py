@@ -1,4 +1,6 @@
-"""Whether the daemon really works: loop, scheduler and database; told to systemd, which restarts what does not."""
+"""Whether the daemon really works: loop, scheduler and database. systemd is notified, and restarts a daemon that does
+not.
+"""
 
 import asyncio
 import logging
@@ -16,13 +18,13 @@ log = logging.getLogger(__name__)
 
 LAG_EVERY = 0.25
 REPORT_EVERY = 10.0
-"""Seconds; more often where the watchdog wants it."""
+"""Seconds between notifications; less if systemd's watchdog wants it."""
 QUIET = 60.0
-"""Seconds that the scheduler may be silent where no watchdog says how long."""
+"""Seconds for which the scheduler may be silent if no watchdog sets a limit."""
 
 
 class Watchdog:
-    """Measures the loop's lag and, where systemd listens, tells it how the daemon is until `stop`."""
+    """Measures the loop's lag and, if systemd listens, notifies it of the daemon's health until `stop`."""
 
     def __init__(self, engine: Engine, database: Database, tick: float, address: str) -> None:
         self._engine = engine
@@ -48,20 +50,20 @@ class Watchdog:
             self._watching = asyncio.create_task(self._watch())
 
     def stop(self) -> None:
-        """The daemon begins to stop: from here on systemd's own patience counts."""
+        """The daemon begins to stop: from now on systemd's own timeout applies."""
         self._lag.stop()
         if self._watching is not None:
             self._watching.cancel()
         systemd.notify(STOPPING=1, STATUS="stopping; running execs go on")
 
     async def hang(self) -> str:
-        """What does not come to an end, in words; empty when all goes on. An outage that is told is no hang: another
-        start would not end it.
+        """What does not come to an end, in words; empty if everything goes on. A reported outage is no hang: a restart
+        would not end it.
         """
         silent = time.monotonic() - max(self._engine.scanned_at, self._began)
         if silent > self._quiet:
             return f"the scheduler has not looked for due slots for {silent:.0f} s"
-        # One that hangs is asked for again, not joined by another.
+        # If a probe hangs, it is awaited again; no second one is started.
         if self._probe is None or self._probe.done():
             self._probe = asyncio.ensure_future(self._database.read(daemons.installation))
         try:
@@ -79,7 +81,7 @@ class Watchdog:
             await asyncio.sleep(self._every)
             try:
                 hang = await self.hang()
-            except Exception as error:  # a watcher that died would have a daemon killed that is well
+            except Exception as error:  # if this task ended, systemd would kill a healthy daemon
                 log.exception("the daemon's health could not be checked")
                 hang = repr(error)
             self._report(hang)
