@@ -36,7 +36,7 @@ def test_a_copy_says_what_it_copied_and_what_to_do_next(source, run, tmp_path):
     result = run("database", "copy", "--to", f"sqlite:///{tmp_path}/copy/new.db")
     assert (result.exit_code, result.stdout) == (0, ""), result.stderr
     assert "users: 1 of 1" in result.stderr
-    assert "rows of 17 tables were copied and compared" in result.stderr
+    assert "rows of 18 tables were copied and compared" in result.stderr
     assert f"next: set `[database] url` to sqlite:///{tmp_path}/copy/new.db" in result.stderr
     assert (tmp_path / "copy/new.db").stat().st_mode & 0o077 == 0
     again = run("database", "copy", "--to", f"sqlite:///{tmp_path}/copy/new.db")

@@ -239,5 +239,5 @@ def test_a_changed_copy_is_noticed(open_source: Open, target_url: str, monkeypat
     kind = Sqlite if target_url.startswith("sqlite") else Postgresql
     insert = kind.insert
     monkeypatch.setattr(kind, "insert", lambda end, shape, rows: insert(end, shape, rows[:-1] or rows))
-    with pytest.raises(ConfigError, match="is not what the source has"):
+    with pytest.raises(ConfigError, match="differs from the source"):
         copied(open_source, target_url)
