@@ -1,4 +1,4 @@
-"""What lists say of how many there are, brought up to date behind the backs of those who make rows."""
+"""Brings the numbers of rows that lists show up to date, without delaying those who insert rows."""
 
 import asyncio
 import logging
@@ -10,9 +10,11 @@ from jobd.store.tallies import Source
 log = logging.getLogger(__name__)
 
 CHECK_EVERY = 3600.0
-"""Seconds between two looks whether the tallies are right, and which jobs need one."""
+"""Seconds between two checks whether the tallies are right, and which jobs need one."""
 MAX_LOOKS = 20
-"""Looks, a tenth of a second apart, whether transactions have ended that may still make rows; then a minute later."""
+"""How often, a tenth of a second apart, it is checked whether transactions have ended that may still insert rows; then
+again a minute later.
+"""
 
 
 class Tallying:
@@ -21,7 +23,7 @@ class Tallying:
         self._checked_at = float("-inf")
 
     async def work(self) -> None:
-        """Raises ServiceUnavailable."""
+        """Add new rows to the tallies, and check them every so often. Raises ServiceUnavailable."""
         for source in tallies.SOURCES:
             await self._fold(source)
         now = asyncio.get_running_loop().time()
@@ -30,16 +32,16 @@ class Tallying:
             await self._check()
 
     async def _fold(self, source: Source) -> None:
-        found = await self._database.read(tallies.candidate, source)
-        if found is None:
+        candidate = await self._database.read(tallies.candidate, source)
+        if candidate is None:
             return
         for _ in range(MAX_LOOKS):
-            if await self._database.read(tallies.may_fold, found):
+            if await self._database.read(tallies.may_fold, candidate):
                 break
             await asyncio.sleep(0.1)
         else:
             return
-        while await self._database.write(tallies.fold, found):
+        while await self._database.write(tallies.fold, candidate):
             pass
 
     async def _check(self) -> None:

@@ -111,22 +111,24 @@ def listed(caller: Caller, filters: JobFilter, page: PageRequest) -> Page:
     namespaces = caller.shown(filters.namespace)
     is_filtered = filters != JobFilter(namespace=filters.namespace)
     number = None if is_filtered else lambda limit: tallies.number(tallies.JOBS, namespaces)
-    found_in, key, conditions = _sought(filters, namespaces)
+    table, key, conditions = _sought(filters, namespaces)
     where = " AND ".join(text for text, _ in conditions)
-    values = [value for _, given in conditions for value in given]
+    values = [value for _, parameters in conditions for value in parameters]
     behind, last = ("", []) if page.after is None else (f" AND {key} < ?", [page.after[0]])
     offset = 0 if page.goes_on else (page.number - 1) * page.size
-    ids = f"SELECT {key} FROM {found_in._meta.table_name} WHERE {where}{behind} ORDER BY {key} DESC LIMIT ? OFFSET ?"  # noqa: S608
+    ids = f"SELECT {key} FROM {table._meta.table_name} WHERE {where}{behind} ORDER BY {key} DESC LIMIT ? OFFSET ?"  # noqa: S608
     with snapshot(Job, page.counting != "none"):
-        count, is_exact = counted(page.counting, number or partial(sql.count_up_to, found_in, where, values))
-        found = sql.find_all(Job, f"id IN ({ids}) ORDER BY id DESC", *values, *last, page.size + 1, offset)
-    return cut(found, page, count, is_exact, lambda row: (int(row.id),))
+        count, is_exact = counted(page.counting, number or partial(sql.count_up_to, table, where, values))
+        rows = sql.find_all(Job, f"id IN ({ids}) ORDER BY id DESC", *values, *last, page.size + 1, offset)
+    return cut(rows, page, count, is_exact, lambda row: (int(row.id),))
 
 
 def _sought(
     filters: JobFilter, namespaces: frozenset[str] | None
 ) -> tuple[type[Table], str, list[tuple[str, list[Any]]]]:
-    """In which table jobs are looked for, by what they are known there, and conditions with their parameters."""
+    """The table in which jobs are looked for, the column that holds a job's id there, and conditions with their
+    parameters.
+    """
     own: list[tuple[str, list[Any]]] = [("deleted_at IS NULL", [])]
     if filters.name is not None:
         own.append(("name = ?", [filters.name]))
@@ -142,11 +144,11 @@ def _sought(
         if len(own) > 1:
             text = " AND ".join(text for text, _ in own)
             exists = f"EXISTS (SELECT 1 FROM jobs WHERE jobs.id = job_labels.job_id AND {text})"  # noqa: S608
-            conditions.append((exists, [value for _, given in own for value in given]))
+            conditions.append((exists, [value for _, parameters in own for value in parameters]))
         return JobLabel, "job_id", conditions
     if len(own) > 1 and among and isinstance(Job._meta.database, SqliteDatabase):
         # SQLite prefers the index of namespaces to a better one, unless a plus prevents it.
-        among = [(f"+{text}", given) for text, given in among]
+        among = [(f"+{text}", parameters) for text, parameters in among]
     return Job, "id", [*own, *among]
 
 

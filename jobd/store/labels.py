@@ -1,4 +1,4 @@
-"""Labels of jobs in a table of their own, in which lists look for them; what users see is the job's own `labels`."""
+"""Labels of jobs in a table of their own, in which lists look for them. What users see is the job's own `labels`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from jobd.store.db.tables import Job, JobLabel
 
 
 def store(job: Job) -> None:
-    """Note the labels of a job that has none noted."""
+    """Store the labels of a job that has none stored."""
     rows = [(f"{name}={value}", job.id, job.namespace) for name, value in job.labels.items()]
     if rows:
         text = f"INSERT INTO job_labels (label, job_id, namespace) VALUES {', '.join(['(?, ?, ?)'] * len(rows))}"  # noqa: S608
@@ -16,7 +16,7 @@ def store(job: Job) -> None:
 
 
 def change(job: Job) -> None:
-    """Note the labels of a job in the place of those that it had."""
+    """Replace the stored labels of a job."""
     drop(job.id)
     store(job)
 
@@ -26,7 +26,9 @@ def drop(job_id: int) -> None:
 
 
 def having(labels: Sequence[tuple[str, str]]) -> list[tuple[str, list[Any]]]:
-    """Conditions, each with its parameters, for rows of the first of these labels, of jobs that have all of them."""
+    """Conditions, each with its parameters, for the rows of the first label that belong to jobs with all of these
+    labels.
+    """
     first, *others = [f"{name}={value}" for name, value in labels]
     another = "EXISTS (SELECT 1 FROM job_labels AS more WHERE more.label = ? AND more.job_id = job_labels.job_id)"
     return [("label = ?", [first]), *[(another, [label]) for label in others]]

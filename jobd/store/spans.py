@@ -1,7 +1,7 @@
-"""Between which ids lie the rows that were made in a span of time, as far as `tallies` has looked at them.
+"""Between which ids the rows lie that were created in a span of time, as far as `tallies` has added them.
 
-Ids rise with time nearly always, and not where a clock was wrong: the bounds hold for all rows whatever the clock did,
-they are only wider then. Behind `up_to` are a few hundred rows, which are looked at one by one.
+Ids nearly always rise with time, except where a clock was wrong. The bounds hold for all rows whatever the clock did;
+they only become wider. After `up_to` there are a few hundred rows, which are checked one by one.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ _INSTANT = InstantField()
 
 @dataclass(frozen=True)
 class Span:
-    """From `first` to `last` there may be rows of a time, None: no end; from `sure` to `sure_last` are no others."""
+    """From `first` to `last` (None: without end) there may be rows of a time; from `sure` to `sure_last` there are no
+    others.
+    """
 
     first: int
     last: int | None
@@ -28,14 +30,14 @@ class Span:
 
 
 def between(source: Source, since: datetime | None, until: datetime | None) -> Span:
-    """The ids of rows that were made at `since` or later and before `until`."""
+    """The ids of rows that were created at `since` or later and before `until`."""
     from_at = None if since is None else _INSTANT.db_value(since)
     to_at = None if until is None else _INSTANT.db_value(until)
     text = f"SELECT up_to, {_BLOCKS}, ({_NEWEST}) FROM tallied WHERE source = ?"  # noqa: S608
     text = text.format(key=source.key, table=source.table, at=source.at)
-    given = (from_at, from_at, to_at, to_at, to_at, source.table)
-    ((up_to, first, before, last, after, newest),) = sql.rows(source.model, text, *given)
-    # Where SQLite gives ids again, spans of rows that are gone may lie behind `up_to`.
+    parameters = (from_at, from_at, to_at, to_at, to_at, source.table)
+    ((up_to, first, before, last, after, newest),) = sql.rows(source.model, text, *parameters)
+    # Where SQLite reuses ids, spans of deleted rows may lie after `up_to`.
     begin = 0 if since is None else up_to + 1 if first is None else min(first * BLOCK, up_to + 1)
     sure = 0 if before is None else (before + 1) * BLOCK
     sure_last = up_to if after is None else min(after * BLOCK - 1, up_to)
@@ -54,14 +56,14 @@ _NEWEST = "SELECT max({key}) FROM {table} WHERE {key} > up_to AND {at} < ?"
 
 @dataclass(frozen=True)
 class Made:
-    """Rows of `source` that were made at `since` or later and before `until`."""
+    """Rows of `source` that were created at `since` or later and before `until`."""
 
     source: Source
     since: datetime | None
     until: datetime | None
 
     def among(self, query: Any) -> tuple[Any, Count | None]:
-        """Those of the query, and how to count them up to a limit sooner than by looking at each of them."""
+        """Those of the query's rows, and a way to count them up to a limit that need not look at each of them."""
         if self.since is None and self.until is None:
             return query, None
         fields = self.source.model._meta.fields
@@ -78,7 +80,7 @@ class Made:
             return theirs, None
 
         def count(limit: int | None) -> int:
-            # Without their time they are counted by an index alone.
+            # Without a condition on their time, an index alone suffices to count them.
             number = int(query.where(key.between(span.sure, span.sure_last)).limit(limit).count())
             for part in (key < span.sure, key > span.sure_last):
                 left = None if limit is None else limit - number
@@ -90,7 +92,7 @@ class Made:
 
 
 def moved(source: Source, id: int, at: datetime) -> None:
-    """In this transaction it was changed when the row was made."""
+    """Widen the span of a row whose creation time was changed in this transaction."""
     tallies.shared(source)
     instant = _INSTANT.db_value(at)
     for column, sign in (("least", ">"), ("most", "<")):

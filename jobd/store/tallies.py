@@ -1,8 +1,9 @@
-"""How many rows lists have, kept up to an id, so that nothing but what came behind it is counted for a page.
+"""How many rows lists have, counted up to an id, so that for a page only the rows after it have to be counted.
 
-Whoever makes a row writes nothing here. `fold` adds what was made, afterwards, as far as no transaction can still make
-a row among it; who takes rows away tells `gone` in the same transaction. Those share the row of `tallied`, and `fold`
-has it alone: at whatever moment one looks, a tally and the rows behind `up_to` are all there are.
+Whoever inserts a row writes nothing here. `fold` adds new rows later, as far as no transaction can still insert a row
+among them; whoever deletes or hides rows calls `gone` in the same transaction. Those transactions share a lock on the
+row of `tallied`, and `fold` locks it exclusively. So at any moment a tally and the rows after `up_to` together are all
+rows.
 """
 
 import logging
@@ -19,18 +20,22 @@ from jobd.store.db.tables import Audit, Exec, Job, Table
 log = logging.getLogger(__name__)
 
 MIN_TAIL = 500
-"""Rows behind `up_to` that are left there."""
+"""How many rows after `up_to` are left there."""
 MAX_BATCH = 5000
-"""Ids in one transaction."""
+"""The maximum number of ids in one transaction."""
 MIN_OF_LARGE_JOB = 1000
-"""Execs from which on a job has a tally of its own; most have fewer, and one for each would be one more to write."""
+"""From this many execs on a job has a tally of its own. Most jobs have fewer, and a tally for each would be one more
+write.
+"""
 BLOCK = 1000
-"""Ids of which the first and the last instant are kept."""
+"""The number of ids for which the first and the last instant are stored."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A table, its key, the column of which each value has a tally under `subject`, and when a row was made."""
+    """A table, its key, the column whose values each have a tally under `subject`, and the column with a row's creation
+    time.
+    """
 
     model: type[Table]
     key: str
@@ -53,7 +58,9 @@ OF_JOB = "execs of job"
 
 @dataclass(frozen=True)
 class Candidate:
-    """Up to where rows could be added, once these transactions have ended: they may make rows of lower ids."""
+    """Up to which id rows could be added, once the transactions in `under_way` have ended: they may insert rows with
+    lower ids.
+    """
 
     source: Source
     up_to: int
@@ -61,23 +68,23 @@ class Candidate:
 
 
 def counting(number: Callable[[], int], narrow: Narrowing = lambda query: (query, None)) -> Narrowing:
-    """`narrow` for a list that a tally has the number of."""
+    """`narrow` for a list whose number of rows a tally holds."""
     return lambda query: (narrow(query)[0], lambda limit: number())
 
 
 def number(source: Source, namespaces: Collection[str] | None) -> int:
-    """How many rows these namespaces have, or all; to be asked in a snapshot."""
-    given = [] if namespaces is None else sorted(namespaces)
-    theirs = "" if namespaces is None else f" AND name IN ({sql.marks(len(given))})"
+    """How many rows these namespaces have, or all namespaces. Call it in a snapshot."""
+    names = [] if namespaces is None else sorted(namespaces)
+    theirs = "" if namespaces is None else f" AND name IN ({sql.marks(len(names))})"
     kept = f"SELECT sum(number) FROM tallies WHERE subject = ?{theirs}"  # noqa: S608
     text = f"SELECT up_to, ({kept}) FROM tallied WHERE source = ?"  # noqa: S608
-    ((up_to, known),) = sql.rows(source.model, text, source.subject, *given, source.table)
-    among = "" if namespaces is None else f"namespace IN ({sql.marks(len(given))}) AND "
-    return int(known or 0) + sql.count(source.model, f"{among}{source.live} AND {source.key} > ?", *given, up_to)
+    ((up_to, known),) = sql.rows(source.model, text, source.subject, *names, source.table)
+    among = "" if namespaces is None else f"namespace IN ({sql.marks(len(names))}) AND "
+    return int(known or 0) + sql.count(source.model, f"{among}{source.live} AND {source.key} > ?", *names, up_to)
 
 
 def number_of_job(job_id: int) -> int:
-    """How many execs a job has; to be asked in a snapshot."""
+    """How many execs a job has. Call it in a snapshot."""
     kept = f"SELECT number FROM tallies WHERE subject = '{OF_JOB}' AND name = ?"  # noqa: S608
     text = f"SELECT up_to, ({kept}) FROM tallied WHERE source = 'execs'"  # noqa: S608
     ((up_to, known),) = sql.rows(Exec, text, str(job_id))
@@ -86,14 +93,14 @@ def number_of_job(job_id: int) -> int:
 
 
 def shared(source: Source) -> int:
-    """Up to where rows were added, which stays so until this transaction ends."""
+    """The id up to which rows were added, which stays the same until this transaction ends."""
     text = f"SELECT up_to FROM tallied WHERE source = ?{_locking(source, 'SHARE')}"  # noqa: S608
     ((up_to,),) = sql.rows(source.model, text, source.table)
     return int(up_to)
 
 
 def gone(source: Source, removed: Iterable[tuple[int, str, int | None]]) -> None:
-    """These rows, by id, namespace and job, were taken from the lists in this transaction."""
+    """Subtract these rows, given by id, namespace and job, which this transaction has taken from the lists."""
     rows = list(removed)
     if not rows:
         return
@@ -102,13 +109,13 @@ def gone(source: Source, removed: Iterable[tuple[int, str, int | None]]) -> None
     fewer = Counter((source.subject, namespace) for namespace, _ in known)
     of_jobs = Counter(str(job_id) for _, job_id in known if job_id is not None)
     fewer.update({(OF_JOB, job): of_jobs[job] for job in _kept_of(of_jobs.keys())})
-    for (subject, name), count in sorted(fewer.items()):  # in order: nobody waits for who waits for them
+    for (subject, name), count in sorted(fewer.items()):  # in order, so that transactions cannot deadlock
         text = "UPDATE tallies SET number = number - ? WHERE subject = ? AND name = ?"
         sql.execute(source.model, text, count, subject, name)
 
 
 def _kept_of(jobs: Collection[str]) -> list[str]:
-    """Those of these jobs that have a tally: few have."""
+    """Those of these jobs that have a tally, which few have."""
     if not jobs:
         return []
     text = f"SELECT name FROM tallies WHERE subject = ? AND name IN ({sql.marks(len(jobs))})"  # noqa: S608
@@ -116,10 +123,12 @@ def _kept_of(jobs: Collection[str]) -> list[str]:
 
 
 def drop_execs(which: Expression) -> int:
-    """Delete the rows of these execs; how many. Nobody else does, so that no tally is left behind."""
+    """Delete the rows of these execs; returns how many. All exec rows are deleted here, so that every
+    tally is updated.
+    """
     dropped = Exec.delete().where(which).returning(Exec.seq, Exec.namespace, Exec.job_id, Exec.deleted_at)
     rows = list(dropped.execute())
-    # What was hidden before has been told then.
+    # Rows that were hidden before were subtracted then.
     gone(EXECS, [(row.seq, row.namespace, row.job_id) for row in rows if row.deleted_at is None])
     if rows:
         _give_back(EXECS)
@@ -127,7 +136,7 @@ def drop_execs(which: Expression) -> int:
 
 
 def _give_back(source: Source) -> None:
-    """Rows of this table were deleted: SQLite may give the ids of the last ones once more."""
+    """Rows of this table were deleted: SQLite may reuse the ids of the last ones."""
     if _is_sqlite(source):
         last = f"SELECT coalesce(max({source.key}), 0) FROM {source.table}"  # noqa: S608
         text = f"UPDATE tallied SET up_to = min(up_to, ({last})) WHERE source = ?"  # noqa: S608
@@ -135,7 +144,7 @@ def _give_back(source: Source) -> None:
 
 
 def candidate(source: Source) -> Candidate | None:
-    """None while there is little to add. Not to be asked in a transaction."""
+    """Up to which id rows could be added; None while there are few. Do not call it in a transaction."""
     last = f"SELECT max({source.key}) FROM {source.table}"  # noqa: S608
     text = f"SELECT up_to, ({last}) FROM tallied WHERE source = ?"  # noqa: S608
     ((up_to, newest),) = sql.rows(source.model, text, source.table)
@@ -144,20 +153,20 @@ def candidate(source: Source) -> Candidate | None:
     return Candidate(source, newest, _writers(source))
 
 
-def may_fold(found: Candidate) -> bool:
-    """Whether all has ended that was under way then."""
-    return not (found.under_way and found.under_way & _writers(found.source))
+def may_fold(candidate: Candidate) -> bool:
+    """Whether all transactions have ended that were in progress when the candidate was found."""
+    return not (candidate.under_way and candidate.under_way & _writers(candidate.source))
 
 
-def fold(found: Candidate) -> bool:
-    """Add a batch of rows to the tallies; whether more are left."""
-    source = found.source
+def fold(candidate: Candidate) -> bool:
+    """Add a batch of rows to the tallies; returns whether more are left."""
+    source = candidate.source
     have = _alone(source)
     batch = (
         f"SELECT {source.key} AS id FROM {source.table} WHERE {source.key} > ? AND {source.key} <= ? ORDER BY 1 LIMIT ?"  # noqa: S608
     )
     text = f"SELECT max(id) FROM ({batch}) AS batch"  # noqa: S608
-    ((to,),) = sql.rows(source.model, text, have, found.up_to, MAX_BATCH)
+    ((to,),) = sql.rows(source.model, text, have, candidate.up_to, MAX_BATCH)
     if to is None:
         return False
     among = f"{source.key} > ? AND {source.key} <= ?"
@@ -169,11 +178,11 @@ def fold(found: Candidate) -> bool:
     _span(source, among, have, to)
     text = "UPDATE tallied SET up_to = ? WHERE source = ?"
     sql.execute(source.model, text, to, source.table)
-    return to < found.up_to
+    return to < candidate.up_to
 
 
 def check(source: Source) -> bool:
-    """Whether all tallies but those of jobs are what the rows are, of one moment."""
+    """Whether all tallies, except those of single jobs, agree with the rows at one moment."""
     counted = (
         f"SELECT namespace, count(*) FROM {source.table} WHERE {source.live} AND {source.key} <= "  # noqa: S608
         "(SELECT up_to FROM tallied WHERE source = ?) GROUP BY namespace"
@@ -191,30 +200,30 @@ def check(source: Source) -> bool:
 
 
 def mend(source: Source) -> None:
-    """Count anew all that `fold` has added."""
+    """Count anew everything that `fold` has added."""
     up_to = _alone(source)
     sql.execute(source.model, "DELETE FROM tallies WHERE subject = ?", source.subject)
     _add(source, source.subject, "namespace", f"{source.key} > 0 AND {source.key} <= ?", up_to)
 
 
 def check_jobs() -> set[int]:
-    """Jobs that need a tally and have none, have one that is wrong, or have one and few execs."""
+    """Jobs that need a tally and have none, whose tally is wrong, or which have a tally and few execs."""
     there = "SELECT count(*) FROM execs WHERE job_id = CAST(name AS BIGINT) AND deleted_at IS NULL AND seq <= up_to"
     text = f"SELECT name, number, ({there}) FROM tallies, tallied WHERE subject = ? AND source = 'execs'"  # noqa: S608
     large = "SELECT job_id FROM execs WHERE deleted_at IS NULL GROUP BY job_id HAVING count(*) > ?"
     with snapshot(Exec, True):
         kept = {int(name): (known, count) for name, known, count in sql.rows(Exec, text, OF_JOB)}
-        wanted = {int(id) for (id,) in sql.rows(Exec, large, MIN_OF_LARGE_JOB)}
+        large_jobs = {int(id) for (id,) in sql.rows(Exec, large, MIN_OF_LARGE_JOB)}
     for job, (known, count) in kept.items():
         if known != count:
             log.error("the tally of the execs of job %d was %d, and there are %d", job, known, count)
-    return (wanted - kept.keys()) | {
+    return (large_jobs - kept.keys()) | {
         n for n, (known, count) in kept.items() if known != count or count < MIN_OF_LARGE_JOB / 2
     }
 
 
 def mend_job(job_id: int) -> None:
-    """Count anew what `fold` has added of a job, and keep the number if it is large."""
+    """Count anew what `fold` has added for a job, and keep the number if it is large."""
     up_to = _alone(EXECS)
     sql.execute(Exec, "DELETE FROM tallies WHERE subject = ? AND name = ?", OF_JOB, str(job_id))
     _add(EXECS, OF_JOB, "job_id", "job_id = ? AND seq <= ?", job_id, up_to)
@@ -232,7 +241,7 @@ def _add(source: Source, subject: str, column: str, among: str, *parameters: obj
 
 
 def _span(source: Source, among: str, *parameters: object) -> None:
-    """Note when the rows of each block were made, and forget blocks that are empty at the beginning."""
+    """Store when the rows of each block were created, and delete empty blocks at the beginning."""
     least, most = ("min", "max") if _is_sqlite(source) else ("least", "greatest")
     block = f"{source.key} / {BLOCK}"
     text = (
@@ -247,14 +256,14 @@ def _span(source: Source, among: str, *parameters: object) -> None:
 
 
 def _alone(source: Source) -> int:
-    """Up to where rows were added, with nobody else who may change that or a tally."""
+    """The id up to which rows were added, locked so that nobody else can change it or a tally."""
     text = f"SELECT up_to FROM tallied WHERE source = ?{_locking(source, 'UPDATE')}"  # noqa: S608
     ((up_to,),) = sql.rows(source.model, text, source.table)
     return int(up_to)
 
 
 def _writers(source: Source) -> frozenset[str]:
-    """The transactions that may have drawn an id: whoever does has locked the table before, as all writes do."""
+    """The transactions that may have drawn an id: before they do they lock the table, as all writes do."""
     return (
         frozenset() if _is_sqlite(source) else frozenset(id for (id,) in sql.rows(source.model, _WRITERS, source.table))
     )

@@ -7,8 +7,8 @@ from jobd.store.db.tables import Exec
 
 
 class NamespaceQuota:
-    """What is left of the limit in each namespace, by a count of the execs that wait. A count that is some seconds old
-    lets several daemons take the same place, and so the limit be passed by a little; nothing below it is refused.
+    """What is left of the limit in each namespace, by a count of the waiting execs. With a count that is some seconds
+    old, several daemons may take the same place and so exceed the limit a little; nothing below the limit is refused.
     """
 
     def __init__(self, limit: int, waiting: dict[str, int]) -> None:
@@ -23,7 +23,7 @@ class NamespaceQuota:
         self._looked.clear()
 
     def take_known(self, namespace: str) -> bool:
-        """Take a place for one, without a look at the database; False if by the last count there is none."""
+        """Take one place without asking the database; False if there is none by the last count."""
         left = self._left.get(namespace, self._limit)
         if left <= 0:
             return False
@@ -31,8 +31,8 @@ class NamespaceQuota:
         return True
 
     def take(self, namespace: str, execs: int) -> int:
-        """Take places for so many execs; returns how many there were. Before one is refused the database is counted
-        anew, once in a transaction.
+        """Take places for so many execs; returns how many there were. Before any exec is refused the database is
+        counted anew, once in a transaction.
         """
         if self._left.get(namespace, self._limit) < execs and namespace not in self._looked:
             self._looked.add(namespace)
@@ -44,7 +44,7 @@ class NamespaceQuota:
 
 
 def count_quota(limit: int) -> NamespaceQuota:
-    """What is left now, when `limit` execs may wait in each namespace."""
+    """What is left now, if `limit` execs may wait in each namespace."""
     free = "SELECT namespace, count(*) FROM execs WHERE status = 'W' AND owner IS NULL GROUP BY namespace"
     return NamespaceQuota(limit, dict(sql.rows(Exec, free)))
 
