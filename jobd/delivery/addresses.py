@@ -43,7 +43,9 @@ _LOW_32 = 0xFFFFFFFF
 
 
 def may_be_sent_to(text: str, allowed: Iterable[Network] = ()) -> bool:
-    """`text` is an address as the resolver gives it, perhaps with a zone (`fe80::1%eth0`)."""
+    """Whether webhooks may be sent to an address, given as the resolver has it, perhaps with a zone
+    (`fe80::1%eth0`).
+    """
     address = ip_address(text.partition("%")[0])
     forms: list[Address] = [address, *_embedded(address)]
     networks = list(allowed)
@@ -68,7 +70,7 @@ def _embedded(address: Address) -> Iterator[IPv4Address]:
 
 
 def _only_carries(address: Address) -> bool:
-    """Whether it is a way to write or to reach the IPv4 address in it, which alone is judged then."""
+    """Whether it is only a way to write or to reach the IPv4 address in it: then that one alone is judged."""
     if isinstance(address, IPv4Address):
         return False
     return address.ipv4_mapped is not None or address in _NAT64 or address in _SIX_TO_FOUR

@@ -57,7 +57,7 @@ class RegionDispatch:
     """What the dispatcher knows about a region."""
 
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when something may wait there, or capacity may have come free."""
+    """Set when an exec may be waiting there, or capacity may have come free."""
     last_namespace: str = ""
     """The namespace of the exec that was claimed last: the one after it is next."""
     launching: set[LiveExec] = field(default_factory=set)
@@ -103,7 +103,7 @@ class Dispatcher:
         self._servers = [asyncio.create_task(self._serve(region)) for region in self._regions.values()]
 
     def wake(self, region: str) -> None:
-        """Something may wait there, or capacity may have come free."""
+        """An exec may be waiting there, or capacity may have come free."""
         if region in self._dispatch:
             self._dispatch[region].wake.set()
 
@@ -169,7 +169,7 @@ class Dispatcher:
         return max(most - under_way, 0) if under_way <= left else 0
 
     def _launched(self, live: LiveExec) -> None:
-        """It is started, or ended, or waits for a pull: another may be claimed."""
+        """The exec was started, has ended, or waits for a pull: another one may be claimed."""
         dispatch = self._dispatch[live.region.name]
         dispatch.launching.discard(live)
         if dispatch.is_held_back and self._launch_budget(dispatch):

@@ -122,7 +122,9 @@ class Endings:
                 log.exception("exec %s has ended, but could not be stored yet", live.row.id)
 
     async def finish_locked(self, live: LiveExec, status: Status) -> None:
-        """`finish` for a caller that holds the exec's lock. Raises ExecutorError, ServiceUnavailable: try again."""
+        """`finish` for a caller that holds the exec's lock. Raises ExecutorError and ServiceUnavailable: then try again
+        later.
+        """
         if live.handle is None or status.state is State.RUNNING:
             return
         result, kept = outcome.judge(live.row, status), None
@@ -170,7 +172,7 @@ class Endings:
 
     async def drain(self, patience: float) -> None:
         """Wait for the execs that are being ended, at most `patience` seconds."""
-        # What ends makes more to do: its container is to be removed.
+        # An exec that ends makes more work: its container has to be removed.
         await self._tasks.wait(patience)
 
     def abandon(self) -> None:

@@ -180,7 +180,7 @@ class Engine:
         return len(self._live)
 
     def owns(self, exec_id: str) -> bool:
-        """Whether this daemon is at work on an exec, or watches it run."""
+        """Whether this daemon is working on an exec, or watches it run."""
         return self._live.named(exec_id) is not None
 
     def wake(self, region: str) -> None:

@@ -13,7 +13,8 @@ from jobd.config.settings import MountSettings
 HIDDEN = "(a path of the host)"
 _SOCKET = "its socket"
 _ENGINE_FOLDERS = re.compile(
-    # Docker's and containerd's own, by default and under any other root, and those that name a container or a layer
+    # folders of Docker and containerd, in the default place and under any other root, and those named after a container
+    # or a layer
     r"(?:unix://)?(?:/(?:var/)?(?:lib|run)/(?:docker|containerd)\b|/[^\s\"',;:]*/overlay2/|/[^\s\"',;:]*/[0-9a-f]{64}\b)"
     r"[^\s\"',;:]*"
 )

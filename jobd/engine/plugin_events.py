@@ -21,9 +21,10 @@ log = logging.getLogger(__name__)
 
 
 class PluginEvents:
-    """Calls each implementation of a hook by itself, so that one that raises keeps no other from being called.
+    """Calls each implementation of a hook by itself, so that one that raises does not keep the others from being
+    called.
 
-    `on_change(exec id)` is called before any plugin, in the loop thread.
+    `on_change(exec id)` is called before any plugin, in the loop's thread.
     """
 
     def __init__(
@@ -38,20 +39,20 @@ class PluginEvents:
         self._preparing = ThreadPoolExecutor(4, thread_name_prefix="jobd-prepare")
         self._pending: set[asyncio.Task[None]] = set()
         self._latest: dict[str, asyncio.Task[None]] = {}
-        """Of each exec with events under way, by its id."""
+        """The last event in progress of each exec, by the exec's id."""
 
     def listen(self) -> None:
-        """From now on tell of the ends of execs that nobody owned, too: cancelled or overdue while they waited."""
+        """From now on also emit the ends of execs that nobody owned: cancelled or overdue while they waited."""
         self._loop = asyncio.get_running_loop()
         self._database.end_listeners.append(self._unowned_ended)
 
     def ignore(self) -> None:
-        """Tell of no more of those."""
+        """Emit no more of those."""
         if self._unowned_ended in self._database.end_listeners:
             self._database.end_listeners.remove(self._unowned_ended)
 
     def _unowned_ended(self, rows: list[Exec]) -> None:
-        """In a thread of the database's."""
+        """Called in a thread of the database."""
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._emit_all, "jobd_exec_ended", list(rows))
 
@@ -60,7 +61,7 @@ class PluginEvents:
             self.emit(hook, row)
 
     def emit(self, hook: str, row: Exec) -> None:
-        """Call `jobd_exec_created`, `_started` or `_ended`; returns at once."""
+        """Call `jobd_exec_created`, `_started` or `_ended` of all plugins; returns at once."""
         self._on_change(row.id)
         impls = self._impls(hook)
         if impls:
@@ -76,7 +77,7 @@ class PluginEvents:
             del self._latest[exec_id]
 
     async def prepare_run(self, spec: RunSpec) -> RunSpec:
-        """The spec as `jobd_prepare_run` leaves it. Raises StartFailed when a plugin refuses or raises."""
+        """The spec as `jobd_prepare_run` leaves it. Raises StartFailed if a plugin refuses or raises."""
         impls = self._impls("jobd_prepare_run")
         if not impls:
             return spec

@@ -29,7 +29,7 @@ class Retention:
         self._all_jobs_at = float("-inf")
 
     async def retire(self) -> None:
-        """Raises ServiceUnavailable."""
+        """Delete what is due to be deleted. Raises ServiceUnavailable."""
         await self._database.write(deletion.purge_all)
         await self._database.write(secrets.drop_left)
         if self._may_delete():
@@ -47,7 +47,7 @@ class Retention:
             pass
 
     async def _drop_surplus(self) -> None:
-        """Look at the jobs that ran since the last time; now and then at all, since what is kept of them may change."""
+        """Check the jobs that ran since the last time, and every so often all jobs, since their settings may change."""
         loop = asyncio.get_running_loop()
         since = self._since if loop.time() < self._all_jobs_at else None
         at = await self._database.read(now)

@@ -18,27 +18,27 @@ from jobd.executor import LogChunk, Stream
 
 MASK = "******"
 MIN_SECRET = 4
-"""Characters. A value, or a line of one, that is shorter is found in half of all words: it is not hidden."""
+"""In characters. A shorter value, or line of one, would be found in half of all words, so it is not hidden."""
 
 _MASK = MASK.encode()
 _STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 
 
 def hidden(values: Iterable[str]) -> set[bytes]:
-    """The texts to be hidden for these values: each value and each of its lines, without the blanks around it."""
+    """The texts to hide for these values: each value and each of its lines, without leading and trailing blanks."""
     texts = {text.strip() for value in values for text in (value, *value.splitlines())}
     return {text.encode() for text in texts if len(text) >= MIN_SECRET}
 
 
 class Mask:
-    """What is hidden of one run. May be used by any number of threads."""
+    """What to hide in the output of one run. Safe to use from any thread."""
 
     def __init__(self, values: Iterable[str]) -> None:
         self._automaton = _Automaton(hidden(values))
 
     def apply(self, chunks: Iterable[LogChunk], final: bool = True) -> Iterator[LogChunk]:
-        """All of a run's output, from its beginning, masked. Held back is what may be the beginning of a value, until
-        the stream it is in goes on; at the end that is output like any other, but not unless it is `final`.
+        """All of a run's output, from its beginning, masked. What may be the beginning of a value is held back until
+        its stream goes on. At the end it is output like any other, but only if it is `final`.
         """
         masking = self.begin()
         for chunk in chunks:
@@ -51,7 +51,7 @@ class Mask:
         return Masking(self._automaton)
 
     def text(self, text: str) -> str:
-        """A text of its own, masked."""
+        """A text by itself, masked."""
         side = _Side(self._automaton)
         chunk = LogChunk(datetime.min, "stdout", text.encode("utf-8", "replace"))
         return b"".join(piece.data for piece in (*side.add(chunk), *side.rest("stdout"))).decode("utf-8", "replace")
@@ -67,12 +67,12 @@ class Masking:
         return self._sides[chunk.stream].add(chunk)
 
     def rest(self) -> Iterator[LogChunk]:
-        """What is held back, at the end."""
+        """What is still held back, at the end."""
         for stream, side in self._sides.items():
             yield from side.rest(stream)
 
     def break_off(self) -> Iterator[LogChunk]:
-        """What is held back where output is missing: it may be the first part of a value, so it is hidden."""
+        """What is held back where output is missing, hidden: it may be the first part of a value."""
         for stream, side in self._sides.items():
             for chunk in side.rest(stream):
                 yield LogChunk(chunk.time, stream, _MASK)
@@ -142,7 +142,7 @@ class _Stretch:
 
 
 class _Side:
-    """One stream. Its buffer is what is held back, and then what comes."""
+    """One stream. Its buffer consists of what is held back, followed by what comes."""
 
     def __init__(self, automaton: _Automaton) -> None:
         self._automaton = automaton
@@ -156,7 +156,7 @@ class _Side:
     def add(self, chunk: LogChunk) -> Iterator[LogChunk]:
         self._scan(chunk.data)
         buffer = self._held + chunk.data
-        # Part of what may be a beginning is behind it already: given as hidden, which it stays whatever comes.
+        # Part of what may be a beginning may already be hidden: it is given out as hidden, and stays so whatever comes.
         decided = max(len(buffer) - self._automaton.depth[self._state], 0)
         decided = next((s.end for s in self._stretches if s.start <= decided < s.end), decided)
         return self._give(chunk.stream, buffer, decided, chunk.time)
@@ -173,7 +173,7 @@ class _Side:
             if not state:
                 match = find(data, at)
                 at = match.start() if match else max(at, end - MIN_SECRET + 1)
-            # The step of most bytes, without a call.
+            # The step for most bytes, without a function call.
             state = follow(state << 8 | data[at]) or step(state, data[at])
             if longest[state]:
                 self._hide(offset + at - longest[state], offset + at)
@@ -191,7 +191,7 @@ class _Side:
         stretches.append(_Stretch(start, end))
 
     def _give(self, stream: Stream, buffer: bytes, decided: int, time: datetime) -> Iterator[LogChunk]:
-        """The first `decided` bytes of the buffer; what was held back has the time at which it came."""
+        """The first `decided` bytes of the buffer; bytes that were held back have the time at which they came."""
         old, at = len(self._held), 0
         parts = (bytearray(), bytearray())
         ready = [stretch for stretch in self._stretches if stretch.start < decided]

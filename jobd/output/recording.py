@@ -48,7 +48,7 @@ class Recording:
     def __init__(self, limit: int, mask: Mask | None, folder: Path | None) -> None:
         self.mask = mask
         self.collected: Collected | None = None
-        """What adds to it."""
+        """The executor's side, which adds to this recording."""
         self._masking: Masking | None = None if mask is None else mask.begin()
         self._spool = Spool(limit, folder)
         self._lock = threading.Lock()
@@ -173,7 +173,9 @@ class Spool:
         self._folder = folder
         self._head_room, self._tail_room = limit // 2, limit - limit // 2
         self._head, self._old, self._new = (_Area(place) for place in _PLACES)
-        """The last bytes are in `new`, and before it in `old`: when `new` is full it takes the place of `old`."""
+        """The last bytes are in `new`, and those before them in `old`: when `new` is full it takes the
+        place of `old`.
+        """
         self._file: IO[bytes] | None = None
         self._last_time: datetime | None = None
 

@@ -45,7 +45,7 @@ class Entry:
 
 
 class Batch(list[Entry]):
-    """Neighbouring entries that several followers may get: what is made of them once can serve all who stand alike."""
+    """Neighbouring entries that several followers may get: what is made of them once serves all who read the same."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         super().__init__(entries)
@@ -54,8 +54,8 @@ class Batch(list[Entry]):
 
 @dataclass(frozen=True)
 class StoredLog:
-    """`frames` is what is stored; `size` counts all that the program wrote, kept or not, in bytes. `missing` says in
-    words why output may be missing that was never seen.
+    """`frames` is what is stored; `size` is how many bytes the program wrote, whether or not they were kept. `missing`
+    says in words why output may be missing that jobd has never seen.
     """
 
     frames: bytes

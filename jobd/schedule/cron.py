@@ -38,7 +38,7 @@ EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
 
 
 def read_cron(text: str) -> str:
-    """The five fields of `text`. ScheduleError names the field that cron cannot read."""
+    """The five fields of `text`. Raises ScheduleError, which names the field that cron cannot read."""
     if text.startswith("@"):
         if text not in NAMED:
             raise Part("cron name", text, 0).fault(f"is none of {', '.join(NAMED)}", "@daily")

@@ -20,10 +20,12 @@ from jobd.store.spans import Made
 
 HIDDEN = "******"
 SECRET = frozenset(["secret", "secret_vars", "secrets", "password", "password_hash", "token", "digest", "prefix"])
-"""Fields whose values are never recorded, only that they were there."""
+"""Fields whose values are never recorded, only the fact that there was one."""
 DROPPED_AT_ONCE = 1000
 MAX_ASKED_EACH = 20
-"""Namespaces of which each is asked for what it has from before; of more all is counted."""
+"""For up to so many namespaces the records of former owners are counted one namespace at a time; with more, everything
+is counted.
+"""
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,15 @@ def listed(caller: Caller, filters: AuditFilter, page: PageRequest) -> Page:
 
 
 def _begins(names: list[str]) -> dict[str, datetime]:
-    """Since when these namespaces are whose they are: what another had under the name before is not theirs to see."""
+    """Since when each namespace has its present owner, who must not see the records of a former one."""
     rows = sql.find_all(Namespace, f"name IN ({sql.marks(len(names))})", *names)
     return {row.name: row.created_at for row in rows}
 
 
 def _theirs(begins: Mapping[str, datetime]) -> Any:
-    """Records of these namespaces; that none is of before the first of them began is asked elsewhere, too."""
+    """The condition for records of these namespaces. That no record is older than the first of their owners is checked
+    elsewhere as well.
+    """
     if len(begins) == 1:
         return Audit.namespace == next(iter(begins))
     of_each = [(Audit.namespace == name) & (Audit.at >= began) for name, began in begins.items()]
@@ -127,7 +131,7 @@ def _theirs(begins: Mapping[str, datetime]) -> Any:
 
 
 def _number(begins: Mapping[str, datetime]) -> int:
-    """All records of the namespaces without those from before; to be asked in a snapshot."""
+    """How many records the namespaces have, without those of former owners. Call it in a snapshot."""
     before = 0
     for name, began in begins.items():
         last = spans.between(tallies.AUDIT, None, began).last

@@ -8,7 +8,7 @@ from typing import Literal
 from jobd.errors import PermissionDenied
 
 Role = Literal["reader", "writer", "admin"]
-"""What one may be in a namespace; each may all that those before it may."""
+"""The roles in a namespace; each includes the rights of those before it."""
 Access = Literal["read", "write"]
 
 
@@ -42,7 +42,7 @@ class Caller:
         return None if self.roles is None else frozenset(self.roles)
 
     def shown(self, namespace: str | None) -> frozenset[str] | None:
-        """The namespaces of which a list shows something when this one, or none, is asked for; None for all."""
+        """The namespaces whose things a list shows if this namespace, or none, is asked for; None for all."""
         if namespace is None:
             return self.namespaces
         return frozenset([namespace]) if self.may_read(namespace) else frozenset()

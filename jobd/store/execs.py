@@ -169,7 +169,7 @@ def listed(caller: Caller, filters: ExecFilter, page: PageRequest) -> Page:
 def last_of(job_ids: Iterable[int]) -> dict[int, Exec]:
     """The newest exec of each job, not counting slots that did not run; only with the columns that show its state."""
     ids = list(job_ids)
-    # Asked for one job as for several, PostgreSQL goes through the index of jobs, and not through all newer execs.
+    # With one job written as a list, PostgreSQL uses the index of jobs instead of reading all newer execs.
     newest = (
         "SELECT (SELECT e.seq FROM execs e WHERE e.job_id >= jobs.id AND e.job_id <= jobs.id AND e.deleted_at IS NULL "  # noqa: S608
         "AND e.status <> 'N' ORDER BY e.job_id DESC, e.seq DESC LIMIT 1) "

@@ -31,8 +31,8 @@ from jobd.store.db.tables import Exec
 log = logging.getLogger(__name__)
 
 PIECE = 65536
-"""Bytes that a follower gets at once, at most. Where there are more, a piece ends where the offset is a multiple of it,
-so that followers who came to different places get the same pieces from there on.
+"""The maximum number of bytes that a follower gets at once. If there are more, a batch ends where the offset is a
+multiple of this, so that followers who came to different offsets get the same batches from there on.
 """
 FIRST_PAUSE, MAX_PAUSE = 0.1, 2.0
 """Seconds until the exec's record is read again, if no change is reported before: the first time, and at most."""
@@ -85,7 +85,7 @@ class Feed:
         return self.dismissed or self.end is not None
 
     def read(self, offset: int) -> Batch:
-        """What was published behind `offset`; the same object for all who come there, early or late."""
+        """What was published after `offset`; the same object for all who come there, early or late."""
         if self.dismissed or offset >= self._published:
             return Batch()
         piece = self._shared.pop(offset, None)
@@ -97,7 +97,7 @@ class Feed:
                 piece = Batch(self._output.read(offset, size, MAX_ENTRIES))
             if len(self._shared) >= SHARED:
                 del self._shared[next(iter(self._shared))]
-        # The one that was wanted last is forgotten last.
+        # The batch that was asked for last is dropped last.
         self._shared[offset] = piece
         return piece
 

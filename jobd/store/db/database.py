@@ -50,7 +50,7 @@ class Database(Sessions):
         # Callers outside an event loop have as many again.
         super().__init__(url, 3 * connections + 4, metrics or Metrics())
         self._readers = Threads(connections, "jobd-db")
-        # SQLite has one writer at a time: queueing for it here is fair, and never ends in "database is locked".
+        # SQLite allows one writer at a time: this queue is fair, and never fails with "database is locked".
         self._writers = Threads(1, "jobd-db-write") if self.is_sqlite else self._readers
         # Behind slow queries a heartbeat would be late and cost a healthy daemon its lease, and slots would fire late.
         self._apart = {name: Threads(1, f"jobd-db-{name}") for name in ("pulse", "scan", "probe")}

@@ -43,7 +43,7 @@ class Sessions:
         """Called after a commit, in its thread, with the execs that it ended and that no daemon had in memory."""
 
     def read_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Run `fn` without a transaction. Raises ServiceUnavailable when the database is away."""
+        """Run `fn` without a transaction. Raises ServiceUnavailable if the database is unavailable."""
         return self._timed(partial(fn, *args, **kwargs), _name(fn), "read")
 
     def write_sync(self, fn: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:

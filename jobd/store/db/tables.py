@@ -24,7 +24,7 @@ MAX_ID = 2**63 - 1
 
 
 class InstantField(BigIntegerField):
-    """An aware datetime, kept as microseconds since the Unix epoch: exact, and the same on every database."""
+    """An aware datetime, stored as microseconds since the Unix epoch: exact, and the same on every database."""
 
     def db_value(self, value: Any) -> Any:
         return (value - EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value

@@ -1,4 +1,4 @@
-"""Text of foreign origin, fit for every database."""
+"""Text from outside, made fit for every database."""
 
 
 def storable(text: str | None, max_length: int) -> str | None:

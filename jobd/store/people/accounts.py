@@ -79,7 +79,7 @@ def authenticate(text: str) -> Caller:
 
 
 def caller_named(username: str) -> Caller:
-    """The caller that a `jobd_authenticate` hook named. Raises Unauthorized."""
+    """The caller whom a `jobd_authenticate` hook named. Raises Unauthorized."""
     return Caller(username, _roles(sql.rows(User, _BY_NAME, username)))
 
 

@@ -146,8 +146,9 @@ def _arm(job: Job) -> ArmedSlot | None:
 def fire_armed(
     due: list[ArmedSlot], quota: NamespaceQuota, first_armed: datetime | None, latest: timedelta = LATEST
 ) -> Fired:
-    """Fire what is due of these by the database's clock, in one statement. `more`: whether something is due besides
-    them and is not armed, when `first_armed` is the first of those that are. What is later than `latest` is left alone.
+    """Fire those of these slots that are due by the database's clock, in one statement. A slot that is more than
+    `latest` late is left alone. In the result, `more` says whether a slot that is not armed is due as well;
+    `first_armed` is the first of those that are still armed.
     """
     began = time.monotonic()
     values = [
