@@ -98,7 +98,7 @@ class Keyring:
                 self._read()
             return list(self._keys.values())
 
-    def make(self) -> Key:
+    def ensure_key(self) -> Key:
         """The newest key of the file, which is created with a first key unless it exists. Raises ConfigError."""
         if not self.exists:
             self.path.parent.mkdir(parents=True, exist_ok=True)

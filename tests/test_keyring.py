@@ -17,16 +17,16 @@ def keyring(tmp_path: Path) -> Keyring:
 
 
 def test_the_file_is_made_for_its_owner_alone(keyring: Keyring) -> None:
-    made = keyring.make()
+    made = keyring.ensure_key()
     assert stat.S_IMODE(keyring.path.stat().st_mode) == 0o600
     assert os.listdir(keyring.path.parent) == ["secret.key"]
-    assert keyring.make() == made
+    assert keyring.ensure_key() == made
     assert Keyring(keyring.path).key(made.id) == made
 
 
 def test_of_many_that_make_it_at_once_all_have_the_same(keyring: Keyring) -> None:
     made: list[Key] = []
-    threads = [threading.Thread(target=lambda: made.append(Keyring(keyring.path).make())) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: made.append(Keyring(keyring.path).ensure_key())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -37,7 +37,7 @@ def test_of_many_that_make_it_at_once_all_have_the_same(keyring: Keyring) -> Non
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
 def test_a_file_that_others_may_use_is_refused(keyring: Keyring, mode: int) -> None:
-    made = keyring.make()
+    made = keyring.ensure_key()
     keyring.path.chmod(mode)
     with pytest.raises(ConfigError, match="chmod 600"):
         Keyring(keyring.path).key(made.id)
@@ -55,14 +55,14 @@ def test_a_file_that_others_may_use_is_refused(keyring: Keyring, mode: int) -> N
     ],
 )
 def test_a_damaged_file_is_told_with_its_line(keyring: Keyring, spoil: object) -> None:
-    keyring.make()
+    keyring.ensure_key()
     keyring.path.write_text(spoil(keyring.path.read_text()), encoding="latin-1")  # type: ignore[operator]
     with pytest.raises(ConfigError, match=r"line \d|empty"):
         Keyring(keyring.path).read()
 
 
 def test_a_key_that_came_into_the_file_later_is_found(keyring: Keyring) -> None:
-    first, second = keyring.make(), Key.new()
+    first, second = keyring.ensure_key(), Key.new()
     with pytest.raises(KeyMissing, match=second.id):
         keyring.key(second.id)
     Keyring(keyring.path).replace([first, second])
@@ -70,7 +70,7 @@ def test_a_key_that_came_into_the_file_later_is_found(keyring: Keyring) -> None:
 
 
 def test_a_key_that_left_the_file_is_still_known_to_who_had_it(keyring: Keyring) -> None:
-    first, second = keyring.make(), Key.new()
+    first, second = keyring.ensure_key(), Key.new()
     keyring.replace([second])
     assert keyring.key(second.id) == second
     assert keyring.key(first.id) == first
@@ -84,7 +84,7 @@ def test_without_a_file_no_key_is_made(keyring: Keyring) -> None:
 
 
 def test_replacing_follows_a_link_and_keeps_the_owner(keyring: Keyring, tmp_path: Path) -> None:
-    keyring.make()
+    keyring.ensure_key()
     link = tmp_path / "link.key"
     link.symlink_to(keyring.path)
     if os.geteuid() == 0:

@@ -72,7 +72,7 @@ def _require_readable(keyring: Keyring, standing: Standing, drop_unreadable: boo
 def _next(keyring: Keyring, standing: Standing) -> tuple[Key, bool]:
     """The key to use from now on, and whether it is new. A rotation that was prepared or interrupted is continued."""
     if not keyring.exists:
-        return keyring.make(), True
+        return keyring.ensure_key(), True
     keys = keyring.read()
     newest = keys[-1]
     is_unfinished = len(keys) > 1 or newest.id != standing.current or standing.sealed.keys() - {newest.id}

@@ -167,7 +167,7 @@ class Clocks:
         self._database.metrics.clock_jumps.labels(direction).inc()
         self._even_since, length = reading.after, self._lease.length
         # By the new time the other daemons' heartbeats are as old as the jump is wide.
-        self._lease.take_nobody_for_dead()
+        self._lease.suspend_takeover()
         is_far = abs(jump) > HELD_OVER or self._hold is not None
         log.error(
             "the clock by which things come due was set %s by %s: it shows %s and should show %s%s%s",

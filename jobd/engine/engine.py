@@ -90,7 +90,7 @@ class Engine:
             self.wake,
             self._region_failed,
         )
-        self._clocks = Clocks(database, lease, lambda: self._scheduler.begin_anew())
+        self._clocks = Clocks(database, lease, lambda: self._scheduler.restart())
         self._reconciler = Reconciler(transitions, settings, self._clocks, self._live, self._endings, self._secrets)
         self._sweep = Sweep(database)
         self._retention = Retention(database, settings, lambda: self._clocks.is_even)
@@ -276,7 +276,7 @@ class Engine:
             region.outage = None
             await self._reconciler.resolve(region)
             await self._endings.ask(region)
-            await self._database.write(waiting.explain_no_more, self._lease.daemon, region.name)
+            await self._database.write(waiting.clear_explanations, self._lease.daemon, region.name)
         except JobdError as error:
             region.outage = error.message
             return False

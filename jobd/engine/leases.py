@@ -83,7 +83,7 @@ class Lease:
         """False for one lease after the database was unavailable: nobody could send a heartbeat then."""
         return self.held and self._clock() >= self._no_takeover_before
 
-    def take_nobody_for_dead(self) -> None:
+    def suspend_takeover(self) -> None:
         """For one lease take over nothing: after a clock was set, the heartbeats of living daemons look too old."""
         self._no_takeover_before = self._clock() + self.length
 

@@ -88,7 +88,7 @@ class Reconciler:
     async def _resolve(self, live: LiveExec, statuses: dict[Handle, Status]) -> bool:
         handle = live.handle
         if handle is None:
-            await self._wait_anew(live)
+            await self._requeue(live)
             return True
         status = statuses.get(handle, Status(State.GONE))
         if status.state is State.RUNNING:
@@ -140,7 +140,7 @@ class Reconciler:
                 return False
             return await self._resolve(live, fresh)
         if await self._was_started(region, handle) is False:
-            await self._wait_anew(live)
+            await self._requeue(live)
         else:
             why = live.cut_off or "its start was cut off"
             words = f"{why}, while it was being started; nothing can tell whether it ran"
@@ -156,7 +156,7 @@ class Reconciler:
             log.warning("region %s cannot tell whether %s was started: %s", region.name, handle.id, error)
             return None
 
-    async def _wait_anew(self, live: LiveExec) -> None:
+    async def _requeue(self, live: LiveExec) -> None:
         if live.row.stop_requested_at is not None:
             await self._endings.conclude(live, outcome.cancelled(live.row))
             return

@@ -83,7 +83,7 @@ class Scheduler:
             if beside is not None:
                 beside.cancel()
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """The clock was set, or schedules were armed anew: forget what is armed, and scan."""
         self._armed = Armed()
         if not self._is_stopped:

@@ -15,7 +15,7 @@ USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _INSERT = "INSERT INTO namespaces (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
-def make(name: str, field: str, at: datetime) -> None:
+def create(name: str, field: str, at: datetime) -> None:
     """Claim a name. A namespace without an owner, created by being used, keeps its jobs.
 
     Raises InvalidArgs on `field` for what cannot be a name, and StateConflict for one that is taken, also if it differs

@@ -32,7 +32,7 @@ def begin(keyring: Keyring) -> None:
     """
     installation = _installation()
     if installation.secret_key is None:
-        Installation.update(secret_key=keyring.make().id).execute()
+        Installation.update(secret_key=keyring.ensure_key().id).execute()
         return
     if not keyring.read():
         message = f"{keyring.path}: the key file is missing; it held the key {installation.secret_key}"

@@ -171,7 +171,7 @@ async def test_a_deleted_job_takes_its_secrets_with_it(api: Api) -> None:
 
 async def test_without_the_key_nothing_is_stored_and_all_else_works(api: Api, tmp_path: Path) -> None:
     foreign = Keyring(tmp_path / "foreign.key")
-    foreign.make()
+    foreign.ensure_key()
     (tmp_path / "secret.key").write_text((tmp_path / "foreign.key").read_text())
     refused = await api.call("POST", "/v1/jobs", {**JOB, "secret_vars": {"PASSWORD": VALUE}})
     assert (refused.status, refused.error["code"]) == (503, "service_unavailable")

@@ -138,7 +138,7 @@ def test_with_the_wrong_file_nothing_is_changed_and_the_lost_can_be_dropped(run,
         refused = run("secret", "rotate-key")
         assert refused.exit_code == 1
         assert "cannot decrypt all secrets: 1 with key" in refused.stderr
-        Keyring(keyring.path).make()
+        Keyring(keyring.path).ensure_key()
     keyring.path.write_text(right)
     assert value() == VALUE
     keyring.path.unlink()

@@ -56,7 +56,7 @@ def test_the_first_start_makes_the_key_and_a_second_uses_it(database: Database, 
 
 
 def test_a_file_that_the_operator_put_there_is_used(database: Database, tmp_path: Path) -> None:
-    key = Keyring(tmp_path / "secret.key").make()
+    key = Keyring(tmp_path / "secret.key").ensure_key()
     database.write_sync(secrets.begin, Keyring(tmp_path / "secret.key"))
     assert database.read_sync(secrets.standing).current == key.id
 
@@ -88,7 +88,7 @@ def test_a_daemon_with_another_key_says_at_its_start_what_it_cannot_open(
 ) -> None:
     row = make_exec(database, caller, secret_job(database, caller, keyring))
     other = Keyring(tmp_path / "other.key")
-    other.make()
+    other.ensure_key()
     with caplog.at_level(logging.ERROR):
         database.write_sync(secrets.begin, other)
     assert "1 secrets cannot be opened" in caplog.text

@@ -166,7 +166,7 @@ def create_user(username: str, password: Password = None, is_admin: bool = False
     """Create a user and the namespace of the same name. Raises InvalidArgs, StateConflict."""
     hashed = _hash(password)
     at = now()
-    namespaces.make(username, "username", at)
+    namespaces.create(username, "username", at)
     row = User.create(username=username, password_hash=hashed, is_admin=is_admin, is_active=True, created_at=at)
     fields = {"is_admin": is_admin, "password": hashed}
     audit.record(by, "user.create", username, username, after=fields, at=at)

@@ -25,7 +25,7 @@ def create(caller: Caller, name: str, admin: str) -> Organization:
     """Create an organization with its first admin. Raises InvalidArgs, and StateConflict for a name that is taken."""
     first = _user(admin, "admin")
     at = now()
-    namespaces.make(name, "name", at)
+    namespaces.create(name, "name", at)
     organization = Organization.create(name=name, created_by=caller.username, created_at=at)
     audit.record(caller, "org.create", name, name, at=at)
     _insert(caller, name, first, "admin", at)

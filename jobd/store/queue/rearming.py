@@ -89,7 +89,7 @@ def armed_too_late(after_job: int, since: datetime | None, back: timedelta) -> T
     at = now()
     # A clock that shows a time before this database was created is behind, and anchors are not its fault.
     is_behind = sql.exists(Installation, "created_at > ?", *due_slots.micros(at))
-    late = [row for job in jobs if (row := _armed_anew(job, at, since or at, None if is_behind else back)) is not None]
+    late = [row for job in jobs if (row := _rearmed_row(job, at, since or at, None if is_behind else back)) is not None]
     return TooLate(late, jobs[-1].id if len(jobs) == JOBS_AT_ONCE else None)
 
 
@@ -111,7 +111,7 @@ def rearm(schedules: list[Schedule]) -> Rearmed:
     return Rearmed(len(moved), ahead)
 
 
-def _armed_anew(job: Job, at: datetime, since: datetime, back: timedelta | None) -> Schedule | None:
+def _rearmed_row(job: Job, at: datetime, since: datetime, back: timedelta | None) -> Schedule | None:
     """The schedule's new row; None if there is nothing to change. Without `back` anchors are left alone."""
     is_stopped = job.schedule_error is not None and not job.schedule_error.startswith(RAN_AHEAD)
     if job.next_fire_at is None and is_stopped:

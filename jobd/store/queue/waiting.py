@@ -37,7 +37,7 @@ def explain(daemon: str, region: str, message: str) -> None:
     ).execute()
 
 
-def explain_no_more(daemon: str, region: str) -> None:
+def clear_explanations(daemon: str, region: str) -> None:
     """Remove these messages: the region answers again."""
     Exec.update(message=None).where(_affected(daemon, region), Exec.message.is_null(False)).execute()
 
