@@ -9,7 +9,7 @@ from jobd.errors import BadRequest, InvalidArgs, StateConflict, Unauthorized
 from jobd.store.callers import Caller
 from jobd.store.people import accounts
 from jobd.web.handler import JSON, Handler
-from jobd.web.json_body import unfit
+from jobd.web.json_body import storage_fault
 from jobd.web.requests import read_body
 
 FORM = "application/x-www-form-urlencoded"
@@ -39,7 +39,9 @@ class GenerateApiToken(Handler):
         form = dict(pairs)
         counts = Counter(name for name, _ in pairs)
         faults = {name: ["must be given once"] for name, count in counts.items() if count > 1}
-        faults |= {ascii(name)[1:-1]: [fault] for name, text in pairs if (fault := unfit(name) or unfit(text))}
+        faults |= {
+            ascii(name)[1:-1]: [fault] for name, text in pairs if (fault := storage_fault(name) or storage_fault(text))
+        }
         if faults:
             raise InvalidArgs("invalid form", faults)
         return form

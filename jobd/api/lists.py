@@ -39,7 +39,7 @@ def page_request(handler: Handler) -> PageRequest:
     arguments = handler.request.query_arguments
     if query.after is not None and "page" in arguments:
         raise InvalidArgs("invalid query", {"after": ["must not be given together with page"]})
-    after = cursors.read(handler.request.path, arguments, query.after) if query.after else None
+    after = cursors.decoded(handler.request.path, arguments, query.after) if query.after else None
     goes_on = query.after is not None or (query.count is not None and "page" not in arguments)
     return PageRequest(query.page, query.page_size, query.count or "exact", goes_on, after)
 
@@ -57,7 +57,7 @@ def _written(handler: Handler, listed: Callable[..., Listed], args: tuple[Any, .
         entries = _entries(shapes, turn, may_be_fewer=request.goes_on)
     exactness = {} if query.count is None else {"count_is_exact": page.is_exact}
     neighbours = {"next": _following(handler, page, request, len(entries)), "previous": _before(handler)}
-    head = json_text.written({"count": page.count, **exactness, **neighbours})
+    head = json_text.encoded({"count": page.count, **exactness, **neighbours})
     return b'%b,"results":[%b]}\n' % (head[:-1], b",".join(entries))
 
 
@@ -69,7 +69,7 @@ def _entries(shapes: Iterable[Shape], turn: ExitStack, may_be_fewer: bool) -> li
     length = 0
     for shape in shapes:
         # One at a time: no other thread could run during a single call for all of them.
-        entries.append(json_text.written(shape))
+        entries.append(json_text.encoded(shape))
         if length <= LARGE < length + len(entries[-1]):
             turn.enter_context(_large)
         length += len(entries[-1]) + 1
@@ -87,10 +87,8 @@ def _following(handler: Handler, page: Page, request: PageRequest, written: int)
         return None
     if not request.goes_on:
         return _url(handler, "page", str(request.number + 1))
-    http_request = handler.request
-    return _url(
-        handler, "after", cursors.written(http_request.path, http_request.query_arguments, page.keys[written - 1])
-    )
+    path, arguments = handler.request.path, handler.request.query_arguments
+    return _url(handler, "after", cursors.encoded(path, arguments, page.keys[written - 1]))
 
 
 def _before(handler: Handler) -> str | None:

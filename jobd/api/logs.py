@@ -175,7 +175,7 @@ class Logs(Handler):
             self.request.headers.get("Accept-Encoding", "")
         ):
             self.set_header("Content-Encoding", "gzip")
-            lines = await self.services.log_threads.call(compression.packed, lines)
+            lines = await self.services.log_threads.call(compression.gzipped, lines)
         await self._finish_whole(memoryview(lines))
 
     async def _finish_range(self, text: bytes) -> None:

@@ -12,7 +12,7 @@ from jobd.cli.failure import TryLater
 from jobd.cli.options import connects, prints
 from jobd.cli.output import Columns, elapsed, print_item, print_items, say
 from jobd.cli.times import Instant
-from jobd.cli.watch import WORDS, await_end, follow_log, name_of, print_log, see_through
+from jobd.cli.watch import WORDS, await_end, follow_log, name_of, print_log, wait_for_end
 from jobd.statuses import Trigger
 
 TRIGGERS = {trigger: trigger.name.lower() for trigger in Trigger}
@@ -122,7 +122,7 @@ def rerun(ctx: click.Context, client: Client, output: str, exec: str, wait: bool
     """Run an exec again, with the same image, command and variables."""
     started = client.post(f"{exec}/rerun")
     if wait or follow:
-        ctx.exit(see_through(client, started, follow))
+        ctx.exit(wait_for_end(client, started, follow))
     print_items([started], output, COLUMNS, name_of)
 
 

@@ -13,7 +13,7 @@ from jobd.cli.failure import USAGE, Failure
 from jobd.cli.options import connects, prints
 from jobd.cli.output import Columns, print_item, print_items, say
 from jobd.cli.times import Length
-from jobd.cli.watch import WORDS, name_of, see_through
+from jobd.cli.watch import WORDS, name_of, wait_for_end
 
 COLUMNS: Columns = {
     "JOB": "id",
@@ -176,7 +176,7 @@ def run(
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
     started = client.post(f"/v1/jobs/{job}/execs", body, headers)
     if wait or follow:
-        ctx.exit(see_through(client, started, follow))
+        ctx.exit(wait_for_end(client, started, follow))
     print_items([started], output, execs.COLUMNS, name_of)
 
 

@@ -47,7 +47,7 @@ def name_of(exec: Item) -> str:
     return path_of(exec).removeprefix("/v1/jobs/").replace("/execs/", "/")
 
 
-def see_through(client: Client, exec: Item, follow: bool) -> int:
+def wait_for_end(client: Client, exec: Item, follow: bool) -> int:
     """Wait for the end of an exec and of its retries, and return the last attempt's exit code. Prints states on stderr
     and logs on stdout, with `follow` as they are written, else at the end. An interrupt does not stop the exec.
     """
@@ -84,14 +84,14 @@ def _attend(client: Client, exec: Item, follow: bool) -> Item:
         if last["started_at"] and follow:
             log.print_to_end()
         elif last["started_at"] and last["status"] in ENDED:
-            _write(patiently(lambda: _whole_log(client, path)))
+            _write(with_retries(lambda: _whole_log(client, path)))
     return last
 
 
 def _retry_of(client: Client, exec: Item) -> Item | None:
     """The retry of a failed exec, if any: it is created together with the end of the failed one."""
     path = path_of(exec).rpartition("/")[0]
-    newest, _ = patiently(lambda: client.items(path, RETRY_SEARCH))
+    newest, _ = with_retries(lambda: client.items(path, RETRY_SEARCH))
     return next((item for item in newest if item.get("retry_of") == exec["id"]), None)
 
 
@@ -130,7 +130,7 @@ class FollowedLog:
             answered = False
             try:
                 with ExitStack() as stack:
-                    answer = patiently(lambda: stack.enter_context(self._request()))
+                    answer = with_retries(lambda: stack.enter_context(self._request()))
                     answered = True
                     self._print(answer)
             except TryLater:
@@ -226,7 +226,7 @@ def readings(client: Client, path: str) -> Iterator[Item]:
     """The exec, read repeatedly until it has ended: often after a change of its status, then less often."""
     seen, pause = None, FIRST_PAUSE
     while True:
-        exec = patiently(lambda: client.get(path))
+        exec = with_retries(lambda: client.get(path))
         if exec["status"] != seen:
             seen, pause = exec["status"], FIRST_PAUSE
         yield exec
@@ -236,7 +236,7 @@ def readings(client: Client, path: str) -> Iterator[Item]:
         pause = min(pause * PAUSE_GROWTH, MAX_PAUSE)
 
 
-def patiently(call: Callable[[], Result]) -> Result:
+def with_retries(call: Callable[[], Result]) -> Result:
     """The call's result; retries for `PATIENCE` seconds while the server cannot be reached, then raises TryLater."""
     began, is_announced = time.monotonic(), False
     while True:

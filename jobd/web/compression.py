@@ -32,7 +32,7 @@ def accepts_gzip(accept_encoding: str) -> bool:
     return zipped > 0 and zipped >= qualities.get("identity", 0.0)
 
 
-def packed(data: bytes) -> bytes:
+def gzipped(data: bytes) -> bytes:
     """`data` as gzip; without a time in it, so that the same data give the same bytes."""
     return gzip.compress(data, LEVEL, mtime=0)
 
@@ -54,7 +54,7 @@ class Compression(OutputTransform):
             return status_code, headers, chunk
         headers.add("Vary", "Accept-Encoding")
         if self._accepts_gzip:
-            chunk = packed(chunk)
+            chunk = gzipped(chunk)
             headers["Content-Encoding"] = "gzip"
             headers["Content-Length"] = str(len(chunk))
         return status_code, headers, chunk

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from jobd.errors import InvalidArgs
 from jobd.store.db.pages import Key
-from jobd.web.json_body import unfit
+from jobd.web.json_body import storage_fault
 
 VERSION = 1
 OF_NO_LIST = frozenset(["page", "page_size", "count", "after"])
@@ -15,26 +15,26 @@ OF_NO_LIST = frozenset(["page", "page_size", "count", "after"])
 MAX_INTEGER = 2**63 - 1
 
 
-def written(path: str, query: Mapping[str, Sequence[bytes]], key: Key) -> str:
+def encoded(path: str, query: Mapping[str, Sequence[bytes]], key: Key) -> str:
     """The cursor that continues after the row with this key, for the list at `path` with the filters in `query`."""
     text = json.dumps([VERSION, _list(path, query), *key], ensure_ascii=False, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def read(path: str, query: Mapping[str, Sequence[bytes]], text: str) -> Key:
+def decoded(path: str, query: Mapping[str, Sequence[bytes]], text: str) -> Key:
     """The key in a cursor. Raises InvalidArgs for what is not a cursor, or is one of another list."""
     try:
         version, _, *parts = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, TypeError, RecursionError):
         raise _foreign() from None
     key = tuple(part for part in parts if _may_be_a_key(part))
-    if not key or len(key) < len(parts) or version != VERSION or written(path, query, key) != text:
+    if not key or len(key) < len(parts) or version != VERSION or encoded(path, query, key) != text:
         raise _foreign()
     return key
 
 
 def _may_be_a_key(part: object) -> bool:
-    return (type(part) is int and abs(part) <= MAX_INTEGER) or (isinstance(part, str) and unfit(part) is None)
+    return (type(part) is int and abs(part) <= MAX_INTEGER) or (isinstance(part, str) and storage_fault(part) is None)
 
 
 def _foreign() -> InvalidArgs:

@@ -25,7 +25,7 @@ STATUS = {
 }
 
 
-def explained(error: BaseException | None, request_id: str) -> JobdError:
+def error_to_send(error: BaseException | None, request_id: str) -> JobdError:
     """The error to send: a JobdError as it is; of any other only what a client may know."""
     if isinstance(error, JobdError) and error.code in STATUS:
         return error

@@ -30,7 +30,7 @@ from jobd.store.db.tables import MAX_ID
 from jobd.store.namespaces import USERNAME
 from jobd.web import authentication, compression, cors, error_responses, json_body, json_text
 from jobd.web.permissions import LOCAL, PUBLIC, Rules, Who, check, rule
-from jobd.web.proxies import see_through
+from jobd.web.proxies import use_forwarded_address
 from jobd.web.requests import Body, Nothing, Query, read_body, read_query
 from jobd.web.services import Engine, Services
 from jobd.web.validation import shown
@@ -71,7 +71,7 @@ class Handler(RequestHandler):
 
     def initialize(self, services: Services, rules: Rules) -> None:
         """`rules` says who may call which method of this address."""
-        see_through(self.request, services.settings.jobd.trusted_proxies)
+        use_forwarded_address(self.request, services.settings.jobd.trusted_proxies)
         self.services = services
         self.rules = rules
         self.caller: Caller
@@ -91,19 +91,19 @@ class Handler(RequestHandler):
         self._departure.who = self.share_key
         daemon_log.bind_log_context(request_id=self.request_id, **_ids_in(self.request.path))
         try:
-            await self._let_in()
+            await self._check_head()
         except Exception as error:
             self._refuse(error)
             if self.request.headers.get("Expect", "").lower() == "100-continue":
                 raise
 
-    async def _let_in(self) -> None:
+    async def _check_head(self) -> None:
         if self.services.settings.auth.mode == "none":
             authentication.check_origin(self.request)
         origins = self.services.settings.api.cors_origins
-        self._keep(cors.allowed(self.request, origins))
+        self._add_headers(cors.allowed(self.request, origins))
         if cors.is_preflight(self.request, origins):
-            self._keep(cors.preflight(self.methods()))
+            self._add_headers(cors.preflight(self.methods()))
             return
         method = self.request.method or ""
         who = rule(self.rules, method)
@@ -145,11 +145,11 @@ class Handler(RequestHandler):
         rate = self.services.rates.take(who) if self.is_limited else None
         if rate is None:
             return
-        self._keep(rate.headers())
+        self._add_headers(rate.headers())
         if rate.wait is not None:
             raise TooManyRequests(f"more than {rate.limit} requests per minute", retry_after=rate.wait)
 
-    def _keep(self, headers: Mapping[str, str]) -> None:
+    def _add_headers(self, headers: Mapping[str, str]) -> None:
         self._common_headers = {**self._common_headers, **headers}
         for name, value in headers.items():
             self.set_header(name, value)
@@ -268,7 +268,7 @@ class Handler(RequestHandler):
             self.add_header("Vary", "Accept-Encoding")
             if compression.accepts_gzip(self.request.headers.get("Accept-Encoding", "")):
                 self.set_header("Content-Encoding", "gzip")
-                data = await asyncio.to_thread(compression.packed, data)
+                data = await asyncio.to_thread(compression.gzipped, data)
         if len(data) > PIECE:
             self.set_status(status)
             self.set_header("Content-Type", JSON)
@@ -306,7 +306,7 @@ class Handler(RequestHandler):
         self._send_error(error)
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        if error_responses.status(error_responses.explained(value, "")) >= 500:
+        if error_responses.status(error_responses.error_to_send(value, "")) >= 500:
             unexpected = not isinstance(value, JobdError) or value.code not in error_responses.STATUS
             exc_info = (typ, value, tb) if unexpected else None
             # That a client has disconnected is not an error, and many may do so at once.
@@ -314,7 +314,7 @@ class Handler(RequestHandler):
             log.log(level, "request %s: %s", self.request_id, value, exc_info=exc_info)  # type: ignore[arg-type]
 
     def _send_error(self, error: BaseException | None) -> None:
-        answer = error_responses.explained(error, self.request_id)
+        answer = error_responses.error_to_send(error, self.request_id)
         if isinstance(answer, TooManyRequests):
             self.set_header("Retry-After", str(math.ceil(answer.retry_after)))
         if isinstance(answer, Unauthorized):
@@ -342,7 +342,7 @@ class Handler(RequestHandler):
         coding = self.request.headers.get("Content-Encoding", "identity").strip().lower()
         if coding not in ("", "identity"):
             # RFC 9110, 15.5.16
-            self._keep({"Accept-Encoding": "identity"})
+            self._add_headers({"Accept-Encoding": "identity"})
             raise UnsupportedMediaType(
                 f"the body must not be compressed, and its Content-Encoding is {shown(coding)}; send it uncompressed"
             )
@@ -380,5 +380,5 @@ class NoSuchPath(Handler):
     def methods(cls) -> list[str]:
         return list(cls.SUPPORTED_METHODS)
 
-    async def _let_in(self) -> None:
+    async def _check_head(self) -> None:
         raise HTTPError(404)

@@ -48,7 +48,7 @@ def parse(data: bytes) -> dict[str, Any]:
     return value
 
 
-def unfit(text: str) -> str | None:
+def storage_fault(text: str) -> str | None:
     """What is wrong with text that not every database can store; None if it can be stored."""
     if "\x00" in text:
         return "must not contain the character NUL"
@@ -93,9 +93,9 @@ def _no_constant(name: str) -> None:
 def _check_texts(body: dict[str, Any]) -> None:
     faults: dict[str, list[str]] = {}
     for name, value in body.items():
-        if unfit(name):
-            raise BadRequest(f"the name {shown(name)!a} {unfit(name)}")
-        fault = next(filter(None, map(unfit, _texts(value))), None)
+        if storage_fault(name):
+            raise BadRequest(f"the name {shown(name)!a} {storage_fault(name)}")
+        fault = next(filter(None, map(storage_fault, _texts(value))), None)
         if fault:
             faults[name] = [fault]
     if faults:

@@ -11,7 +11,7 @@ MAX_HOPS = 20
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def see_through(request: HTTPServerRequest, proxies: Sequence[Network]) -> None:
+def use_forwarded_address(request: HTTPServerRequest, proxies: Sequence[Network]) -> None:
     """Set the request's address and scheme to those of the client behind `proxies`: the last `X-Forwarded-For` that is
     not one of them, and the last `X-Forwarded-Proto`. Other headers are ignored: a proxy that does not know one passes
     on what its client made up.

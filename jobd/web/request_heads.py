@@ -62,12 +62,12 @@ class BoundedApplication(Application):
 
 
 class TooManyParameters(Handler):
-    async def _let_in(self) -> None:
+    async def _check_head(self) -> None:
         raise BadRequest(f"the query has more than {MAX_PARAMETERS} parameters")
 
 
 class PathTooLong(Handler):
-    async def _let_in(self) -> None:
+    async def _check_head(self) -> None:
         raise BadRequest(f"the path has more than {MAX_PATH} characters")
 
 
@@ -85,12 +85,12 @@ class _Requests(HTTPMessageDelegate):
         assert isinstance(start_line, RequestStartLine)  # noqa: S101
         path, _, query = start_line.path.partition("?")
         if len(path) > MAX_PATH:
-            self._give(PathTooLong, start_line._replace(path="/"), headers)
+            self._respond_with(PathTooLong, start_line._replace(path="/"), headers)
         elif query.count("&") >= MAX_PARAMETERS:
-            self._give(TooManyParameters, start_line._replace(path=path), headers)
+            self._respond_with(TooManyParameters, start_line._replace(path=path), headers)
         return self._delegate.headers_received(start_line, headers)
 
-    def _give(self, handler: type[Handler], start_line: RequestStartLine, headers: HTTPHeaders) -> None:
+    def _respond_with(self, handler: type[Handler], start_line: RequestStartLine, headers: HTTPHeaders) -> None:
         request = HTTPServerRequest(start_line=start_line, headers=headers, **self._connections)  # type: ignore[arg-type]
         arguments = self._application.settings["default_handler_args"]
         self._delegate = self._application.get_handler_delegate(request, handler, arguments)

@@ -95,10 +95,10 @@ def read_query(model: type[Q], arguments: Mapping[str, Sequence[bytes]]) -> Q:
         except UnicodeDecodeError:
             faults[name] = ["must be UTF-8"]
             continue
-        unfit = next(filter(None, map(json_body.unfit, [name, *texts])), None)
+        fault = next(filter(None, map(json_body.storage_fault, [name, *texts])), None)
         many = name in model.model_fields and str(model.model_fields[name].annotation).startswith("tuple")
-        if unfit:
-            faults[ascii(name)[1:-1]] = [unfit]
+        if fault:
+            faults[ascii(name)[1:-1]] = [fault]
         elif len(texts) > 1 and not many:
             faults[name] = ["must be given once"]
         else:

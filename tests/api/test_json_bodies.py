@@ -46,8 +46,8 @@ def test_a_long_name_is_repeated_in_part() -> None:
 
 
 def test_half_a_surrogate_pair_is_found_at_the_end_of_a_long_text() -> None:
-    assert json_body.unfit("x" * 100_000 + "\udfff") == "must not contain half a surrogate pair"
-    assert json_body.unfit("x" * 100_000 + "\U0001f600") is None
+    assert json_body.storage_fault("x" * 100_000 + "\udfff") == "must not contain half a surrogate pair"
+    assert json_body.storage_fault("x" * 100_000 + "\U0001f600") is None
 
 
 @pytest.mark.parametrize("value", ["[],", "{},", "1,", '"",', "[[]],"])

@@ -8,7 +8,7 @@ import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from jobd.config.settings import Jobd
-from jobd.web.proxies import see_through
+from jobd.web.proxies import use_forwarded_address
 from tests.api.server import Api
 
 PROXIES = [ip_network(text) for text in ("127.0.0.0/8", "::1", "10.0.0.0/24")]
@@ -31,7 +31,7 @@ def seen(peer: str, *headers: tuple[str, str]) -> tuple[str, str]:
         made.add(name, value)
     made["Host"] = "jobs.example.com"
     request = HTTPServerRequest(headers=made, connection=Connection(peer), start_line=REQUEST)
-    see_through(request, PROXIES)
+    use_forwarded_address(request, PROXIES)
     return request.remote_ip, request.protocol
 
 

@@ -41,7 +41,7 @@ class _Cacheable(Handler):
         self.add_header("Vary", "Accept-Encoding")
         if compression.accepts_gzip(self.request.headers.get("Accept-Encoding", "")):
             self.set_header("Content-Encoding", "gzip")
-            data = await asyncio.to_thread(compression.packed, data)
+            data = await asyncio.to_thread(compression.gzipped, data)
         self.set_header("Content-Type", media_type)
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Etag", f'"{hashlib.sha256(data).hexdigest()[:32]}"')

@@ -154,7 +154,7 @@ def _choice_faults(values: Mapping[str, Any], settings: Settings) -> Iterator[tu
 
 def _size_faults(values: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """If the whole job is too large, the largest field of the request is at fault. Secrets have limits of their own."""
-    sizes = {name: len(json_text.written(value)) for name, value in whole.items() if name != "secret_vars"}
+    sizes = {name: len(json_text.encoded(value)) for name, value in whole.items() if name != "secret_vars"}
     if sum(sizes.values()) > MAX_JOB:
         largest = max(values, key=lambda name: sizes.get(name, 0))
         yield largest, [f"makes the job {sum(sizes.values())} bytes of JSON; at most {MAX_JOB} are allowed"]
