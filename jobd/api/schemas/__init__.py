@@ -1,1 +1,1 @@
-"""What requests may say and answers hold, field by field, and the way from one to rows and back."""
+"""The fields of requests and responses, and the conversion of requests to columns and of rows to responses."""
