@@ -150,7 +150,7 @@ async def running_engine(
     engine = WatchedEngine(database, settings, manager, executors, installation, lease, lambda: None)
     await engine.start()
     try:
-        while any(region.down for region in engine.regions.values()):
+        while any(region.outage is not None for region in engine.regions.values()):
             await asyncio.sleep(0.01)
         yield engine, settings
     finally:
