@@ -17,7 +17,10 @@ SCRIPT = "sh -c 'echo ran; sleep 300'"
 def running(daemon: Daemon, image: str, **more: Any) -> dict[str, Any]:
     repo, tag = image.rsplit(":", 1)
     job = daemon.create_job(docker_image_repo=repo, docker_image_tag=tag, command=SCRIPT, **more)
-    return daemon.reached(daemon.trigger(job), "R")
+    started = daemon.reached(daemon.trigger(job), "R")
+    # What is restarted at once has perhaps not written anything.
+    daemon.eventually(lambda: daemon.output(started) == b"ran\n", "its first output")
+    return started
 
 
 def assert_ended_by_its_first_end(
