@@ -1,7 +1,7 @@
 """What must be true of execs whatever went wrong: the record, the ledger and the engine's events held against it."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -113,8 +113,8 @@ class Verdict:
     """`logs` maps the ids of execs to their stored output; `outages` are the times without a dockerd: what a container
     writes then stays in a pipe, and is lost if the container ends first; and what dockerd lost the end of, it calls an
     exit with code 0. So such a success may be none, which nobody can tell; the table counts these as doubtful.
-    `restarted` are execs whose container somebody else started once more: those may have a second start, and their
-    first end was not their own.
+    `restarted`: how often somebody else started the container of an exec again: so many more starts it may have, and
+    its first end was not its own.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Verdict:
         started: Counter[str],
         logs: dict[str, bytes],
         outages: list[tuple[datetime, datetime]],
-        restarted: Collection[str] = (),
+        restarted: Counter[str],
     ) -> None:
         self.planned = planned
         self.rows = rows
@@ -178,7 +178,7 @@ class Verdict:
     def _faults(self, row: dict[str, Any], work: Work, is_retried: bool) -> Iterator[str]:
         kind, exec_id = _kind(row), row["id"]
         starts, ends, started = self.starts[exec_id], self.ends[exec_id], self.started[exec_id]
-        allowed = 2 if exec_id in self.restarted else 1
+        allowed = 1 + self.restarted[exec_id]
         if starts > allowed or started > allowed:
             yield f"started {starts} times by the ledger, {started} times by the engine"
         if kind in "WR" or row["owner"] is not None or row["holds_slot"]:
@@ -210,7 +210,7 @@ class Verdict:
         if kind in ("S", "F") and log != work.output and not spoilt:
             yield f"has {len(log)} of {len(work.output)} bytes of its log"
         # Where nobody saw the first run's end, nobody can tell where the second one's words begin.
-        written = work.output * 2 if row["id"] in self.restarted else work.output
+        written = work.output * (1 + self.restarted[row["id"]])
         if not written.startswith(log) and not (spoilt and b"[jobd: " in log):
             yield "has a log that it did not write"
 

@@ -4,6 +4,7 @@ import random
 import resource
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,8 +48,8 @@ class Nemesis:
         self.history: list[str] = []
         self.outages: list[tuple[datetime, datetime]] = []
         """From when to when there was no dockerd."""
-        self.restarted: set[str] = set()
-        """Execs whose container was restarted from outside."""
+        self.restarted: Counter[str] = Counter()
+        """How often the container of each exec was restarted from outside."""
 
     def note(self, what: str) -> None:
         self.history.append(f"{time.monotonic() - self.began:7.1f} s  {what}")
@@ -190,7 +191,7 @@ def container_restarted(nemesis: Nemesis) -> Iterator[str]:
         running = client.containers(filters={"label": "jobd.exec"})
         if running:
             container = nemesis.random.choice(sorted(running, key=lambda one: one["Id"]))
-            nemesis.restarted.add(container["Labels"]["jobd.exec"])
+            nemesis.restarted[container["Labels"]["jobd.exec"]] += 1
             client.restart(container["Id"], timeout=0)
             yield f"the container of exec {container['Labels']['jobd.exec']} restarted from outside"
         else:
