@@ -71,6 +71,8 @@ class Feed:
         self._limit = limit
         self._output = Output(limit)
         self._lock = threading.Lock()
+        self._is_complete = False
+        """Whether the exec has ended and its stored output is here: what readers still bring is in that."""
         self._loop = asyncio.get_running_loop()
         self._published = 0
         """Bytes of the output that followers may have."""
@@ -186,10 +188,13 @@ class Feed:
         """The stored output, or what was read, completed with the end of the stored one."""
         stored = Output.of(run_log.decode(frames))
         with self._lock:
-            if joining.agree(self._output, stored):
-                return stored
-            joining.go_on_with(self._output, stored)
-            return self._output
+            # Without the lock from here on: followers go on reading in the loop, however much there is to compare.
+            self._is_complete = True
+            output = self._output
+        if joining.agree(output, stored):
+            return stored
+        joining.go_on_with(output, stored, self._lock)
+        return output
 
     async def _listen(self, recording: Recording) -> None:
         """Take what is recorded until the recording ends."""
@@ -200,6 +205,8 @@ class Feed:
 
     def _go_on_with(self, output: Output) -> None:
         with self._lock:
+            if self._is_complete:
+                return
             self._output = output
         self._publish_soon()
 
@@ -226,6 +233,8 @@ class Feed:
 
     def _add(self, output: Output, chunk: LogChunk) -> None:
         with self._lock:
+            if self._is_complete:
+                return
             output.add(chunk)
         self._publish_soon()
 
