@@ -20,6 +20,10 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return self._count
 
+    def __contains__(self, who: str) -> bool:
+        """Whether this caller has an item in the queue."""
+        return who in self._waiting
+
     def put(self, who: str, item: T) -> None:
         with self._lock:
             self._waiting.setdefault(who, deque()).append(item)
@@ -37,6 +41,25 @@ class FairQueue(Generic[T]):
             if items:
                 self._waiting[who] = items
             return item
+
+    def remove(self, who: str, item: T) -> bool:
+        """Take out an item of a caller; returns whether it was in the queue."""
+        with self._lock:
+            items = self._waiting.get(who, deque())
+            try:
+                items.remove(item)
+            except ValueError:
+                return False
+            self._count -= 1
+            if not items:
+                del self._waiting[who]
+            return True
+
+    def newest_of_longest(self) -> tuple[str, T]:
+        """The caller with the most items, and the newest of them. Raises ValueError if the queue is empty."""
+        with self._lock:
+            who = max(self._waiting, key=lambda who: len(self._waiting[who]))
+            return who, self._waiting[who][-1]
 
     def drop_first_while(self, is_over: Callable[[T], bool]) -> None:
         """For each caller, drop items from the front while they are over."""

@@ -22,3 +22,16 @@ def test_what_is_over_is_dropped_where_it_is_first() -> None:
         queue.put(who, item)
     queue.drop_first_while(lambda item: item % 2 == 1)
     assert [queue.get() for _ in range(len(queue))] == [2, 6, 5]
+
+
+def test_an_item_is_taken_out_and_leaves_the_others_in_their_order() -> None:
+    queue = FairQueue[str]()
+    for who, item in [("a", "a1"), ("a", "a2"), ("b", "b1"), ("a", "a3")]:
+        queue.put(who, item)
+    assert queue.newest_of_longest() == ("a", "a3")
+    assert queue.remove("a", "a2")
+    assert not queue.remove("a", "a2")
+    assert not queue.remove("c", "a1")
+    assert queue.remove("b", "b1")
+    assert ("a" in queue, "b" in queue, len(queue)) == (True, False, 2)
+    assert [queue.get() for _ in range(2)] == ["a1", "a3"]

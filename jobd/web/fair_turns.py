@@ -1,11 +1,11 @@
 """Limited concurrency, shared fairly: callers take turns, however many requests each of them has waiting."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from jobd.errors import ServiceUnavailable, TooManyRequests
+from jobd.fair_queue import FairQueue
 from jobd.store.db.deadlines import departure
 
 _Turn = asyncio.Future[None]
@@ -19,9 +19,7 @@ class FairTurns:
     def __init__(self, at_once: int, max_waiting: int | None = None) -> None:
         self._free = at_once
         self._max_waiting = max_waiting
-        self._waiting: dict[str, deque[_Turn]] = {}
-        """By caller; the first is the one whose turn is next."""
-        self._count = 0
+        self._waiting: FairQueue[_Turn] = FairQueue()
 
     @asynccontextmanager
     async def turn(self, who: str) -> AsyncIterator[None]:
@@ -39,13 +37,13 @@ class FairTurns:
             self._free -= 1
             return
         turn: _Turn = asyncio.get_running_loop().create_future()
-        self._add(who, turn)
-        if self._max_waiting is not None and self._count > self._max_waiting:
+        self._waiting.put(who, turn)
+        if self._max_waiting is not None and len(self._waiting) > self._max_waiting:
             self._refuse_one()
         leaving = departure.get()
 
         def leave() -> None:
-            if self._remove(who, turn):
+            if self._waiting.remove(who, turn):
                 turn.set_exception(ServiceUnavailable("the client went away before its turn"))
 
         if leaving is not None:
@@ -54,7 +52,12 @@ class FairTurns:
             await turn
         except asyncio.CancelledError:
             # Cancelled just after it got its turn: pass the turn on.
-            if not self._remove(who, turn) and turn.done() and not turn.cancelled() and turn.exception() is None:
+            if (
+                not self._waiting.remove(who, turn)
+                and turn.done()
+                and not turn.cancelled()
+                and turn.exception() is None
+            ):
                 self._pass_on()
             raise
         finally:
@@ -63,34 +66,14 @@ class FairTurns:
 
     def _pass_on(self) -> None:
         while self._waiting:
-            who = next(iter(self._waiting))
-            turn = self._waiting[who][0]
-            self._remove(who, turn)
-            if who in self._waiting:
-                self._waiting[who] = self._waiting.pop(who)
+            turn = self._waiting.get()
             if not turn.done():
                 turn.set_result(None)
                 return
         self._free += 1
 
     def _refuse_one(self) -> None:
-        most = max(self._waiting, key=lambda who: len(self._waiting[who]))
-        turn = self._waiting[most][-1]
-        self._remove(most, turn)
+        who, turn = self._waiting.newest_of_longest()
+        self._waiting.remove(who, turn)
         if not turn.done():
             turn.set_exception(TooManyRequests("too many such requests at once; try again in a moment"))
-
-    def _add(self, who: str, turn: _Turn) -> None:
-        self._waiting.setdefault(who, deque()).append(turn)
-        self._count += 1
-
-    def _remove(self, who: str, turn: _Turn) -> bool:
-        """Returns whether the turn was still waiting."""
-        turns = self._waiting.get(who, deque())
-        with suppress(ValueError):
-            turns.remove(turn)
-            self._count -= 1
-            if not turns:
-                del self._waiting[who]
-            return True
-        return False
