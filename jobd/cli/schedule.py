@@ -1,7 +1,7 @@
 """`jobd schedule`: explains schedules, without a server."""
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -10,8 +10,8 @@ from jobd import schedule as schedules
 from jobd.cli.client import Item
 from jobd.cli.options import prints
 from jobd.cli.output import Columns, print_items, print_json
+from jobd.schedule.zones import MICROSECOND
 
-MICROSECOND = timedelta(microseconds=1)
 COLUMNS: Columns = {
     # In the schedule's time zone, which need not be this machine's.
     "LOCAL": lambda slot: slot["local"].replace("T", " "),

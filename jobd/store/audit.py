@@ -16,7 +16,7 @@ from jobd.store.db import sql
 from jobd.store.db.clock import now
 from jobd.store.db.pages import Column, Narrowing, Page, PageRequest, page_of
 from jobd.store.db.tables import Audit, Namespace
-from jobd.store.spans import Made
+from jobd.store.spans import CreatedBetween
 
 HIDDEN = "******"
 SECRET = frozenset(["secret", "secret_vars", "secrets", "password", "password_hash", "token", "digest", "prefix"])
@@ -108,7 +108,7 @@ def listed(caller: Caller, filters: AuditFilter, page: PageRequest) -> Page:
         count = partial(tallies.number, tallies.AUDIT, namespaces)
     if filters.actor is not None:
         query = query.where(Audit.actor == filters.actor)
-    narrow: Narrowing = Made(tallies.AUDIT, since, filters.until).among
+    narrow: Narrowing = CreatedBetween(tallies.AUDIT, since, filters.until).among
     if count is not None and filters == AuditFilter(namespace=filters.namespace):
         narrow = tallies.counting(count, narrow)
     return page_of(query, page, Column(Audit.id, int, lambda row: int(row.id)), narrow=narrow)

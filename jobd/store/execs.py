@@ -21,7 +21,7 @@ from jobd.store.db.clock import now
 from jobd.store.db.pages import Column, Narrowing, Page, PageRequest, not_by_index, page_of
 from jobd.store.db.tables import Audit, Exec, ExecLog, IdempotencyKey, Job
 from jobd.store.db.transaction import count, ended
-from jobd.store.spans import Made
+from jobd.store.spans import CreatedBetween
 
 IDEMPOTENT_FOR = timedelta(hours=24)
 SNAPSHOT = (
@@ -158,7 +158,7 @@ def listed(caller: Caller, filters: ExecFilter, page: PageRequest) -> Page:
         query = query.where(Exec.status == filters.status)
     if filters.region is not None:
         query = query.where(Exec.region_name == filters.region)
-    narrow: Narrowing = Made(tallies.EXECS, filters.since, filters.until).among
+    narrow: Narrowing = CreatedBetween(tallies.EXECS, filters.since, filters.until).among
     if filters == ExecFilter(namespace=filters.namespace):
         narrow = tallies.counting(partial(tallies.number, tallies.EXECS, namespaces))
     elif filters.job is not None and filters == ExecFilter(job=filters.job):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from peewee import SqliteDatabase
 from jobd import schedule
 from jobd.errors import InvalidArgs, NotFound
 from jobd.keyring import Keyring
+from jobd.schedule.zones import MICROSECOND
 from jobd.store import audit, labels, secrets, tallies
 from jobd.store.callers import Caller
 from jobd.store.db import sql
@@ -19,7 +20,6 @@ from jobd.store.db.pages import Page, PageRequest, check_key, counted, cut, snap
 from jobd.store.db.tables import Job, JobLabel, Table
 from jobd.store.namespaces import require_namespace
 
-MICROSECOND = timedelta(microseconds=1)
 SCHEDULE_FIELDS = ("schedule_mode", "schedule_timezone")
 AUDITED = (
     "name",

@@ -55,7 +55,7 @@ _NEWEST = "SELECT max({key}) FROM {table} WHERE {key} > up_to AND {at} < ?"
 
 
 @dataclass(frozen=True)
-class Made:
+class CreatedBetween:
     """Rows of `source` that were created at `since` or later and before `until`."""
 
     source: Source

@@ -6,14 +6,13 @@ not; if it is passed over again, it is not recorded twice.
 
 import uuid
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from jobd.schedule import Schedule, Slot
+from jobd.schedule.zones import MICROSECOND
 from jobd.statuses import ExecStatus, Trigger
 from jobd.store import tallies
 from jobd.store.db.tables import Exec, Job
-
-MICROSECOND = timedelta(microseconds=1)
 
 
 def may_come_again(job: Job, slot: datetime) -> bool:

@@ -19,6 +19,7 @@ from peewee import PeeweeException, SqliteDatabase
 from jobd import schedule
 from jobd.metrics import Metrics
 from jobd.schedule import Schedule, Slot
+from jobd.schedule.zones import MICROSECOND
 from jobd.statuses import LIVE, ExecStatus, Trigger
 from jobd.store import execs, outbox
 from jobd.store.db import clock, sql
@@ -32,7 +33,6 @@ log = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 
-MICROSECOND = timedelta(microseconds=1)
 MAX_MISSED_RUN = 1000
 """The maximum number of missed slots that `run_all` runs; older ones are recorded as not run."""
 WRITTEN_AT_ONCE = 500

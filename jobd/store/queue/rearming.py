@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jobd import schedule
+from jobd.schedule.zones import MICROSECOND
 from jobd.statuses import ExecStatus, Trigger
 from jobd.store.db import sql
 from jobd.store.db.clock import NOTICED, now
@@ -22,7 +23,6 @@ from jobd.store.queue import due_slots
 log = logging.getLogger(__name__)
 
 JOBS_AT_ONCE = 200
-MICROSECOND = timedelta(microseconds=1)
 RAN_AHEAD = "ran ahead of its time"
 """How `schedule_error` begins if the schedule goes on."""
 NOT_RUN_AHEAD = "written by a clock that was ahead: what had not come then still fires, and is then not counted here"
