@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -223,25 +222,3 @@ async def test_who_does_not_wait_any_longer_disturbs_nobody() -> None:
     answers = await asyncio.gather(*writes, return_exceptions=True)
     assert [number for number, answer in enumerate(answers) if answer is True] == [1, 2, 5]
     assert await batching.write(9) is True
-
-
-def test_what_a_loop_left_does_not_stop_the_next() -> None:
-    async def alone(number: int) -> bool:
-        if number < 0:
-            await asyncio.Event().wait()
-        return True
-
-    async def together(calls: list[tuple[Any, ...]]) -> list[bool]:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    batching = Batching(alone, together)
-    started: list[Any] = []
-
-    async def abandoned() -> None:
-        started.extend(asyncio.ensure_future(batching.write(number)) for number in (-1, 1, 2, 3))
-        await asyncio.sleep(0)
-
-    with ThreadPoolExecutor(1) as elsewhere:
-        elsewhere.submit(asyncio.run, abandoned()).result()
-        assert elsewhere.submit(asyncio.run, asyncio.wait_for(batching.write(4), 5)).result() is True

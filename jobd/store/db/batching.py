@@ -24,7 +24,7 @@ _Call = tuple[tuple[Any, ...], "asyncio.Future[bool]"]
 class Batching:
     """Batches writes of one kind. `alone(*args)` does one write and returns whether it changed anything.
     `together(calls)` gets a list of such arguments and returns for each whether it was done. Those that were not done
-    are tried again alone, so that what is wrong with one does not affect the others.
+    are tried again alone, so that what is wrong with one does not affect the others. Used in one event loop.
     """
 
     def __init__(
@@ -35,14 +35,10 @@ class Batching:
         self._waiting: list[_Call] = []
         self._is_under_way = False
         self._tasks = TaskSet()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def write(self, *args: Any) -> bool:
         """Write at once if no other write is in progress, else with the next batch. Raises ServiceUnavailable."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            # Nobody finishes the writes of a loop that has ended.
-            self._loop, self._waiting, self._is_under_way = loop, [], False
         if not self._is_under_way:
             self._is_under_way = True
             late = loop.call_later(PATIENCE, self._go_on)
