@@ -11,8 +11,9 @@ from jobd.errors import InvalidArgs
 from jobd.output.masking import MASK
 from jobd.store import webhooks
 from jobd.store.callers import Caller
+from jobd.store.db.columns import MAX_ID
 from jobd.store.db.pages import PageRequest
-from jobd.store.db.tables import MAX_ID, Hook
+from jobd.store.db.tables import Hook
 from jobd.web import json_text
 from jobd.web.handler import Handler
 from jobd.web.requests import PageQuery, read_body

@@ -1,7 +1,7 @@
 """Descriptions of the calls for users, organizations, tokens and the audit log."""
 
 from jobd.api.openapi.calls import Body, Call, Calls, answer, empty, page
-from jobd.api.schemas import responses
+from jobd.api.schemas import account_responses
 from jobd.api.schemas.requests import (
     Credentials,
     MemberChange,
@@ -55,20 +55,20 @@ _OWN: Calls = {
         "generate_api_token",
         "Accounts",
         "Sign in",
-        {200: answer("A new token.", responses.SignedIn, {"username": "chennanfei", "token": _SECRET})},
+        {200: answer("A new token.", account_responses.SignedIn, {"username": "chennanfei", "token": _SECRET})},
         "As JSON or as a form. Only the newest 50 tokens created like this are valid. After 10 wrong passwords for a "
         "username from one address within a minute, the response is 429.",
         Body(Credentials, {"A user": {"username": "chennanfei", "password": "correct horse battery staple"}}),
         refusals=(401,),
     ),
     ("GET", "/v1/auth/profile"): Call(
-        "get_profile", "Accounts", "Show the caller", {200: answer("The caller.", responses.Profile, _PROFILE)}
+        "get_profile", "Accounts", "Show the caller", {200: answer("The caller.", account_responses.Profile, _PROFILE)}
     ),
     ("PUT", "/v1/auth/profile"): Call(
         "change_password",
         "Accounts",
         "Change the caller's password",
-        {200: answer("The caller.", responses.Profile, _PROFILE)},
+        {200: answer("The caller.", account_responses.Profile, _PROFILE)},
         "Tokens stay valid. A caller without a password gets 409: an administrator has to set the first one.",
         Body(
             ProfileChange,
@@ -80,18 +80,22 @@ _OWN: Calls = {
         "list_tokens",
         "Accounts",
         "List the caller's tokens",
-        {200: answer("One page, newest first.", responses.TokenPage, page([_TOKEN]))},
+        {200: answer("One page, newest first.", account_responses.TokenPage, page([_TOKEN]))},
         refusals=(404,),
     ),
     ("POST", "/v1/tokens"): Call(
         "create_token",
         "Accounts",
         "Create a token for the caller",
-        {201: answer("The token.", responses.NewToken, {**_TOKEN, "token": _SECRET}, _LOCATION)},
+        {201: answer("The token.", account_responses.NewToken, {**_TOKEN, "token": _SECRET}, _LOCATION)},
         body=Body(TokenCreate, {"One that reads": _NEW_TOKEN, "A minimal token": {"name": "laptop"}}),
     ),
     ("GET", "/v1/tokens/{token_id}"): Call(
-        "get_token", "Accounts", "Show a token", {200: answer("The token.", responses.Token, _TOKEN)}, refusals=(404,)
+        "get_token",
+        "Accounts",
+        "Show a token",
+        {200: answer("The token.", account_responses.Token, _TOKEN)},
+        refusals=(404,),
     ),
     ("DELETE", "/v1/tokens/{token_id}"): Call(
         "revoke_token",
@@ -107,14 +111,14 @@ _USERS: Calls = {
         "list_users",
         "Users",
         "List users",
-        {200: answer("One page, newest first.", responses.UserPage, page([_USER]))},
+        {200: answer("One page, newest first.", account_responses.UserPage, page([_USER]))},
         _ADMINISTRATORS,
     ),
     ("POST", "/v1/users"): Call(
         "create_user",
         "Users",
         "Create a user",
-        {201: answer("The user.", responses.User, _USER, _LOCATION)},
+        {201: answer("The user.", account_responses.User, _USER, _LOCATION)},
         _ADMINISTRATORS,
         Body(UserCreate, {"With a password": {"username": "lihua", "password": "correct horse battery staple"}}),
         refusals=(409,),
@@ -123,7 +127,7 @@ _USERS: Calls = {
         "get_user",
         "Users",
         "Show a user",
-        {200: answer("The user.", responses.User, _USER)},
+        {200: answer("The user.", account_responses.User, _USER)},
         _ADMINISTRATORS,
         refusals=(404,),
     ),
@@ -131,7 +135,7 @@ _USERS: Calls = {
         "update_user",
         "Users",
         "Change a user",
-        {200: answer("The user.", responses.User, _USER)},
+        {200: answer("The user.", account_responses.User, _USER)},
         f"{_ADMINISTRATORS} The last administrator, and the last admin of an organization, cannot be disabled: 409.",
         Body(UserChange, {"A new password": {"password": "a longer one, 更长的"}}, required=False),
         refusals=(404, 409),
@@ -151,14 +155,14 @@ _ORGANIZATIONS: Calls = {
         "list_organizations",
         "Organizations",
         "List organizations",
-        {200: answer("One page, newest first.", responses.OrganizationPage, page([_ORGANIZATION]))},
+        {200: answer("One page, newest first.", account_responses.OrganizationPage, page([_ORGANIZATION]))},
         "The organizations that the caller is a member of; an administrator of the installation sees all.",
     ),
     ("POST", "/v1/orgs"): Call(
         "create_organization",
         "Organizations",
         "Create an organization",
-        {201: answer("The organization.", responses.Organization, _ORGANIZATION, _LOCATION)},
+        {201: answer("The organization.", account_responses.Organization, _ORGANIZATION, _LOCATION)},
         _ADMINISTRATORS,
         Body(OrganizationCreate, {"One's own": {"name": "team"}}),
         refusals=(409,),
@@ -167,7 +171,7 @@ _ORGANIZATIONS: Calls = {
         "get_organization",
         "Organizations",
         "Show an organization",
-        {200: answer("The organization.", responses.Organization, _ORGANIZATION)},
+        {200: answer("The organization.", account_responses.Organization, _ORGANIZATION)},
         refusals=(404,),
     ),
     ("DELETE", "/v1/orgs/{name}"): Call(
@@ -182,14 +186,14 @@ _ORGANIZATIONS: Calls = {
         "list_organization_members",
         "Organizations",
         "List an organization's members",
-        {200: answer("One page, newest first.", responses.MemberPage, page([_MEMBER]))},
+        {200: answer("One page, newest first.", account_responses.MemberPage, page([_MEMBER]))},
         refusals=(404,),
     ),
     ("POST", "/v1/orgs/{name}/members"): Call(
         "add_organization_member",
         "Organizations",
         "Add a member",
-        {201: answer("The member.", responses.Member, _MEMBER, _LOCATION)},
+        {201: answer("The member.", account_responses.Member, _MEMBER, _LOCATION)},
         body=Body(MemberCreate, {"A writer": {"username": "lihua", "role": "writer"}}),
         refusals=(404, 409),
     ),
@@ -197,14 +201,14 @@ _ORGANIZATIONS: Calls = {
         "get_organization_member",
         "Organizations",
         "Show a member",
-        {200: answer("The member.", responses.Member, _MEMBER)},
+        {200: answer("The member.", account_responses.Member, _MEMBER)},
         refusals=(404,),
     ),
     ("PUT", "/v1/orgs/{name}/members/{username}"): Call(
         "update_organization_member",
         "Organizations",
         "Change a member's role",
-        {200: answer("The member.", responses.Member, _MEMBER)},
+        {200: answer("The member.", account_responses.Member, _MEMBER)},
         "The last admin who can sign in cannot be given another role: 409.",
         Body(MemberChange, {"A reader": {"role": "reader"}}),
         refusals=(404, 409),
@@ -226,7 +230,7 @@ CALLS: Calls = {
         "list_audit_records",
         "Audit",
         "List changes",
-        {200: answer("One page, newest first.", responses.AuditPage, page([_RECORD]))},
+        {200: answer("One page, newest first.", account_responses.AuditPage, page([_RECORD]))},
         "Who changed what, in the namespaces of which the caller is an admin.",
     ),
 }

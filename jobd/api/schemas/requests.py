@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from jobd.api.schemas import fields
-from jobd.store.db.tables import MAX_ID
+from jobd.store.db.columns import MAX_ID
 from jobd.web.requests import Body, Digits, Flag, Instant, PageQuery, Query
 
 READ_ONLY = frozenset(["id", "created_by", "created_at", "updated_at", "next_fire_at", "last_exec", "schedule_error"])

@@ -5,13 +5,13 @@ it means something else in a response.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from jobd.api.schemas import fields
-from jobd.store.db.tables import MAX_ID
+from jobd.store.db.columns import MAX_ID
 
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
@@ -37,8 +37,6 @@ ExecReason = TypeAliasType(
 TriggerMode = TypeAliasType("TriggerMode", Literal["M", "S", "R"])
 DeliveryStatus = TypeAliasType("DeliveryStatus", Literal["pending", "delivered", "failed"])
 LogStreamName = TypeAliasType("LogStreamName", Literal["stdout", "stderr", "cut"])
-NamespaceRoles = TypeAliasType("NamespaceRoles", dict[str, fields.Role])
-AuditedValues = TypeAliasType("AuditedValues", dict[str, Any])
 FieldFaults = TypeAliasType("FieldFaults", dict[str, list[str]])
 
 
@@ -319,101 +317,6 @@ class System(Shape):
     version: str
     """jobd's version."""
     time_zone_rules: TimeZoneRules
-
-
-class SignedIn(Shape):
-    username: str
-    token: str
-
-
-class Profile(Shape):
-    username: str
-    is_admin: bool
-    namespaces: NamespaceRoles | None
-    """The caller's role in each namespace; null for an administrator, who may use all."""
-    access: fields.TokenAccess
-    """What the token allows."""
-
-
-class Token(Shape):
-    id: Id
-    name: str
-    username: str
-    namespace: str | None
-    """The only namespace that it gives access to; null is all namespaces of its user."""
-    access: fields.TokenAccess
-    made_by: Id | None
-    """The token that created it, and with which it ends; null if it was created by password or on the command line."""
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    """Accurate to the minute."""
-
-
-class NewToken(Token):
-    token: str
-    """The token itself, which is not shown again."""
-
-
-class TokenPage(Page):
-    results: list[Token]
-
-
-class User(Shape):
-    username: str
-    is_admin: bool
-    is_active: bool
-    has_password: bool
-    created_at: datetime
-
-
-class UserPage(Page):
-    results: list[User]
-
-
-class Organization(Shape):
-    name: str
-    role: fields.Role | None
-    """The caller's role; null if the caller is not a member."""
-    created_by: str
-    created_at: datetime
-
-
-class OrganizationPage(Page):
-    results: list[Organization]
-
-
-class Member(Shape):
-    username: str
-    role: fields.Role
-    created_at: datetime
-
-
-class MemberPage(Page):
-    results: list[Member]
-
-
-class AuditRecord(Shape):
-    id: Id
-    at: datetime
-    namespace: str | None
-    actor: str
-    token: int | None
-    """The id of the token that was used."""
-    address: str | None
-    request_id: str | None
-    action: str
-    """A noun and a verb, as in `job.update`."""
-    subject: str | None
-    """The id or the name of the changed object."""
-    before: AuditedValues | None
-    """The changed fields before the change."""
-    after: AuditedValues | None
-    """The changed fields after the change."""
-
-
-class AuditPage(Page):
-    results: list[AuditRecord]
 
 
 class Health(Shape):
