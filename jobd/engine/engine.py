@@ -122,12 +122,8 @@ class Engine:
         metrics.lease_held.set_function(lambda: float(self._lease.held))
         metrics.execs_owned.set_function(lambda: float(self.owned))
         for region in self.regions.values():
-            metrics.serves(
-                region.name,
-                region.settings.max_running,
-                is_up=partial(_is_up, region),
-                last_check=partial(getattr, region, "answered_at"),
-            )
+            limit = region.settings.max_running
+            metrics.serves(region.name, limit, is_up=region.is_up, last_check=region.last_answer)
 
     async def start(self) -> None:
         """Begin to serve. Each region is opened as soon as it answers, and none waits for another."""
@@ -401,7 +397,3 @@ class Engine:
             log.warning("region %s: %s", region.name, error)
         except Exception:  # a plugin's error must not become the engine's
             log.exception("region %s: unexpected error", region.name)
-
-
-def _is_up(region: ServedRegion) -> bool:
-    return region.outage is None

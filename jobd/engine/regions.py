@@ -65,6 +65,14 @@ class ServedRegion:
         self._stops = Threads(STOP_THREADS, f"jobd-{self.name}-stop")
         self._unwatch: Callable[[], None] | None = None
 
+    def is_up(self) -> bool:
+        """Whether the region can be used now."""
+        return self.outage is None
+
+    def last_answer(self) -> float:
+        """Unix time of the last answer."""
+        return self.answered_at
+
     async def call(self, method: Callable[..., Result], *args: Any) -> Result:
         """Ask about runs that exist. An error that the contract does not name counts as an unavailable region."""
         return await self._run(self._calls, CALL_TIMEOUT, RegionUnavailable, method, *args)
