@@ -16,8 +16,9 @@ from jobd.store import audit, labels, secrets, tallies
 from jobd.store.callers import Caller
 from jobd.store.db import sql
 from jobd.store.db.clock import now
+from jobd.store.db.columns import Table
 from jobd.store.db.pages import Page, PageRequest, check_key, counted, cut, snapshot
-from jobd.store.db.tables import Job, JobLabel, Table
+from jobd.store.db.tables import Job, JobLabel
 from jobd.store.namespaces import require_namespace
 
 SCHEDULE_FIELDS = ("schedule_mode", "schedule_timezone")

@@ -10,8 +10,8 @@ from typing import Any
 
 from jobd.store import tallies
 from jobd.store.db import sql
+from jobd.store.db.columns import InstantField
 from jobd.store.db.pages import Count
-from jobd.store.db.tables import InstantField
 from jobd.store.tallies import BLOCK, Source
 
 _INSTANT = InstantField()

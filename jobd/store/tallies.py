@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from peewee import Expression, SqliteDatabase
 
 from jobd.store.db import sql
+from jobd.store.db.columns import Table
 from jobd.store.db.pages import Narrowing, snapshot
-from jobd.store.db.tables import Audit, Exec, Job, Table
+from jobd.store.db.tables import Audit, Exec, Job
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from jobd.errors import (
     UnsupportedMediaType,
 )
 from jobd.store.callers import Caller
+from jobd.store.db.columns import MAX_ID
 from jobd.store.db.deadlines import Departure, departure
-from jobd.store.db.tables import MAX_ID
 from jobd.store.namespaces import USERNAME
 from jobd.web import authentication, compression, cors, error_responses, json_body, json_text
 from jobd.web.permissions import LOCAL, PUBLIC, Rules, Who, check, rule

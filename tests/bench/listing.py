@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 
 import psycopg2
 
-from jobd.store.db.tables import Audit, Exec, Job, Namespace, Table
+from jobd.store.db.columns import Table
+from jobd.store.db.tables import Audit, Exec, Job, Namespace
 from jobd.store.people import accounts
 from tests.bench.measure import Figure, Pair, at_most, by_rounds
 from tests.bench.rows import add_ended_execs, add_jobs, add_up

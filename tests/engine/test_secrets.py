@@ -17,7 +17,8 @@ from jobd.keyring import Keyring
 from jobd.output import run_log
 from jobd.output.masking import Mask
 from jobd.store import execs, jobs, secrets
-from jobd.store.db.tables import EPOCH, Exec, ExecLog, Job, Secret
+from jobd.store.db.columns import EPOCH
+from jobd.store.db.tables import Exec, ExecLog, Job, Secret
 from tests.engine.conftest import Bench
 from tests.engine.executors import Container, MemoryExecutor
 from tests.engine.test_followers import Listener

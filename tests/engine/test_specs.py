@@ -10,7 +10,8 @@ from jobd.config import MountSettings, RegionSettings, Registry, Settings
 from jobd.engine import specs
 from jobd.errors import ImagePullFailed, StartFailed
 from jobd.executor import Mount, Options, RegistryAuth, RunSpec
-from jobd.store.db.tables import EPOCH, Exec
+from jobd.store.db.columns import EPOCH
+from jobd.store.db.tables import Exec
 from tests.engine.conftest import make_settings
 from tests.store.rows import JOB
 

@@ -15,8 +15,9 @@ from jobd.store import execs, jobs, secrets, webhooks
 from jobd.store.callers import Caller
 from jobd.store.db import database as door
 from jobd.store.db import sql
+from jobd.store.db.columns import EPOCH
 from jobd.store.db.database import Database
-from jobd.store.db.tables import EPOCH, Delivery, Exec, Job, Secret
+from jobd.store.db.tables import Delivery, Exec, Job, Secret
 from jobd.store.queue import claims, transitions
 from jobd.store.queue.transitions import Result
 from tests.store.rows import JOB, REGION, make_exec, make_job

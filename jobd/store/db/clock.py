@@ -12,7 +12,8 @@ from pathlib import Path
 
 from peewee import SqliteDatabase
 
-from jobd.store.db.tables import EPOCH, Installation
+from jobd.store.db.columns import EPOCH
+from jobd.store.db.tables import Installation
 
 POSTGRESQL = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 """The current time by PostgreSQL's clock, in microseconds since the Unix epoch."""

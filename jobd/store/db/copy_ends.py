@@ -15,7 +15,7 @@ import psycopg2
 from peewee import AutoField, BigAutoField, BlobField, BooleanField, CharField, CompositeKey, JSONField, TextField
 from psycopg2.extras import execute_values
 
-from jobd.store.db.tables import Table
+from jobd.store.db.columns import Table
 
 Row = tuple[Any, ...]
 

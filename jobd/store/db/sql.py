@@ -20,7 +20,7 @@ from peewee import (
 )
 
 from jobd.store.db import clock
-from jobd.store.db.tables import Table
+from jobd.store.db.columns import Table
 
 Row = TypeVar("Row", bound=Table)
 

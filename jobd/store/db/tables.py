@@ -1,8 +1,5 @@
 """The tables as peewee models. No rules: each noun's module is the sole writer of its tables."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
 from peewee import (
     SQL,
     BigAutoField,
@@ -13,29 +10,11 @@ from peewee import (
     CompositeKey,
     IntegerField,
     JSONField,
-    Model,
     TextField,
     fn,
 )
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MAX_ID = 2**63 - 1
-"""The highest id of a row: what a BIGINT holds."""
-
-
-class InstantField(BigIntegerField):
-    """An aware datetime, stored as microseconds since the Unix epoch: exact, and the same on every database."""
-
-    def db_value(self, value: Any) -> Any:
-        return (value - EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value
-
-    def python_value(self, value: Any) -> Any:
-        return None if value is None else EPOCH + timedelta(microseconds=value)
-
-
-class Table(Model):
-    class Meta:
-        legacy_table_names = False
+from jobd.store.db.columns import InstantField, Table
 
 
 class Installation(Table):
@@ -415,27 +394,7 @@ Secret.add_index(
 Secret.add_index(Secret.hook_id, unique=True, where=SQL("hook_id IS NOT NULL"), name="secrets_of_hook")
 Secret.add_index(Secret.exec_seq, Secret.name, unique=True, where=SQL("exec_seq IS NOT NULL"), name="secrets_of_exec")
 Secret.add_index(Secret.key_id, name="secrets_by_key")
-
 Audit.add_index(Audit.namespace, Audit.id, name="audit_by_namespace")
 Audit.add_index(Audit.actor, Audit.id, name="audit_by_actor")
 
-ALL: tuple[type[Table], ...] = (
-    Installation,
-    User,
-    Namespace,
-    Organization,
-    Member,
-    Token,
-    Audit,
-    Job,
-    JobLabel,
-    Exec,
-    ExecLog,
-    Secret,
-    IdempotencyKey,
-    Hook,
-    Delivery,
-    DeliveryAttempt,
-    Daemon,
-    Region,
-)
+ALL: tuple[type[Table], ...] = tuple(Table.__subclasses__())

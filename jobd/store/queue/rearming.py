@@ -16,8 +16,9 @@ from jobd.schedule.zones import MICROSECOND
 from jobd.statuses import ExecStatus, Trigger
 from jobd.store.db import sql
 from jobd.store.db.clock import NOTICED, now
+from jobd.store.db.columns import EPOCH
 from jobd.store.db.database import count
-from jobd.store.db.tables import EPOCH, Exec, Installation, Job
+from jobd.store.db.tables import Exec, Installation, Job
 from jobd.store.queue import due_slots
 
 log = logging.getLogger(__name__)
